@@ -1,0 +1,155 @@
+"""Every error repack raises, by who must act; the exit code stands on the class.
+
+Nothing else leaves the library. The command line catches :class:`RepackError` once, prints
+:meth:`RepackError.text` and exits with :attr:`RepackError.exit_code`. A raiser fills fields, the
+text is made here and nowhere else. Whoever raises sees to it that no field holds a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class RepackError(Exception):
+    """Something went wrong that repack understands.
+
+    Args:
+        what: what is wrong, as a sentence without a full stop.
+        where: the file, URL or place it is wrong in.
+        expected: what should have been there.
+        got: what was there.
+        hint: what to do now.
+    """
+
+    kind: ClassVar[str] = "unexpected"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        got: object = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.expected = None if expected is None else str(expected)
+        self.got = None if got is None else str(got)
+        self.hint = hint
+        super().__init__(what)
+
+    def text(self) -> str:
+        """The whole message: cause first, then the fields, a line each."""
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        lines += [
+            f"  {name}: {value}"
+            for name, value in (("expected", self.expected), ("got", self.got), ("hint", self.hint))
+            if value is not None
+        ]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def to_json(self) -> dict[str, object]:
+        """The fields for ``--json``."""
+        fields = ("what", "where", "expected", "got", "hint")
+        given = {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
+        return {"error": self.kind, "exit_code": self.exit_code, **given}
+
+
+class UsageError(RepackError):
+    """The command line, or a path given on it, makes no sense."""
+
+    kind = "usage"
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a file a person wrote."""
+
+    where: str
+    what: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f" ({self.hint})" if self.hint else "")
+
+
+class LabelError(RepackError):
+    """A label file is wrong; holds every mistake that was found."""
+
+    kind = "label-invalid"
+    exit_code = 3
+
+    def __init__(self, problems: Sequence[Problem], *, where: object = None) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        super().__init__(
+            f"the label is invalid ({count} {'mistake' if count == 1 else 'mistakes'})", where=where
+        )
+
+    def text(self) -> str:
+        """One line a mistake, each with file and line."""
+        return "\n".join([super().text(), *(f"  {problem}" for problem in self.problems)])
+
+    def to_json(self) -> dict[str, object]:
+        """The fields, and the mistakes as a list."""
+        rows = [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems]
+        return {**super().to_json(), "problems": rows}
+
+
+class UnsolvableError(RepackError):
+    """No set of packages fulfils the label; carries the solver's explanation per subdir."""
+
+    kind = "unsolvable"
+    exit_code = 4
+
+
+class FetchError(RepackError):
+    """Upstream did not deliver: network, TLS, HTTP status, or nothing by that name."""
+
+    kind = "fetch-failed"
+    exit_code = 5
+
+
+class IntegrityError(RepackError):
+    """Bytes are not what they should be: hash, size, signature or structure."""
+
+    kind = "integrity"
+    exit_code = 6
+
+
+class ProofError(RepackError):
+    """The staged channel could not be proved installable; nothing was published."""
+
+    kind = "proof-failed"
+    exit_code = 7
+
+
+class BusyError(RepackError):
+    """Another build of the same label is running."""
+
+    kind = "busy"
+    exit_code = 8
+
+
+class SpaceError(RepackError):
+    """A disk is full, or would be."""
+
+    kind = "no-space"
+    exit_code = 9
+
+
+class PlaceError(RepackError):
+    """A file or folder cannot be read or written for a reason other than space."""
+
+    kind = "place"
+    exit_code = 2

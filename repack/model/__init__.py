@@ -1,0 +1,1 @@
+"""Nouns: frozen and pure. Bytes in, verdict out; no disk, no clock, no environment."""

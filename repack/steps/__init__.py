@@ -1,0 +1,1 @@
+"""Verbs: noun in, noun out. Steps do not know each other."""

@@ -1,0 +1,73 @@
+"""Imports point down the floors, and every foreign library has one door."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "repack"
+FLOORS = {"errors": 0, "model": 1, "places": 2, "steps": 3, "pipeline": 4, "target": 4, "cli": 5}
+DOORS = {
+    "requests": {"places/upstream.py"},
+    "rattler": {"places/conda.py"},
+    "tuf": {"model/trust.py", "steps/sign.py", "places/keyring.py"},
+    "cryptography": {"places/keyring.py", "model/license.py"},
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def floor_of(dotted: str) -> int:
+    parts = dotted.split(".")
+    return FLOORS[parts[1]] if len(parts) > 1 and parts[1] in FLOORS else 0
+
+
+def imports(file: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(file)}: relative import"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_imports_point_down(file):
+    if file.name == "__init__.py" and file.parent == ROOT:
+        return
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    own = FLOORS[parts[0]]
+    for dotted in imports(file):
+        if not dotted.startswith("repack."):
+            continue
+        there = floor_of(dotted)
+        assert there <= own, f"{name_of(file)} (floor {own}) imports {dotted} (floor {there})"
+        if parts[0] == "steps" and dotted.startswith("repack.steps."):
+            pytest.fail(f"{name_of(file)} imports another step, {dotted}")
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent.name == "model"], ids=name_of)
+def test_model_does_not_touch_the_world(file):
+    banned = {"os", "pathlib", "time", "socket", "subprocess", "shutil", "tempfile"}
+    assert not {dotted.split(".")[0] for dotted in imports(file)} & banned
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_one_library_one_door(file):
+    for dotted in imports(file):
+        library = dotted.split(".")[0]
+        assert library not in DOORS or name_of(file) in DOORS[library], (
+            f"{dotted} in {name_of(file)}"
+        )
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_modules_stay_small(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
