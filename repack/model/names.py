@@ -19,7 +19,7 @@ def windows_fault(part: str) -> str | None:
 
     Source: Microsoft, "Naming Files, Paths, and Namespaces".
     """
-    if part.split(".")[0].rstrip().lower() in _WINDOWS_RESERVED:
+    if part.split(".", maxsplit=1)[0].rstrip().lower() in _WINDOWS_RESERVED:
         return "is a reserved name on Windows"
     if part.endswith((".", " ")):
         return "ends in a dot or a space, which Windows drops"

@@ -1,0 +1,236 @@
+"""The only writer.
+
+Every file that must not be half there is written beside its place, flushed to disk and renamed
+(restic's ``local.Save``). Every read of outside data is bounded. Every ``OSError`` becomes one of
+repack's errors here, with the path in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal
+
+from repack.errors import BusyError, IntegrityError, PlaceError, RepackError, SpaceError
+from repack.model.names import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHUNK: Final = 1 << 20
+TEMP_PREFIX: Final = ".repack-"
+_NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
+_FICLONE: Final = 0x40049409
+_BUSY_RETRIES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+
+Placed = Literal["kept", "link", "reflink", "copy"]
+
+
+def fault(error: OSError, path: Path) -> RepackError:
+    """The repack error for an ``OSError`` at ``path``."""
+    if error.errno in _NO_SPACE:
+        return SpaceError("no space left", where=path, hint="free some space and run again")
+    hint = None
+    if sys.platform == "win32" and isinstance(error, PermissionError):
+        hint = "if nobody has it open, a virus scanner may hold it"
+    return PlaceError((error.strerror or str(error)).lower(), where=path, hint=hint)
+
+
+@contextlib.contextmanager
+def faults_at(path: Path) -> Iterator[None]:
+    """Turn any ``OSError`` inside into repack's error about ``path``.
+
+    Raises:
+        SpaceError: the disk is full.
+        PlaceError: anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise fault(error, path) from error
+
+
+def rename(source: Path, target: Path) -> None:
+    """Replace ``target`` by ``source`` atomically; on Windows retried while a scanner holds it."""
+    for pause in _BUSY_RETRIES if sys.platform == "win32" else ():
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    source.replace(target)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside ``folder`` survive a power cut, where the system can."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Open a file beside ``path`` that takes its place when the block ends well.
+
+    Raises:
+        SpaceError: the disk is full; ``path`` is as it was.
+        PlaceError: the folder cannot be written; ``path`` is as it was.
+    """
+    with faults_at(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
+        temp = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temp.chmod(mode)
+            rename(temp, path)
+            sync_folder(path.parent)
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            raise
+
+
+def write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write ``data`` to ``path``, all or nothing. Raises as :func:`writing` does."""
+    with writing(path, mode) as stream:
+        stream.write(data)
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Read a whole file of at most ``limit`` bytes.
+
+    Raises:
+        IntegrityError: it is longer.
+        PlaceError: it cannot be read.
+    """
+    with faults_at(path), path.open("rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise IntegrityError("file is too large", where=path, expected=f"at most {limit} bytes")
+    return data
+
+
+def digest(path: Path) -> tuple[Digest, int]:
+    """SHA-256 and size in bytes of a file."""
+    with faults_at(path), path.open("rb") as stream:
+        return digest_stream(stream)
+
+
+def digest_stream(stream: IO[bytes]) -> tuple[Digest, int]:
+    """SHA-256 and size in bytes of what is left in ``stream``."""
+    sha, size, buffer = hashlib.sha256(), 0, bytearray(CHUNK)
+    view = memoryview(buffer)
+    while count := stream.readinto(buffer):  # type: ignore[attr-defined]
+        sha.update(view[:count])
+        size += count
+    return Digest(sha.hexdigest()), size
+
+
+def _reflink(source: Path, target: Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    with source.open("rb") as old, target.open("wb") as new:
+        try:
+            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
+        except OSError:
+            return False
+    return True
+
+
+def place(source: Path, target: Path) -> Placed:
+    """Let ``target`` be the file ``source``: hard link, else reflink, else copy.
+
+    ``target`` appears whole or not at all. A ``target`` that already is that very file is kept.
+
+    Raises:
+        SpaceError: the disk is full.
+        PlaceError: anything else the system refuses.
+    """
+    with faults_at(target):
+        with contextlib.suppress(FileNotFoundError):
+            if target.samefile(source):
+                return "kept"
+        try:
+            target.hardlink_to(source)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+        else:
+            return "link"
+        return _place_over(source, target)
+
+
+def _place_over(source: Path, target: Path) -> Placed:
+    temp = target.with_name(f"{TEMP_PREFIX}{os.getpid()}-{target.name}")
+    temp.unlink(missing_ok=True)
+    how: Placed = "link"
+    try:
+        try:
+            temp.hardlink_to(source)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            how = "reflink" if _reflink(source, temp) else "copy"
+            if how == "copy":
+                shutil.copyfile(source, temp)
+            temp.chmod(0o644)
+        rename(temp, target)
+    finally:
+        temp.unlink(missing_ok=True)
+    return how
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, read-only files included; what is gone already is fine."""
+    with faults_at(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file ``path`` while the block runs; the system frees it if the process dies.
+
+    Raises:
+        BusyError: somebody else holds it; ``what`` says what they are doing.
+    """
+    with faults_at(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+b")
+    with stream:
+        try:
+            if sys.platform == "win32":
+                import msvcrt  # noqa: PLC0415 - only there
+
+                msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl  # noqa: PLC0415 - not on Windows
+
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BusyError(
+                f"{what} is already running", where=path, hint="wait for it to end"
+            ) from error
+        yield
