@@ -1,0 +1,88 @@
+"""The program: finds commands without importing them, catches errors once, leaves deliberately."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from typing import Final, NoReturn
+
+import click
+
+from repack import __version__
+from repack.errors import RepackError
+
+# Name -> (module that holds `command`, short help). A table, because `repack --help` must not pay
+# for importing what it lists.
+COMMANDS: Final = {
+    "label": ("repack.cli.label", "Build a label's channel, prove it, publish it."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of the table."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)  # noqa: S101 - our own table
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table alone."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="repack")
+def repack() -> None:
+    """Make offline conda channels that are proved installable before they are published."""
+
+
+def leave(code: int) -> NoReturn:
+    """Flush and end the process at once.
+
+    py-rattler's runtime can crash the interpreter at exit after correct work; an exit code that
+    scripts trust must not depend on that. This is the one place where repack leaves.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or 1
+    os._exit(code)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = repack.main(args=given, prog_name="repack", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted; nothing half-done was published", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    except RepackError as error:
+        if "--json" in given:
+            click.echo(json.dumps(error.to_json(), ensure_ascii=False))
+        click.echo(f"error: {error.text()}", err=True)
+        return error.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def main() -> NoReturn:
+    """Entry point of the ``repack`` command."""
+    leave(run())
