@@ -20,7 +20,7 @@ FLOORS = {
 }
 DOORS = {
     "requests": {"places/upstream.py"},
-    "rattler": {"places/conda.py"},
+    "rattler": {f"places/{name}.py" for name in ("solver", "native", "lockfile", "linker")},
     "tuf": {"model/trust.py", "steps/sign.py", "places/keyring.py"},
     "cryptography": {"places/keyring.py", "model/license.py"},
 }

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal
 
 from repack.errors import BusyError, IntegrityError, PlaceError, RepackError, SpaceError
 from repack.model.names import Digest
+from repack.model.urls import channel_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +146,7 @@ def digest_stream(stream: IO[bytes]) -> tuple[Digest, int]:
 def _reflink(source: Path, target: Path) -> bool:
     if sys.platform != "linux":
         return False
-    import fcntl  # noqa: PLC0415 - not on Windows
+    import fcntl
 
     with source.open("rb") as old, target.open("wb") as new:
         try:
@@ -200,6 +201,11 @@ def _place_over(source: Path, target: Path) -> Placed:
     return how
 
 
+def folder_url(folder: Path) -> str:
+    """The ``file://`` URL of a channel in ``folder``, by this host's rules."""
+    return channel_url(str(folder.absolute()), windows=sys.platform == "win32")
+
+
 def remove(path: Path) -> None:
     """Remove a file or a whole folder, read-only files included; what is gone already is fine."""
     with faults_at(path):
@@ -222,11 +228,11 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     with stream:
         try:
             if sys.platform == "win32":
-                import msvcrt  # noqa: PLC0415 - only there
+                import msvcrt
 
                 msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
             else:
-                import fcntl  # noqa: PLC0415 - not on Windows
+                import fcntl
 
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -1,0 +1,102 @@
+"""Locks in pixi.lock format, by rattler; no secret gets into one.
+
+Source: rattler ``crates/rattler_lock``, version 7; pixi, pixi-pack and conda-ship read it too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from repack.errors import IntegrityError, PlaceError
+from repack.model.urls import scrub, scrub_text
+from repack.places import files
+from repack.places.native import to_natives, to_records, without_derived
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from repack.model.profile import Profile
+    from repack.model.record import Record
+
+_LIMIT: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock as read: scrubbed channels, and per subdir its virtual packages and records."""
+
+    channels: tuple[str, ...]
+    virtual_packages: Mapping[str, tuple[str, ...]]
+    records: Mapping[str, tuple[Record, ...]]
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock in pixi.lock format.
+
+    Raises:
+        IntegrityError: it is no such lock, or holds packages that are not conda's.
+        PlaceError: it cannot be read.
+    """
+    from rattler import exceptions as rx
+    from rattler.lock import LockFile
+
+    files.read(path, _LIMIT)
+    try:
+        environment = LockFile.from_path(path).default_environment()
+        if environment is None:
+            raise IntegrityError("the lock has no default environment", where=path)
+        platforms = environment.platforms()
+        records = {
+            str(platform.subdir): tuple(
+                without_derived(record)
+                for record in to_records(
+                    environment.conda_repodata_records_for_platform(platform) or []
+                )
+            )
+            for platform in platforms
+        }
+    except (rx.ParseCondaLockError, rx.IoError) as error:
+        raise IntegrityError(
+            "the lock cannot be read",
+            where=path,
+            got=scrub_text(str(error)),
+            hint="build with --update to make it anew",
+        ) from None
+    return Lock(
+        channels=tuple(str(channel) for channel in environment.channels()),
+        virtual_packages={str(p.subdir): tuple(p.virtual_packages) for p in platforms},
+        records=records,
+    )
+
+
+def write_lock(channels: Sequence[str], solutions: Mapping[Profile, Sequence[Record]]) -> bytes:
+    """Make a lock in pixi.lock format (rattler-lock v7); every URL in it is scrubbed.
+
+    Source: rattler ``crates/rattler_lock``, read by pixi, pixi-pack and conda-ship too.
+    """
+    import rattler
+    from rattler.lock import LockChannel, LockFile, LockPlatform
+
+    platforms = {
+        profile: LockPlatform(
+            profile.subdir, virtual_packages=[str(p) for p in profile.virtual_packages]
+        )
+        for profile in solutions
+    }
+    with tempfile.TemporaryDirectory(prefix="repack-lock-") as name, files.faults_at(Path(name)):
+        lock = LockFile(list(platforms.values()))
+        lock.set_channels("default", [LockChannel(scrub(url)) for url in channels])
+        for profile, records in solutions.items():
+            for native in to_natives(records, Path(name)):
+                native.url = scrub(native.url)
+                native.channel = scrub(native.channel)
+                lock.add_conda_package("default", platforms[profile], native)
+        target = Path(name) / "pixi.lock"
+        try:
+            lock.to_path(target)
+        except rattler.exceptions.IoError as error:
+            raise PlaceError(str(error), where=target) from None
+        return target.read_bytes()

@@ -1,0 +1,128 @@
+"""Upstream's records as their bytes stand in upstream's ``repodata.json``.
+
+The solver hands out records in its own, normalised form. This module finds the same record in the
+file the solver read, so that a channel carries upstream's fields unchanged. A repodata file may
+have a million records: it is searched by bisection, never parsed whole.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Below this a file is parsed whole, which takes no longer than bisecting for a hundred records.
+SMALL: Final = 4 << 20
+_WINDOW: Final = 1 << 20
+_KEY: Final = re.compile(rb'"([^"\\\s/]+(\.conda|\.tar\.bz2))"\s*:\s*\{')
+_DECODER: Final = json.JSONDecoder()
+
+
+class Index:
+    """One ``repodata.json`` on disk, read a record at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._whole: dict[str, Any] | None = None
+        self._map: mmap.mmap | None = None
+        size = path.stat().st_size
+        if size < SMALL:
+            document = json.loads(path.read_bytes())
+            self._whole = {**document.get("packages", {}), **document.get("packages.conda", {})}
+        else:
+            with path.open("rb") as stream:
+                self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def get(self, fn: str) -> Mapping[str, Any] | None:
+        """The record of ``fn``, or None when it is not found (an unsorted large file)."""
+        if self._map is None:
+            return (self._whole or {}).get(fn)
+        return _bisect(self._map, fn.encode())
+
+
+def _bisect(data: mmap.mmap, fn: bytes) -> Mapping[str, Any] | None:
+    # Indexers write `packages` (.tar.bz2) before `packages.conda`, each sorted by file name.
+    wanted = (fn.endswith(b".conda"), fn)
+    low, high = 0, len(data)
+    while low < high:
+        middle = (low + high) // 2
+        match = _KEY.search(data, middle, min(middle + _WINDOW, len(data)))
+        if match is None or match.start() >= high:
+            if high - low < _WINDOW:
+                return _scan(data, fn, low, high)
+            high = middle
+            continue
+        here = (match[2] == b".conda", match[1])
+        if here == wanted:
+            return _decode(data, match.end() - 1)
+        if here < wanted:
+            low = match.end()
+        else:
+            high = middle
+    return None
+
+
+def _scan(data: mmap.mmap, fn: bytes, low: int, high: int) -> Mapping[str, Any] | None:
+    for match in _KEY.finditer(data, low, min(high + _WINDOW, len(data))):
+        if match[1] == fn:
+            return _decode(data, match.end() - 1)
+    return None
+
+
+def _decode(data: mmap.mmap, start: int) -> Mapping[str, Any] | None:
+    # A record is cut out whole: none is longer than the window.
+    text = data[start : start + _WINDOW].decode("utf-8", errors="ignore")
+    record, _ = _DECODER.raw_decode(text)
+    return record if isinstance(record, dict) else None
+
+
+class Published:
+    """Finds records as upstream published them, in the files that the solver read.
+
+    Args:
+        cache: rattler's repodata cache.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._folders: dict[str, Index | None] = {}
+
+    def get(self, folder_url: str, fn: str) -> Mapping[str, Any] | None:
+        """The record of ``fn`` in the subdir at ``folder_url``, secrets included, if it is there.
+
+        A sharded upstream leaves no such file, and a concurrent build may have replaced it: then
+        the solver's own view has to serve.
+        """
+        if folder_url not in self._folders:
+            self._folders[folder_url] = self._open(folder_url)
+        index = self._folders[folder_url]
+        return None if index is None else index.get(fn)
+
+    def _open(self, folder_url: str) -> Index | None:
+        path = self._file_of(folder_url)
+        try:
+            return None if path is None else Index(path)
+        except (OSError, ValueError):
+            return None
+
+    def _file_of(self, folder_url: str) -> Path | None:
+        parts = urlsplit(folder_url)
+        if parts.scheme == "file":
+            host = f"//{parts.netloc}" if parts.netloc else ""
+            return Path(url2pathname(host + parts.path)) / "repodata.json"
+        wanted = f"{folder_url}/repodata.json"
+        for info in self._cache.glob("*.info.json"):
+            try:
+                url = json.loads(info.read_bytes())["url"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            if url == wanted:
+                return info.with_name(info.name.removesuffix(".info.json") + ".json")
+        return None
