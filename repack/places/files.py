@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal
 
@@ -23,7 +24,7 @@ from repack.model.names import Digest
 from repack.model.urls import channel_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 CHUNK: Final = 1 << 20
 TEMP_PREFIX: Final = ".repack-"
@@ -111,6 +112,35 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` to ``path``, all or nothing. Raises as :func:`writing` does."""
     with writing(path, mode) as stream:
         stream.write(data)
+
+
+def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file nobody reads yet, as in a folder being staged; :func:`flush` makes it last.
+
+    Raises as :func:`writing` does, but may leave half a file.
+    """
+    with faults_at(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(mode)
+
+
+def flush(paths: Iterable[Path]) -> None:
+    """Make files and folders survive a power cut, where the system can; several at once.
+
+    Raises:
+        SpaceError: the disk is full.
+        PlaceError: the system cannot.
+    """
+    if sys.platform != "win32":
+        with ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(_flush_one, paths):
+                continue
+
+
+def _flush_one(path: Path) -> None:
+    with faults_at(path):
+        sync_folder(path)
 
 
 def read(path: Path, limit: int) -> bytes:

@@ -1,0 +1,293 @@
+"""Channels on disk: the published folder, the one being staged, the releases before.
+
+Rules of this module:
+
+- A channel is staged whole beside the published one and exchanged with it in one system call,
+  where the system has one; a mount point, a share or Windows gets the ordered way instead:
+  packages, then metadata, then removals. In both a reader finds every package that the repodata
+  names, at any instant, and a crash leaves the old or the new channel.
+- Packages that go stay until after the switch.
+- A published channel holds plain files only. Litter of other systems is not ours: it is neither
+  removed nor counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from repack.errors import IntegrityError
+from repack.model.channel import ARCHIVE_FOLDERS, is_litter, publish_rank
+from repack.model.names import LabelName, RelPath
+from repack.places import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_EXCHANGE: Final = 2
+_AT_FDCWD: Final = -100
+# FAT keeps times in steps of 2 s; a client that caches by time must see that a file is new.
+_MTIME_STEP: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Everything a channel holds.
+
+    Attributes:
+        packages: path in the channel -> the archive's file in the store.
+        texts: path in the channel -> content.
+    """
+
+    packages: Mapping[RelPath, Path]
+    texts: Mapping[RelPath, bytes]
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Every path of the channel."""
+        return frozenset(self.packages) | frozenset(self.texts)
+
+
+class Channels:
+    """The folder that holds every label's channel.
+
+    Args:
+        root: such as ``channels/``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def published(self, label: LabelName) -> Path:
+        """The folder the customer copies."""
+        return self.root / label
+
+    def history(self, label: LabelName) -> Path:
+        """The folder of past releases' metadata, one folder a release."""
+        return self.root / ".history" / label
+
+    def _staged(self, label: LabelName) -> Path:
+        return self.root / ".staging" / label
+
+    def exclusive(self, label: LabelName) -> contextlib.AbstractContextManager[None]:
+        """Hold the label while the block runs.
+
+        Raises:
+            BusyError: another build of the label is running.
+        """
+        path = self.root / ".locks" / f"{label}.lock"
+        return files.exclusive(path, f"a build of label {label!r}")
+
+    def releases(self, label: LabelName) -> tuple[int, ...]:
+        """The numbers of the releases whose metadata is kept, in order."""
+        folder = self.history(label)
+        kept = folder.iterdir() if folder.is_dir() else ()
+        return tuple(sorted(int(path.name) for path in kept if path.name.isdecimal()))
+
+    def text(self, label: LabelName, path: str) -> bytes | None:
+        """A metadata file of the published channel, or None when it is not there."""
+        return read_or_none(self.published(label) / path)
+
+    def stage(self, label: LabelName, tree: Tree) -> Path:
+        """Lay ``tree`` out beside the published channel and return the folder.
+
+        Raises:
+            SpaceError: the disk is full; the published channel is as it was.
+        """
+        folder = self._staged(label)
+        files.remove(folder)
+        with files.faults_at(folder):
+            for path in {Path(name).parent for name in tree.paths} | set(ARCHIVE_FOLDERS):
+                (folder / path).mkdir(parents=True, exist_ok=True)
+        for path, source in tree.packages.items():
+            files.place(source, folder / path)
+        add_texts(folder, tree.texts)
+        return folder
+
+    def discard(self, label: LabelName) -> None:
+        """Remove what is staged."""
+        files.remove(self._staged(label))
+
+    def publish(self, label: LabelName, tree: Tree) -> None:
+        """Make the staged channel the published one.
+
+        Raises:
+            SpaceError: the disk is full; the published channel works as before.
+        """
+        staged, published = self._staged(label), self.published(label)
+        _touch_changed(staged, published, tree)
+        if not published.exists():
+            _flush(staged, tree)
+            with files.faults_at(published):
+                staged.rename(published)
+                files.sync_folder(self.root)
+            return
+        zombies = sorted(set(walk(published)) - tree.paths)
+        if not self._exchange(staged, published, tree, zombies):
+            _publish_in_order(staged, published, tree)
+        for zombie in zombies:
+            files.remove(published / zombie)
+        _remove_empty_folders(published, tree)
+        files.remove(staged)
+
+    def _exchange(self, staged: Path, published: Path, tree: Tree, zombies: list[str]) -> bool:
+        """Swap the two folders in one step; False where the system cannot."""
+        if not can_exchange(self.root):
+            return False
+        # A reader that took the old repodata a moment ago still wants the old packages.
+        for zombie in zombies:
+            if (published / zombie).is_file():
+                with files.faults_at(staged / zombie):
+                    (staged / zombie).parent.mkdir(parents=True, exist_ok=True)
+                files.place(published / zombie, staged / zombie)
+        for litter in _litter(published):
+            with contextlib.suppress(OSError):
+                (staged / litter).parent.mkdir(parents=True, exist_ok=True)
+                (published / litter).rename(staged / litter)
+        _flush(staged, tree)
+        try:
+            _renameat2(staged, published)
+        except OSError as error:
+            if error.errno in {errno.EINVAL, errno.EBUSY, errno.EXDEV, errno.ENOSYS}:
+                return False
+            raise files.fault(error, published) from error
+        files.sync_folder(self.root)
+        return True
+
+    def remember(self, label: LabelName, release: int, texts: Mapping[RelPath, bytes]) -> None:
+        """Keep a release's metadata, all or nothing."""
+        target = self.history(label) / str(release)
+        beside = self.history(label) / f"{files.TEMP_PREFIX}{release}"
+        files.remove(beside)
+        with files.faults_at(beside):
+            beside.mkdir(parents=True)
+        add_texts(beside, texts)
+        files.remove(target)
+        with files.faults_at(target):
+            beside.rename(target)
+
+    def recall(self, label: LabelName, release: int) -> dict[RelPath, bytes]:
+        """A past release's metadata, by path in the channel.
+
+        Raises:
+            UsageError: see the caller; IntegrityError: nothing is kept of that release.
+        """
+        folder = self.history(label) / str(release)
+        if not folder.is_dir():
+            raise IntegrityError("nothing is kept of that release", where=folder)
+        return {RelPath(path): (folder / path).read_bytes() for path in walk(folder)}
+
+    def forget(self, label: LabelName, keep: int, current: int) -> None:
+        """Drop all but the newest ``keep`` releases; ``current`` always stays."""
+        for release in self.releases(label)[: -max(keep, 1)]:
+            if release != current:
+                files.remove(self.history(label) / str(release))
+
+
+def read_or_none(path: Path) -> bytes | None:
+    """The whole of one of our own metadata files; None when there is none."""
+    with files.faults_at(path):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def walk(folder: Path) -> Iterator[str]:
+    """Every file below ``folder`` as a ``/``-separated path; litter and our temp files left out."""
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_litter(name))
+        base = Path(here).relative_to(folder)
+        for name in sorted(names):
+            if not is_litter(name):
+                yield (base / name).as_posix()
+
+
+def _litter(folder: Path) -> Iterator[str]:
+    for here, folders, names in os.walk(folder):
+        base = Path(here).relative_to(folder)
+        found = [name for name in [*folders, *names] if is_litter(name)]
+        folders[:] = [name for name in folders if not is_litter(name)]
+        yield from ((base / name).as_posix() for name in found)
+
+
+def add_texts(folder: Path, texts: Mapping[RelPath, bytes]) -> None:
+    """Write metadata files below ``folder``; several at once, since each waits for the disk."""
+
+    def add(path: RelPath) -> None:
+        mode = 0o755 if path.endswith(".sh") else 0o644
+        files.write_new(folder / path, texts[path], mode)
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(add, sorted(texts)):
+            continue
+
+
+def _touch_changed(staged: Path, published: Path, tree: Tree) -> None:
+    for path in tree.texts:
+        old, new = published / path, staged / path
+        try:
+            before = old.stat()
+        except OSError:
+            continue
+        if before.st_size == len(tree.texts[path]) and old.read_bytes() == tree.texts[path]:
+            os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+        else:
+            moment = max(time.time(), before.st_mtime + _MTIME_STEP)
+            os.utime(new, (moment, moment))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [Path(here) for here, _, _ in os.walk(folder)]
+
+
+def _flush(staged: Path, tree: Tree) -> None:
+    # Archives were flushed when the store took them in.
+    files.flush([staged / path for path in tree.texts] + _folders(staged))
+
+
+def _publish_in_order(staged: Path, published: Path, tree: Tree) -> None:
+    for path in sorted(tree.packages):
+        with files.faults_at(published / path):
+            (published / path).parent.mkdir(parents=True, exist_ok=True)
+        files.place(staged / path, published / path)
+    _flush(staged, tree)
+    for path in sorted(tree.texts, key=publish_rank):
+        with files.faults_at(published / path):
+            (published / path).parent.mkdir(parents=True, exist_ok=True)
+            files.rename(staged / path, published / path)
+    files.flush(_folders(published))
+
+
+def _remove_empty_folders(published: Path, tree: Tree) -> None:
+    wanted = {Path(name).parent for name in tree.paths} | {Path(name) for name in ARCHIVE_FOLDERS}
+    wanted |= {parent for folder in wanted for parent in folder.parents}
+    for here, _, _ in os.walk(published, topdown=False):
+        if Path(here).relative_to(published) not in wanted:
+            with contextlib.suppress(OSError):
+                Path(here).rmdir()
+
+
+def can_exchange(folder: Path) -> bool:
+    """Whether two folders inside ``folder`` can change places in one system call."""
+    return sys.platform == "linux" and folder.is_dir() and hasattr(_libc(), "renameat2")
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _renameat2(one: Path, other: Path) -> None:
+    """``renameat2(2)`` with ``RENAME_EXCHANGE``; Linux since 3.15, glibc since 2.28."""
+    arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE)
+    if _libc().renameat2(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(other))
