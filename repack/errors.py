@@ -127,6 +127,18 @@ class IntegrityError(RepackError):
     exit_code = 6
 
 
+class KeyRefusedError(IntegrityError):
+    """A key cannot be used: empty, unset, badly encoded or of an unknown kind."""
+
+    kind = "key-refused"
+
+
+class SignatureError(IntegrityError):
+    """A signature is missing, malformed, of another algorithm or made by another key."""
+
+    kind = "signature"
+
+
 class ProofError(RepackError):
     """The staged channel could not be proved installable; nothing was published."""
 
