@@ -165,3 +165,102 @@ class PlaceError(RepackError):
 
     kind = "place"
     exit_code = 2
+
+
+class TargetError(RepackError):
+    """What a target refuses to install, or a check refuses to trust; codes after aktualizr-lite."""
+
+    kind = "target"
+
+
+class MetadataUnsupportedError(TargetError):
+    """The signed metadata is of a kind this repack does not know."""
+
+    kind = "metadata-unsupported"
+    exit_code = 4
+
+
+class NoMatchError(TargetError):
+    """No release fits this target's platform and tag."""
+
+    kind = "no-match"
+    exit_code = 6
+
+
+class ContentMissingError(TargetError):
+    """The release is signed for, but its content is not on the medium, or not whole."""
+
+    kind = "content-missing"
+    exit_code = 8
+
+
+class MetadataInvalidError(TargetError):
+    """Signed metadata is malformed or does not fit together."""
+
+    kind = "metadata-invalid"
+    exit_code = 11
+
+
+class RootChainError(MetadataInvalidError):
+    """No unbroken chain leads from the pinned root to the newest one."""
+
+    kind = "root-chain"
+
+
+class ThresholdError(MetadataInvalidError):
+    """Metadata is signed by fewer of the right keys than it needs."""
+
+    kind = "threshold"
+
+
+class RollbackError(MetadataInvalidError):
+    """Metadata, or a release, is older than what was seen before."""
+
+    kind = "rollback"
+
+
+class MixAndMatchError(MetadataInvalidError):
+    """Parts that were never signed together: another label's, or another release's."""
+
+    kind = "mix-and-match"
+
+
+class MetadataExpiredError(TargetError):
+    """Metadata is past its date: a medium too old to be sure that nothing newer was held back."""
+
+    kind = "metadata-expired"
+    exit_code = 12
+
+
+class ClockSetBackError(MetadataExpiredError):
+    """Metadata looks valid only because the clock stands before times already seen signed."""
+
+    kind = "clock-set-back"
+
+
+class MetadataNotFoundError(TargetError):
+    """There is no signed metadata here, or a part of it is missing."""
+
+    kind = "metadata-not-found"
+    exit_code = 14
+
+
+class WrongTypeError(TargetError):
+    """The release is signed for ci where production is asked for, or the other way round."""
+
+    kind = "wrong-type"
+    exit_code = 15
+
+
+class WrongTagError(TargetError):
+    """The release is signed for other tags than this target's."""
+
+    kind = "wrong-tag"
+    exit_code = 15
+
+
+class NoSuchReleaseError(TargetError):
+    """The release that was named is not signed for at all."""
+
+    kind = "no-such-release"
+    exit_code = 20

@@ -67,6 +67,24 @@ class Digest(str):
         return super().__new__(cls, lower)
 
 
+class Digest384(str):
+    """A SHA-384 as 96 lower-case hex digits."""
+
+    __slots__ = ()
+    _PATTERN: Final = re.compile(r"[0-9a-f]{96}\Z")
+
+    def __new__(cls, text: str) -> Self:
+        """Check ``text``.
+
+        Raises:
+            IntegrityError: it is not 96 hex digits.
+        """
+        lower = text.lower()
+        if not cls._PATTERN.match(lower):
+            raise IntegrityError("not a SHA-384", expected="96 hex digits", got=text[:120])
+        return super().__new__(cls, lower)
+
+
 class RelPath(str):
     """A path inside a channel or archive: relative, ``/``-separated, no ``..``, no drive."""
 
