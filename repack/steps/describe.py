@@ -1,0 +1,79 @@
+"""The files that tell a person or another tool what a channel holds."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from repack.model.names import RelPath
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from repack.model.label import Label
+    from repack.model.record import Record
+    from repack.places.solver import Question
+
+
+def describe(
+    label: Label,
+    lock: bytes,
+    questions: Sequence[Question],
+    records: Mapping[str, Sequence[Record]],
+) -> dict[RelPath, bytes]:
+    """Lock, environment file, explicit lists and target profile, by path in the channel.
+
+    Args:
+        records: per subdir what is installed there, as it stands in the channel.
+    """
+    specs = sorted({spec for question in questions for spec in question.specs})
+    texts = {
+        RelPath("repack/lock.yml"): lock,
+        RelPath("repack/environment.yml"): _environment(label.name, specs),
+        RelPath("repack/profile.json"): _profile(questions),
+    }
+    for subdir, installed in records.items():
+        texts[RelPath(f"repack/explicit-{subdir}.txt")] = _explicit(subdir, installed)
+    return texts
+
+
+def _environment(name: str, specs: Sequence[str]) -> bytes:
+    # Wherever the folder is copied, the channel is the parent of this file's folder; conda takes
+    # channels of an environment file as they stand, so the one to use is named when it is called.
+    lines = [
+        "# conda env create --offline -f environment.yml, with CONDARC as install.sh writes it",
+        f"name: {name}",
+        "channels: [nodefaults]",
+        "dependencies:",
+        *(f"  - {json.dumps(spec)}" for spec in specs),
+    ]
+    return "\n".join(lines).encode() + b"\n"
+
+
+def _explicit(subdir: str, records: Sequence[Record]) -> bytes:
+    # conda takes paths relative to where it is run, and SHA-256 since 23.1; before that only md5,
+    # which is all that conda below 4.7, the reader of .tar.bz2 channels, knows.
+    lines = [
+        "# conda create --prefix PREFIX --offline --file repack/explicit-SUBDIR.txt",
+        "# run inside the channel's folder",
+        f"# platform: {subdir}",
+        "@EXPLICIT",
+    ]
+    for record in records:
+        old = record.fn.endswith(".tar.bz2") and record.md5
+        lines.append(f"{record.path}#{record.md5 if old else record.sha256}")
+    return "\n".join(lines).encode() + b"\n"
+
+
+def _profile(questions: Sequence[Question]) -> bytes:
+    document = {
+        question.profile.subdir: {
+            "virtual_packages": [str(package) for package in question.profile.virtual_packages],
+            "conda": question.profile.conda,
+            "specs": list(question.specs),
+            "constraints": list(question.constraints),
+            "add_pip": question.add_pip,
+        }
+        for question in questions
+    }
+    return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
