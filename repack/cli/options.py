@@ -14,6 +14,8 @@ from repack.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from repack.pipeline import Settings
+
 F = TypeVar("F", bound="Callable[..., Any]")
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -77,3 +79,24 @@ def now(environment: Mapping[str, str]) -> dt.datetime:
 def environment() -> Mapping[str, str]:
     """The process's variables; the only place that reads them."""
     return dict(os.environ)
+
+
+def settings(given: Mapping[str, Any]) -> Settings:
+    """The build settings from a command's options.
+
+    Raises:
+        UsageError: ``SOURCE_DATE_EPOCH`` is no number.
+    """
+    from repack.pipeline import Settings
+
+    variables = environment()
+    return Settings(
+        labels_dir=given["labels_dir"],
+        channels_dir=given["channels_dir"],
+        store_dir=given["store"],
+        environment=variables,
+        now=now(variables),
+        prove=given.get("prove", "linked"),
+        lock="update" if given.get("update") else "keep",
+        env_file=given.get("env_file"),
+    )
