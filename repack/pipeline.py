@@ -5,15 +5,44 @@ load label -> resolve -> fetch -> bundle -> stage -> index -> sign -> prove -> p
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from repack.errors import ProofError
+from repack.model.archive import judge
+from repack.model.channel import NOARCH, check_names
+from repack.model.names import LabelName
+from repack.model.outcome import Outcome, Platform
+from repack.model.progress import SILENT
+from repack.model.shipment import Shipment, check_same_content, merge
+from repack.places import lockfile, sandbox
+from repack.places.channel import Channels, Tree
+from repack.places.labels import Labels
+from repack.places.solver import Question
+from repack.places.store import Store
+from repack.places.upstream import Upstream
+from repack.steps import resolve as resolving
+from repack.steps.describe import describe
+from repack.steps.fetch import fetch
+from repack.steps.guard import search_secrets
+from repack.steps.index import index
+from repack.steps.inspect import inspect
+from repack.steps.installers import installers
+from repack.steps.prove import Scratch, prove
+from repack.steps.transmute import transmute
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
     from pathlib import Path
 
-    from repack.steps.prove import Mode, Proof
+    from repack.model.archive import Depth
+    from repack.model.label import Label
+    from repack.model.outcome import Mode, Proof
+    from repack.model.progress import Progress
+    from repack.model.record import Record
+    from repack.steps.resolve import Asked, Resolution
 
 LockUse = Literal["keep", "update"]
 
@@ -32,6 +61,7 @@ class Settings:
     labels_dir: Path
     channels_dir: Path
     store_dir: Path
+    home: Path
     environment: Mapping[str, str] = field(repr=False)
     now: dt.datetime
     prove: Mode = "linked"
@@ -40,52 +70,53 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class PlatformOutcome:
-    """One subdir of a release: packages and bytes that install there, and the proof."""
+class Bench:
+    """The places a build works with."""
 
-    packages: int
-    bytes: int
-    proof: Proof
+    settings: Settings
+    labels: Labels
+    channels: Channels
+    store: Store
+    upstream: Upstream
+    progress: Progress
+
+    @classmethod
+    def of(cls, settings: Settings, progress: Progress) -> Bench:
+        """Open every place; nothing is written yet."""
+        return cls(
+            settings=settings,
+            labels=Labels(settings.labels_dir, settings.environment),
+            channels=Channels(settings.channels_dir),
+            store=Store(settings.store_dir),
+            upstream=Upstream.from_environment(settings.environment, settings.home),
+            progress=progress,
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a build did.
+def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome:
+    """Build, prove and publish one label's channel.
 
-    Attributes:
-        release: the number of the release the channel now is; None when none was ever made.
-        changed: whether a new release was published.
-        added: paths in the channel that the release before did not have.
-        removed: paths that went.
-        warnings: what a release engineer should know; errors when the label is ``strict``.
+    Raises:
+        RepackError: whatever went wrong, by who must act; what was published before still is.
     """
-
-    label: str
-    release: int | None
-    changed: bool
-    channel: Path
-    platforms: Mapping[str, PlatformOutcome]
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    bytes_fetched: int
-    seconds: float
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, object]:
-        """The document ``repack label --json`` prints."""
-        platforms = {
-            subdir: {"packages": p.packages, "bytes": p.bytes, "proof": p.proof.mode}
-            for subdir, p in self.platforms.items()
-        }
-        return {
-            "label": self.label,
-            "release": self.release,
-            "changed": self.changed,
-            "channel": str(self.channel),
-            "platforms": platforms,
-            "added": list(self.added),
-            "removed": list(self.removed),
-            "bytes_fetched": self.bytes_fetched,
-            "seconds": round(self.seconds, 3),
-            "warnings": list(self.warnings),
-        }
+    began = time.monotonic()
+    bench = Bench.of(settings, progress)
+    with bench.channels.exclusive(LabelName(name)):
+        label = bench.labels.load(LabelName(name))
+        solution = _resolve(label, bench)
+        fetched = fetch(solution.distinct, bench.store, bench.upstream, progress)
+        shipment = _take_in(label, solution, bench)
+        draft = _draft(label, solution, shipment, bench)
+        before = releases.published(bench.channels, label.name)
+        if before is not None and before.serves(draft):
+            outcome = before.outcome(label)
+        else:
+            release = releases.make(label, draft, before, settings.now)
+            search_secrets(release.tree, label.secrets | bench.upstream.secrets())
+            staged = bench.channels.stage(label.name, release.tree)
+            proofs = _prove(label, solution, shipment, staged, bench)
+            bench.labels.write_lock(label.name, solution.lock)
+            bench.channels.publish(label.name, release.tree)
+            bench.channels.remember(label.name, release.number, release.tree.texts)
+            bench.channels.forget(label.name, label.keep_releases, release.number)
+        return outcome

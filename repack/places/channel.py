@@ -185,6 +185,10 @@ class Channels:
             raise IntegrityError("nothing is kept of that release", where=folder)
         return {RelPath(path): (folder / path).read_bytes() for path in walk(folder)}
 
+    def remembered(self, label: LabelName, release: int, path: str) -> bytes | None:
+        """One metadata file of a past release, or None when it is not kept."""
+        return read_or_none(self.history(label) / str(release) / path)
+
     def forget(self, label: LabelName, keep: int, current: int) -> None:
         """Drop all but the newest ``keep`` releases; ``current`` always stays."""
         for release in self.releases(label)[: -max(keep, 1)]:
@@ -209,6 +213,15 @@ def walk(folder: Path) -> Iterator[str]:
         for name in sorted(names):
             if not is_litter(name):
                 yield (base / name).as_posix()
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every file below ``folder``, by path; litter left out."""
+    found = {}
+    for path in walk(folder):
+        with files.faults_at(folder / path):
+            found[path] = (folder / path).stat().st_size
+    return found
 
 
 def _litter(folder: Path) -> Iterator[str]:

@@ -7,17 +7,17 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from repack.errors import ProofError
 from repack.places import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from repack.model.outcome import Isolation
     from pathlib import Path
 
-Isolation = Literal["namespace", "proxy"]
 _TIMEOUT: Final = 600
 _TAIL: Final = 4000
 # Nothing listens on the discard port of the loopback: what honours a proxy setting gets nowhere.
@@ -31,13 +31,6 @@ def host_subdir() -> str | None:
     return systems.get(sys.platform) if machine in {"x86_64", "amd64"} else None
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A command that ended well: how its network was cut, and seconds it took."""
-
-    isolation: Isolation
-
-
 def network_cutter() -> tuple[str, ...]:
     """The command prefix that takes a process's network away, empty where there is none."""
     if sys.platform != "linux" or shutil.which("unshare") is None:
@@ -48,13 +41,16 @@ def network_cutter() -> tuple[str, ...]:
     return ()
 
 
-def run_in(prefix: Path, command: Sequence[str], environment: Mapping[str, str]) -> Ran:
+def run_in(prefix: Path, command: Sequence[str], environment: Mapping[str, str]) -> Isolation:
     """Run the label's health check in a prefix, with no network.
 
     Args:
         prefix: the installed environment.
         command: the program, looked up in the prefix first, and its arguments.
         environment: what to start from; user-level Python settings are taken out.
+
+    Returns:
+        How its network was cut.
 
     Raises:
         ProofError: it cannot start, fails, or takes longer than ten minutes.
@@ -88,7 +84,7 @@ def run_in(prefix: Path, command: Sequence[str], environment: Mapping[str, str])
             got=f"exit code {done.returncode}\n{output}",
             hint="nothing was published; the environment installs but does not work",
         )
-    return Ran("namespace" if cutter else "proxy")
+    return "namespace" if cutter else "proxy"
 
 
 def _activated(prefix: Path, environment: Mapping[str, str]) -> dict[str, str]:

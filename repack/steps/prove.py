@@ -9,9 +9,10 @@ are inspected.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from repack.errors import IntegrityError, ProofError, UnsolvableError
+from repack.model.outcome import Proof
 from repack.model.progress import SILENT, Progress
 from repack.model.urls import package_url
 from repack.places import sandbox
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.model.record import Record
-
-Mode = Literal["linked", "solved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +42,6 @@ class Scratch:
     cache: Path
     health_check: tuple[str, ...]
     environment: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """How a subdir was proved, and what an auditor may want to know about it."""
-
-    mode: Mode
-    network: sandbox.Isolation | None = None
-    clobbered: tuple[str, ...] = ()
 
 
 def prove(
@@ -110,8 +100,8 @@ def _link(channel: Path, expected: Sequence[Record], scratch: Scratch, progress:
         clobbered = sandbox.clobbered(prefix)
         if not scratch.health_check:
             return Proof("linked", clobbered=clobbered)
-        ran = sandbox.run_in(prefix, scratch.health_check, scratch.environment)
-        return Proof("linked", ran.isolation, clobbered)
+        network = sandbox.run_in(prefix, scratch.health_check, scratch.environment)
+        return Proof("linked", network, clobbered)
     except IntegrityError as error:
         raise ProofError("the packages do not install", got=error.got) from None
     finally:

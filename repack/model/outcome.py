@@ -1,0 +1,83 @@
+"""What a build did, as people and programs are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Mode = Literal["linked", "solved"]
+Isolation = Literal["namespace", "proxy"]
+State = Literal["published", "unchanged", "previewed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How a subdir was proved.
+
+    Attributes:
+        mode: ``linked`` when every package was installed, ``solved`` when only the solver ran.
+        network: how the health check was kept off the network; None when there was none.
+        clobbered: files that more than one package brought.
+    """
+
+    mode: Mode
+    network: Isolation | None = None
+    clobbered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """One subdir of a release: packages and bytes that install there, and the proof."""
+
+    packages: int
+    bytes: int
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a build did.
+
+    Attributes:
+        release: the number of the release the channel now is; 0 when none was ever made.
+        channel: the folder, as text.
+        added: paths in the channel that the release before did not have.
+        removed: paths that went.
+        changes: how packages were changed on the way, a line each.
+        warnings: what a release engineer should know; errors when the label is ``strict``.
+    """
+
+    label: str
+    state: State
+    release: int
+    channel: str
+    platforms: Mapping[str, Platform]
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    bytes_fetched: int = 0
+    seconds: float = 0.0
+    changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """The document ``repack label --json`` prints."""
+        platforms = {
+            subdir: {"packages": p.packages, "bytes": p.bytes, "proof": p.proof.mode}
+            for subdir, p in self.platforms.items()
+        }
+        return {
+            "label": self.label,
+            "release": self.release or None,
+            "changed": bool(self.state == "published" or self.added or self.removed),
+            "channel": self.channel,
+            "platforms": platforms,
+            "added": list(self.added),
+            "removed": list(self.removed),
+            "bytes_fetched": self.bytes_fetched,
+            "seconds": round(self.seconds, 3),
+            "changes": list(self.changes),
+            "warnings": list(self.warnings),
+        }
