@@ -9,40 +9,25 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from repack.errors import ProofError
-from repack.model.archive import judge
-from repack.model.channel import NOARCH, check_names
 from repack.model.names import LabelName
-from repack.model.outcome import Outcome, Platform
 from repack.model.progress import SILENT
-from repack.model.shipment import Shipment, check_same_content, merge
-from repack.places import lockfile, sandbox
-from repack.places.channel import Channels, Tree
+from repack.model.shipment import merge
+from repack.places.channel import Channels
 from repack.places.labels import Labels
-from repack.places.solver import Question
 from repack.places.store import Store
 from repack.places.upstream import Upstream
-from repack.steps import resolve as resolving
-from repack.steps.describe import describe
+from repack.steps import release as releases
 from repack.steps.fetch import fetch
-from repack.steps.guard import search_secrets
-from repack.steps.index import index
-from repack.steps.inspect import inspect
-from repack.steps.installers import installers
-from repack.steps.prove import Scratch, prove
-from repack.steps.transmute import transmute
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
     from pathlib import Path
 
-    from repack.model.archive import Depth
-    from repack.model.label import Label
-    from repack.model.outcome import Mode, Proof
+    from repack.model.outcome import Mode, Outcome
     from repack.model.progress import Progress
     from repack.model.record import Record
-    from repack.steps.resolve import Asked, Resolution
+    from repack.places.solver import Question
 
 LockUse = Literal["keep", "update"]
 
@@ -52,6 +37,7 @@ class Settings:
     """Where everything is and how to build.
 
     Attributes:
+        home: where ``.netrc`` and conda's settings are.
         environment: variables for secrets, proxies and the health check.
         now: the moment that goes into a new release.
         lock: whether an existing lock that still satisfies the label is kept.
@@ -93,6 +79,26 @@ class Bench:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a label resolved to.
+
+    Attributes:
+        questions: what the target will ask for, per subdir.
+        records: exact records per subdir, ``noarch`` included.
+        lock: the lock file's bytes.
+    """
+
+    questions: Mapping[str, Question]
+    records: Mapping[str, tuple[Record, ...]]
+    lock: bytes
+
+    @property
+    def distinct(self) -> tuple[Record, ...]:
+        """Every record once."""
+        return tuple(merge(r for records in self.records.values() for r in records).values())
+
+
 def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome:
     """Build, prove and publish one label's channel.
 
@@ -103,20 +109,10 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
     bench = Bench.of(settings, progress)
     with bench.channels.exclusive(LabelName(name)):
         label = bench.labels.load(LabelName(name))
-        solution = _resolve(label, bench)
-        fetched = fetch(solution.distinct, bench.store, bench.upstream, progress)
-        shipment = _take_in(label, solution, bench)
-        draft = _draft(label, solution, shipment, bench)
-        before = releases.published(bench.channels, label.name)
-        if before is not None and before.serves(draft):
-            outcome = before.outcome(label)
-        else:
-            release = releases.make(label, draft, before, settings.now)
-            search_secrets(release.tree, label.secrets | bench.upstream.secrets())
-            staged = bench.channels.stage(label.name, release.tree)
-            proofs = _prove(label, solution, shipment, staged, bench)
-            bench.labels.write_lock(label.name, solution.lock)
-            bench.channels.publish(label.name, release.tree)
-            bench.channels.remember(label.name, release.number, release.tree.texts)
-            bench.channels.forget(label.name, label.keep_releases, release.number)
-        return outcome
+        found = _resolve(label, bench)
+        fetched = fetch(found.distinct, bench.store, bench.upstream, progress)
+        shipment = _take_in(label, found, bench)
+        draft = _draft(label, found, shipment, settings)
+        before = releases.standing(bench.channels, label.name)
+        state, number = _bring_about(label, found, draft, before, bench)
+    return _outcome(draft, before, state, number, bench, fetched.bytes, time.monotonic() - began)

@@ -17,6 +17,10 @@ from repack.errors import RepackError
 # for importing what it lists.
 COMMANDS: Final = {
     "label": ("repack.cli.label", "Build a label's channel, prove it, publish it."),
+    "diff": ("repack.cli.diff", "Say what a rebuild of a label would change."),
+    "history": ("repack.cli.history", "List the releases of a label that can be restored."),
+    "restore": ("repack.cli.restore", "Make a past release the published one again."),
+    "doctor": ("repack.cli.doctor", "Say what this machine lacks."),
 }
 
 

@@ -14,9 +14,9 @@ from repack.places import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from repack.model.outcome import Isolation
-    from pathlib import Path
 
 _TIMEOUT: Final = 600
 _TAIL: Final = 4000

@@ -49,9 +49,7 @@ def standing(channels: Channels, label: LabelName) -> Standing | None:
 
 
 def _whole(folder: Path, entries: dict[RelPath, integrity.Entry]) -> bool:
-    there = {
-        path: size for path, size in sizes(folder).items() if not integrity.is_unlisted(path)
-    }
+    there = {path: size for path, size in sizes(folder).items() if not integrity.is_unlisted(path)}
     return there == {path: entry.size for path, entry in entries.items()}
 
 
@@ -62,9 +60,7 @@ def next_number(channels: Channels, label: LabelName, before: Standing | None) -
 
 def make(draft: Draft, number: int, moment: dt.datetime, store: Store) -> Release:
     """Give ``draft`` its number: the tree with integrity list and manifest."""
-    packages = {
-        path: store.path(item.record.sha256) for path, item in draft.shipment.items.items()
-    }
+    packages = {path: store.path(item.record.sha256) for path, item in draft.shipment.items.items()}
     entries = [
         integrity.Entry(path, item.record.sha256, item.record.size)
         for path, item in draft.shipment.items.items()

@@ -1,0 +1,29 @@
+"""``repack doctor``: what this machine lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from repack.cli import options, screen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@options.channels_dir
+@options.store
+@options.as_json
+def command(channels_dir: Path, store: Path, *, as_json: bool) -> int:
+    """Say what this machine offers a build and what it lacks; exit 1 if a build cannot work."""
+    from repack.places.checkup import examine
+
+    findings = list(examine(store, channels_dir))
+    if as_json:
+        screen.print_json([finding.to_json() for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(f"{finding.verdict:<5}{finding.what:<24}{finding.text}")
+    return 1 if any(finding.verdict == "lack" for finding in findings) else 0

@@ -1,0 +1,34 @@
+"""``repack history``: the releases that are kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from repack.cli import options, screen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@click.argument("name")
+@options.channels_dir
+@options.as_json
+def command(name: str, channels_dir: Path, *, as_json: bool) -> None:
+    """List the releases of label NAME that can be restored."""
+    from repack.model.names import LabelName
+    from repack.places.channel import Channels
+    from repack.steps.restore import history
+
+    rows = [kept.to_json() for kept in history(Channels(channels_dir), LabelName(name))]
+    if as_json:
+        screen.print_json(rows)
+        return
+    for row in rows:
+        mark = "*" if row["published"] else " "
+        size = screen.amount(int(str(row["bytes"])))
+        click.echo(
+            f"{mark}{row['release']:>4}  {row['generated_at']}  {row['packages']:>4} packages  {size}"
+        )
