@@ -30,6 +30,7 @@ CHUNK: Final = 1 << 20
 TEMP_PREFIX: Final = ".repack-"
 _NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
+_LOCKED: Final = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _FICLONE: Final = 0x40049409
 _BUSY_RETRIES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
@@ -256,17 +257,32 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a+b")
     with stream:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BusyError(
-                f"{what} is already running", where=path, hint="wait for it to end"
-            ) from error
+        with faults_at(path):
+            mine = try_lock(stream)
+        if not mine:
+            raise BusyError(f"{what} is already running", where=path, hint="wait for it to end")
         yield
+
+
+def try_lock(stream: IO[bytes]) -> bool:
+    """Lock an open file against every other opener that asks, and say whether that went well.
+
+    The system frees the lock when ``stream`` is closed or the process dies.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _LOCKED:
+            return False
+        raise
+    return True
