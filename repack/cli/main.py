@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "diff": ("repack.cli.diff", "Say what a rebuild of a label would change."),
     "history": ("repack.cli.history", "List the releases of a label that can be restored."),
     "restore": ("repack.cli.restore", "Make a past release the published one again."),
+    "store": ("repack.cli.store", "List, check and sweep the package store."),
     "doctor": ("repack.cli.doctor", "Say what this machine lacks."),
 }
 

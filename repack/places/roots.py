@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from repack.errors import IntegrityError
+from repack.errors import IntegrityError, UsageError
 from repack.model.names import Digest
 from repack.places import files
 
@@ -41,11 +41,16 @@ class Use:
 
 
 def digests(channels: Path) -> frozenset[Digest]:
-    """Every digest that anything under ``channels`` names; none when there is no such folder.
+    """Every digest that anything under ``channels`` names.
 
     Raises:
+        UsageError: there is no such folder; an empty answer would sweep the whole store.
         PlaceError: a file cannot be read, so nobody can say what is still needed.
     """
+    if not channels.is_dir():
+        raise UsageError(
+            "there are no channels here", where=channels, hint="name them with --channels-dir"
+        )
     found: set[bytes] = set()
     for path in _texts(channels):
         found.update(_DIGEST.findall(files.read(path, _LIMIT)))

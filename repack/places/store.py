@@ -25,7 +25,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from repack.errors import IntegrityError
 from repack.model.names import Digest
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.model.record import Record
+    from repack.places.roots import Use
 
 # How long a file that is used without being linked may look unused.
 _USE_NOTED_EVERY: Final = 3_600.0
@@ -50,6 +51,16 @@ class Entry:
     sha256: Digest
     size: int
     links: int
+
+    def to_json(self, use: Use | None = None) -> dict[str, Any]:
+        """The row ``repack store list --json`` prints."""
+        return {
+            "sha256": self.sha256,
+            "size": self.size,
+            "links": self.links,
+            "fn": use.fn if use else None,
+            "labels": list(use.labels) if use else [],
+        }
 
 
 def _nobody() -> bool:
@@ -95,27 +106,27 @@ class Store:
                 folder.chmod(0o700)
         return folder
 
-    def settled(self, record: Record) -> bool:
-        """Whether the archive is there, of the right size and unchanged since it was hashed.
+    def settled(self, sha256: Digest, size: int) -> bool:
+        """Whether the archive is there, of that size and unchanged since it was hashed.
 
         Raises:
             PlaceError: the store cannot be read.
         """
-        path = self.path(record.sha256)
+        path = self.path(sha256)
         with files.faults_at(path):
             try:
                 status = path.stat()
             except FileNotFoundError:
                 return False
-            if (status.st_size, status.st_mtime_ns) != (record.size, stamp(record.sha256)):
+            if (status.st_size, status.st_mtime_ns) != (size, stamp(sha256)):
                 return False
             if status.st_nlink == 1 and time.time() - status.st_ctime > _USE_NOTED_EVERY:
                 # No channel holds it: tell a sweep that it is in use, by its change time.
                 with contextlib.suppress(PermissionError):
-                    mark(path, record.sha256, read_at=time.time_ns())
+                    mark(path, sha256, read_at=time.time_ns())
             return True
 
-    def has(self, record: Record) -> bool:
+    def holds(self, sha256: Digest, size: int) -> bool:
         """Whether the archive is there and right; hashed again if it may have changed.
 
         A file that is wrong is dropped, so that it is fetched again.
@@ -123,7 +134,11 @@ class Store:
         Raises:
             PlaceError: the store cannot be read.
         """
-        return self.settled(record) or self.recheck(record.sha256) == record.size
+        return self.settled(sha256, size) or self.recheck(sha256) == size
+
+    def has(self, record: Record) -> bool:
+        """Whether the store :meth:`holds` the archive of ``record``."""
+        return self.holds(record.sha256, record.size)
 
     def recheck(self, sha256: Digest) -> int | None:
         """Hash the archive; its size if it is right, else None, and it is dropped.

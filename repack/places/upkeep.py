@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from repack.errors import IntegrityError
 from repack.model.progress import SILENT
 from repack.places import files
 from repack.places.partial import VALIDATOR
@@ -45,6 +46,16 @@ class Verdict:
     bytes: int
     damaged: tuple[Entry, ...]
 
+    @property
+    def exit_code(self) -> int:
+        """0, or that of an integrity error."""
+        return IntegrityError.exit_code if self.damaged else 0
+
+    def to_json(self) -> dict[str, object]:
+        """What ``repack store verify --json`` prints."""
+        damaged = [entry.to_json() for entry in self.damaged]
+        return {"files": self.files, "bytes": self.bytes, "damaged": damaged}
+
 
 @dataclass(frozen=True, slots=True)
 class Swept:
@@ -53,6 +64,10 @@ class Swept:
     files: int
     bytes: int
     kept: int
+
+    def to_json(self) -> dict[str, int]:
+        """What ``repack store gc --json`` prints."""
+        return {"files": self.files, "bytes": self.bytes, "kept": self.kept}
 
 
 def verify(store: Store, progress: Progress = SILENT) -> Verdict:

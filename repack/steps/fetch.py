@@ -103,7 +103,9 @@ def fetch(
         _run(errands, tally, store, upstream)
     if tally.faults:
         if isinstance(tally.faults[0], SpaceError):
-            _check_room([e for e in errands if not store.settled(e.record)], store)
+            _check_room(
+                [e for e in errands if not store.settled(e.record.sha256, e.record.size)], store
+            )
         raise _together(tally.faults)
     return Fetched(tally.files, tally.bytes, time.monotonic() - began)
 
@@ -114,7 +116,7 @@ def _errands(records: Sequence[Record], store: Store, upstream: Upstream) -> tup
     wanted: dict[Digest, Record] = {}
     for record in records:
         places = upstream.places(record.url)
-        if not store.settled(record):
+        if not store.settled(record.sha256, record.size):
             wanted.setdefault(record.sha256, record)
             urls.setdefault(record.sha256, {}).update(dict.fromkeys(places))
     errands = (_Errand(record, tuple(urls[sha256])) for sha256, record in wanted.items())

@@ -1,0 +1,102 @@
+"""``repack store``: look after the package store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from repack.cli import options, screen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from repack.model.names import Digest
+    from repack.places.upkeep import Verdict
+
+_SHOWN: Final = 12
+
+
+@click.group()
+def command() -> None:
+    """List, check and sweep the package store that all labels share."""
+
+
+@command.command("list")
+@options.channels_dir
+@options.store
+@options.as_json
+def list_(channels_dir: Path, store: Path, *, as_json: bool) -> None:
+    """List the store's packages and the labels that hold them."""
+    from repack.places import roots
+    from repack.places.store import Store
+
+    uses = roots.uses(channels_dir)
+    rows = [entry.to_json(uses.get(entry.sha256)) for entry in Store(store).list()]
+    total = sum(row["size"] for row in rows)
+    if as_json:
+        screen.print_json({"store": str(store), "bytes": total, "packages": rows})
+        return
+    for row in rows:
+        held = ", ".join(row["labels"]) or ("another channel" if row["links"] else "-")
+        size = screen.amount(row["size"])
+        click.echo(f"{row['sha256'][:_SHOWN]}  {size:>9}  {row['fn'] or '?':<50}  {held}")
+    click.echo(f"{len(rows)} packages, {screen.amount(total)} in {store}")
+
+
+@command.command()
+@options.store
+@options.as_json
+def verify(store: Path, *, as_json: bool) -> int:
+    """Hash every package again and drop those that are damaged; exit 6 if any was."""
+    from repack.places.store import Store
+    from repack.places.upkeep import verify as check
+
+    verdict = check(Store(store), screen.progress())
+    if as_json:
+        screen.print_json({"store": str(store), **verdict.to_json()})
+    else:
+        _print_verdict(verdict)
+    return verdict.exit_code
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    for entry in verdict.damaged:
+        where = f", {entry.links} channel files are it too" if entry.links else ""
+        click.echo(f"damaged and dropped: {entry.sha256}{where}")
+    good = verdict.files - len(verdict.damaged)
+    click.echo(f"{good} of {verdict.files} packages are good, {screen.amount(verdict.bytes)} read")
+
+
+@command.command()
+@click.option(
+    "--channels-dir",
+    type=options.FOLDER,
+    default=("channels",),
+    show_default=True,
+    multiple=True,
+    help="Published channels whose packages and history stay; may be given several times.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    help="Hours for which a package that was used stays, whatever names it.",
+)
+@options.store
+@options.as_json
+def gc(channels_dir: tuple[Path, ...], grace: float, store: Path, *, as_json: bool) -> None:
+    """Remove packages that no channel, and no release that is kept, names any more."""
+    from repack.places import roots
+    from repack.places.store import Store
+    from repack.places.upkeep import sweep
+
+    keep: frozenset[Digest] = frozenset().union(*map(roots.digests, channels_dir))
+    swept = sweep(Store(store), keep, grace * 3600)
+    if as_json:
+        screen.print_json({"store": str(store), **swept.to_json()})
+        return
+    click.echo(
+        f"removed {swept.files} files, {screen.amount(swept.bytes)}; {swept.kept} packages stay"
+    )
