@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from repack.model.names import Digest
 
-# Below this, asking anew costs no more than asking for the rest.
-_WORTH_RESUMING: Final = files.CHUNK
+# Below this, another run loses nothing when it asks for the whole file.
+_WORTH_NOTING: Final = files.CHUNK
 VALIDATOR: Final = ".validator"
 _MODE: Final = 0o444
 _EPOCH_2000: Final = 946_684_800
@@ -53,6 +53,7 @@ class Partial:
 
     Attributes:
         offset: how many bytes are there and hashed.
+        validator: what they came with, if it can be asked whether it still holds.
     """
 
     def __init__(self, path: Path, stream: BinaryIO, sha256: Digest, size: int) -> None:
@@ -60,6 +61,7 @@ class Partial:
         self.sha256 = sha256
         self.size = size
         self.offset = 0
+        self.validator: str | None = None
         self._stream = stream
         self._hash = hashlib.sha256()
         self._noted = False
@@ -90,13 +92,12 @@ class Partial:
     def _note(self) -> Path:
         return self.path.with_name(self.path.name + VALIDATOR)
 
-    @property
-    def validator(self) -> str | None:
-        """What the bytes that are there came with."""
-        if not self._noted:
-            return None
-        with files.faults_at(self._note):
+    def _read_note(self) -> str | None:
+        try:
             text = self._note.read_bytes()[:1000].decode("latin-1")
+        except FileNotFoundError:
+            return None
+        self._noted = True
         # A torn or foreign note must not become a header of its own.
         return text if text.isprintable() and text.strip() == text != "" else None
 
@@ -105,7 +106,7 @@ class Partial:
         there = os.fstat(self._stream.fileno()).st_size
         if not there:
             return
-        self._noted = self._note.exists()
+        self.validator = self._read_note()
         if there > self.size or (there < self.size and self.validator is None):
             self._cut()
             return
@@ -121,6 +122,7 @@ class Partial:
         self._forget_note()
         self._hash = hashlib.sha256()
         self.offset = 0
+        self.validator = None
 
     def _forget_note(self) -> None:
         if self._noted:
@@ -137,7 +139,8 @@ class Partial:
         with files.faults_at(self.path):
             if self.offset or self._noted:
                 self._cut()
-            if validator and self.size > _WORTH_RESUMING:
+            self.validator = validator
+            if validator and self.size > _WORTH_NOTING:
                 self._noted = True
                 self._note.write_bytes(validator.encode("latin-1", "replace"))
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from repack.errors import FetchError, IntegrityError, RepackError, SpaceError
 from repack.model.progress import SILENT
 from repack.model.urls import scrub
+from repack.places.answer import Pace
 from repack.places.faults import MissingError, PassingError
 
 if TYPE_CHECKING:
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
     from repack.places.store import Store
     from repack.places.upstream import Upstream
 
-CHUNK: Final = 1 << 20
-# How much must come before a connection that keeps breaking counts as getting on.
-_GETTING_ON: Final = CHUNK
+# How much must come for a connection that keeps breaking to count as getting on.
+_GETTING_ON: Final = 64 << 10
 _REPORTED: Final = 10
 _GRACE: Final = 0.5
 
@@ -167,14 +167,14 @@ def _run(errands: Sequence[_Errand], tally: _Tally, store: Store, upstream: Upst
 
 
 def _work(queue: deque[_Errand], tally: _Tally, store: Store, upstream: Upstream) -> None:
-    buffer = memoryview(bytearray(CHUNK))
+    pace = Pace()
     while not tally.stop.is_set():
         try:
             errand = queue.popleft()
         except IndexError:
             return
         try:
-            _Fetch(errand, store, upstream, tally, buffer).bring()
+            _Fetch(errand, store, upstream, tally, pace).bring()
         except _StoppedError:
             return
         except (MissingError, IntegrityError) as fault:
@@ -198,14 +198,14 @@ class _Fetch:
         store: Store,
         upstream: Upstream,
         tally: _Tally,
-        buffer: memoryview,
+        pace: Pace,
     ) -> None:
         self._record = errand.record
         self._urls = errand.urls
         self._store = store
         self._upstream = upstream
         self._tally = tally
-        self._buffer = buffer
+        self._pace = pace
 
     def bring(self) -> None:
         """Get the archive from the first place that has it right."""
@@ -265,12 +265,12 @@ class _Fetch:
             if answer.start != partial.offset or not answer.start:
                 self._restart(partial, answer.validator)
             self._check_length(answer, partial)
-            while count := answer.readinto(self._buffer):
+            while data := self._pace.read(answer):
                 self._check_stop()
-                partial.write(self._buffer[:count])
+                partial.write(data)
                 with self._tally.lock:
-                    self._tally.bytes += count
-                self._tally.done(count)
+                    self._tally.bytes += len(data)
+                self._tally.done(len(data))
         if answer.length is None and partial.offset < partial.size:
             # A server that says no length may have been cut off without a sign.
             raise PassingError("less came than there should be", where=scrub(url))

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,9 @@ from repack.errors import BusyError, IntegrityError
 from repack.model.names import LabelName, RelPath
 from repack.places import channel as place
 from repack.places.channel import Channels, Tree, walk
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = LabelName("bank")
 
