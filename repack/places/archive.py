@@ -1,0 +1,191 @@
+"""Reads package archives, ``.conda`` and ``.tar.bz2``, without unpacking them.
+
+Rule of this module: whatever is wrong with an archive comes out as an ``IntegrityError`` that names
+it. Sources: CEP 35 (``.conda``: a zip of ``metadata.json`` and two ``.tar.zst``), PKWARE's
+APPNOTE 6.3 for the zip's local headers.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import hashlib
+import json
+import sys
+import zipfile
+import zlib
+from typing import IO, TYPE_CHECKING, Final, Protocol
+
+from repack.errors import IntegrityError
+from repack.model.survey import Survey
+from repack.model.tar import Tar
+from repack.places.files import CHUNK, faults_at
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
+
+    from repack.model.archive import Depth, Facts
+    from repack.model.record import Record
+
+_COMPRESSED: Final = 256 << 10  # bytes read from an archive at once
+_LOCAL_HEADER: Final = 30
+_DESCRIPTOR: Final = 24  # bytes a zip may have behind a member, at most
+_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, zstd.ZstdError, EOFError, NotImplementedError)
+
+
+class _Decompressor(Protocol):
+    """What ``bz2`` and ``zstd`` have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+def survey(path: Path, record: Record, depth: Depth) -> Facts:
+    """Read an archive as deep as ``depth``.
+
+    Args:
+        path: where the archive is, under any name.
+        record: the package it should be; names it in errors.
+        depth: ``info`` reads the description inside, and the payload only for link scripts;
+            ``whole`` reads and checks all of it.
+
+    Raises:
+        IntegrityError: the archive is cut off, damaged, hostile, or no conda package.
+        PlaceError: it cannot be read.
+    """
+    with _blamed_on(record), faults_at(path), path.open("rb") as stream:
+        notes = Survey(path.stat().st_size)
+        parts = _conda_parts(stream, record) if record.fn.endswith(".conda") else _bz2_part(stream)
+        with contextlib.closing(parts):
+            for chunks in parts:
+                _walk(chunks, notes, depth)
+                if depth == "info" and notes.described():
+                    break
+        return notes.facts(depth)
+
+
+def sha384(path: Path) -> str:
+    """SHA-384 of a file, as manifests want it."""
+    digest, buffer = hashlib.sha384(), bytearray(CHUNK)
+    view = memoryview(buffer)
+    with faults_at(path), path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+def _walk(chunks: Iterator[bytes], notes: Survey, depth: Depth) -> None:
+    """Show all members of one tar stream to the survey, or as many as it takes."""
+    tar = Tar(chunks, notes.unpacked_limit())
+    for member in tar:
+        if depth == "info" and not member.name.startswith("info/") and notes.described():
+            return
+        if wanted := notes.see(member):
+            notes.keep(member, tar.beginning(wanted))
+            tar.limit = notes.unpacked_limit()
+    tar.finish()
+
+
+@contextlib.contextmanager
+def _blamed_on(record: Record) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as fault:
+        raise IntegrityError(
+            fault.what,
+            where=record.path,
+            expected=fault.expected,
+            got=fault.got,
+            hint=fault.hint or "ask whoever runs the upstream channel for a sound archive",
+        ) from fault
+
+
+def _bz2_part(stream: IO[bytes]) -> Generator[Iterator[bytes]]:
+    yield _decompressed(stream.read, bz2.BZ2Decompressor)
+
+
+def _conda_parts(stream: IO[bytes], record: Record) -> Generator[Iterator[bytes]]:
+    """The two tar streams of a ``.conda``, the description first."""
+    with _zip_faults(), zipfile.ZipFile(stream) as archive:
+        _check_layout(archive, stream)
+        names = archive.namelist()
+        for part in ("info", "pkg"):
+            name = f"{part}-{record.dist}.tar.zst"
+            if names.count(name) != 1:
+                raise IntegrityError("archive is no .conda package", expected=f"one {name} in it")
+        with archive.open("metadata.json") as member:
+            _check_format(member.read(_COMPRESSED))
+        for part in ("info", "pkg"):
+            with archive.open(f"{part}-{record.dist}.tar.zst") as member:
+                yield _decompressed(member.read, zstd.ZstdDecompressor)
+
+
+def _check_format(data: bytes) -> None:
+    """Check ``metadata.json`` (CEP 35): the only version there is, is 2."""
+    try:
+        version = json.loads(data)["conda_pkg_format_version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as fault:
+        raise IntegrityError("metadata.json of the .conda is broken") from fault
+    if version != 2:
+        raise IntegrityError("unknown version of the .conda format", expected=2, got=version)
+
+
+def _check_layout(archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
+    """See to it that a reader of the zip's directory and one of its headers find the same.
+
+    conda reads the directory at the end, rattler the headers from the start.
+    """
+    end = 0
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+        gap = info.header_offset - end
+        stream.seek(info.header_offset)
+        header = stream.read(_LOCAL_HEADER)
+        if not 0 <= gap <= (_DESCRIPTOR if end else 0) or len(header) < _LOCAL_HEADER:
+            raise IntegrityError("data is hidden between the members of the .conda")
+        lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+        end = info.header_offset + _LOCAL_HEADER + lengths + info.compress_size
+    if not 0 <= archive.start_dir - end <= _DESCRIPTOR:
+        raise IntegrityError("data is hidden between the members of the .conda")
+
+
+@contextlib.contextmanager
+def _zip_faults() -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as fault:
+        raise IntegrityError("archive is damaged or cut off", got=fault) from fault
+
+
+def _decompressed(
+    read: Callable[[int], bytes], new: Callable[[], _Decompressor]
+) -> Iterator[bytes]:
+    """The decompressed stream in chunks; one or more compressed streams follow each other."""
+    machine = new()
+    data = b""
+    while True:
+        if machine.eof:
+            data = machine.unused_data or read(_COMPRESSED)
+            if not data:
+                return
+            machine = new()
+        else:
+            data = read(_COMPRESSED) if machine.needs_input else b""
+            if machine.needs_input and not data:
+                raise IntegrityError("archive is cut off")
+        try:
+            chunk = machine.decompress(data, CHUNK)
+        except (OSError, ValueError, zstd.ZstdError) as fault:
+            raise IntegrityError("archive is damaged", got=fault) from fault
+        if chunk:
+            yield chunk
