@@ -116,3 +116,107 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
         before = releases.standing(bench.channels, label.name)
         state, number = _bring_about(label, found, draft, before, bench)
     return _outcome(draft, before, state, number, bench, fetched.bytes, time.monotonic() - began)
+
+
+def _resolve(label: Label, bench: Bench) -> Found:
+    """The label's exact records: from a prepared environment, a lock that still fits, or solved."""
+    settings = bench.settings
+    if settings.env_file is not None:
+        return _harvest(label, bench)
+    asked = _ask(label, bench)
+    kept = None
+    memory = bench.store.records_path(label.name)
+    old = bench.labels.lock(label.name)
+    if old is not None and settings.lock == "keep":
+        kept = resolving.keep(asked, lockfile.read_lock(bench.labels.lock_path(label.name)))
+    if kept is not None and old is not None:
+        records = lockfile.recall(memory, old, kept.records)
+        return Found(_by_subdir(asked.questions), records, old)
+    solved = resolving.resolve(asked, bench.store.repodata_cache, bench.progress)
+    return _found(label, asked.questions, solved.records, bench)
+
+
+def _found(
+    label: Label,
+    questions: Iterable[Question],
+    records: Mapping[str, tuple[Record, ...]],
+    bench: Bench,
+) -> Found:
+    by_subdir = _by_subdir(questions)
+    profiles = {by_subdir[subdir].profile: records[subdir] for subdir in sorted(records)}
+    lock = lockfile.write_lock(label.channels, profiles)
+    lockfile.remember(bench.store.records_path(label.name), lock, records)
+    return Found(by_subdir, records, lock)
+
+
+def _by_subdir(questions: Iterable[Question]) -> dict[str, Question]:
+    return {question.profile.subdir: question for question in questions}
+
+
+def _bring_about(
+    label: Label, found: Found, draft: Draft, before: Standing | None, bench: Bench
+) -> tuple[State, int]:
+    """Make the published channel be ``draft``: nothing to do, a repair, or a new release."""
+    channels = bench.channels
+    if before is not None and before.serves(draft):
+        if before.state == "whole":
+            return "unchanged", before.release
+        if before.state == "damaged":
+            tree = past_tree(channels, label.name, before.release, bench.store)
+            channels.stage(label.name, tree)
+            channels.publish(label.name, tree)
+            bench.progress.note(f"release {before.release} was damaged on disk and is whole again")
+            return "repaired", before.release
+        
+    number = releases.next_number(channels, label.name, before)
+    release = releases.make(draft, number, bench.settings.now, bench.store)
+    search_secrets(release.texts, release.packages, label.secrets | bench.upstream.secrets())
+    staged = channels.stage(label.name, release)
+    _prove(label, found, draft.shipment, staged, bench)
+    bench.labels.write_lock(label.name, found.lock)
+    channels.publish(label.name, release)
+    channels.remember(label.name, number, release.texts)
+    channels.forget(label.name, label.keep_releases, number)
+    return "published", number
+
+
+def _prove(
+    label: Label, found: Found, shipment: Shipment, staged: Path, bench: Bench
+) -> None:
+    """Prove every subdir of the staged channel, by linking where it is this machine's."""
+    modes = _modes(found, bench.settings)
+    for subdir, question in found.questions.items():
+        scratch = None
+        if modes[subdir] == "linked":
+            scratch = Scratch(
+                prefix=bench.store.scratch(label.name),
+                cache=bench.store.package_cache,
+                health_check=label.health_check,
+                environment=bench.settings.environment,
+            )
+        proof = prove(staged, question, shipment.installs[subdir], scratch, bench.progress)
+        for path in proof.clobbered:
+            bench.progress.note(f"{subdir}: several packages bring {path}")
+
+
+def _modes(found: Found, settings: Settings) -> dict[str, Mode]:
+    host = sandbox.host_subdir()
+    return {
+        subdir: "linked" if subdir == host and settings.prove == "linked" else "solved"
+        for subdir in found.questions
+    }
+
+
+def restore(name: str, release: int, channels_dir: Path, store_dir: Path) -> Path:
+    """Make a past release the published one again, byte for byte, and return its folder.
+
+    Raises:
+        UsageError: that release is not kept.
+        FetchError: the store has lost some of its packages.
+    """
+    channels, label = Channels(channels_dir), LabelName(name)
+    with channels.exclusive(label):
+        tree = past_tree(channels, label, release, Store(store_dir))
+        channels.stage(label, tree)
+        channels.publish(label, tree)
+    return channels.published(label)
