@@ -127,6 +127,30 @@ class IntegrityError(RepackError):
     exit_code = 6
 
 
+class FolderError(IntegrityError):
+    """A folder holds what no package or archive can carry everywhere; lists every such file."""
+
+    kind = "folder"
+
+    def __init__(self, problems: Sequence[Problem], *, where: object) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        super().__init__(
+            f"{count} {'thing' if count == 1 else 'things'} in this folder cannot be packed",
+            where=where,
+            hint="bundles and archives carry plain files with names that every system can hold",
+        )
+
+    def text(self) -> str:
+        """One line a file."""
+        return "\n".join([super().text(), *(f"  {problem}" for problem in self.problems)])
+
+    def to_json(self) -> dict[str, object]:
+        """The fields, and the files as a list."""
+        rows = [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems]
+        return {**super().to_json(), "problems": rows}
+
+
 class KeyRefusedError(IntegrityError):
     """A key cannot be used: empty, unset, badly encoded or of an unknown kind."""
 
