@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import errno
 import hashlib
 import json
+import struct
 import sys
 import zipfile
 import zlib
@@ -36,7 +38,16 @@ if TYPE_CHECKING:
 _COMPRESSED: Final = 256 << 10  # bytes read from an archive at once
 _LOCAL_HEADER: Final = 30
 _DESCRIPTOR: Final = 24  # bytes a zip may have behind a member, at most
-_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, zstd.ZstdError, EOFError, NotImplementedError)
+_BAD_ZIP: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,  # of an unknown compression
+    OverflowError,
+    RuntimeError,  # of an encrypted member
+    ValueError,
+)
 
 
 class _Decompressor(Protocol):
@@ -117,18 +128,20 @@ def _bz2_part(stream: IO[bytes]) -> Generator[Iterator[bytes]]:
 
 def _conda_parts(stream: IO[bytes], record: Record) -> Generator[Iterator[bytes]]:
     """The two tar streams of a ``.conda``, the description first."""
-    with _zip_faults(), zipfile.ZipFile(stream) as archive:
-        _check_layout(archive, stream)
-        names = archive.namelist()
-        for part in ("info", "pkg"):
-            name = f"{part}-{record.dist}.tar.zst"
-            if names.count(name) != 1:
-                raise IntegrityError("archive is no .conda package", expected=f"one {name} in it")
-        with archive.open("metadata.json") as member:
-            _check_format(member.read(_COMPRESSED))
-        for part in ("info", "pkg"):
-            with archive.open(f"{part}-{record.dist}.tar.zst") as member:
-                yield _decompressed(member.read, zstd.ZstdDecompressor)
+    with contextlib.ExitStack() as closing:
+        with _zip_faults():
+            archive = closing.enter_context(zipfile.ZipFile(stream))
+            _check_layout(archive, stream)
+            parts = [f"{part}-{record.dist}.tar.zst" for part in ("info", "pkg")]
+            names = archive.namelist()
+            for name in ("metadata.json", *parts):
+                if names.count(name) != 1:
+                    raise IntegrityError("archive is no .conda package", expected=f"one {name}")
+            _check_format(archive.open("metadata.json").read(_COMPRESSED))
+        for name in parts:
+            with _zip_faults():
+                member = closing.enter_context(archive.open(name))
+            yield _decompressed(member.read, zstd.ZstdDecompressor)
 
 
 def _check_format(data: bytes) -> None:
@@ -161,10 +174,15 @@ def _check_layout(archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def _zip_faults() -> Iterator[None]:
+    """Turn what ``zipfile`` raises on a bad file, which is documented nowhere, into our error."""
     try:
         yield
-    except _DAMAGE as fault:
+    except _BAD_ZIP as fault:
         raise IntegrityError("archive is damaged or cut off", got=fault) from fault
+    except OSError as fault:
+        if fault.errno != errno.EINVAL:  # a seek to before the start
+            raise
+        raise IntegrityError("archive is damaged or cut off") from fault
 
 
 def _decompressed(
@@ -175,17 +193,24 @@ def _decompressed(
     data = b""
     while True:
         if machine.eof:
-            data = machine.unused_data or read(_COMPRESSED)
+            data = machine.unused_data or _input(read)
             if not data:
                 return
             machine = new()
-        else:
-            data = read(_COMPRESSED) if machine.needs_input else b""
-            if machine.needs_input and not data:
+        elif machine.needs_input:
+            data = _input(read)
+            if not data:
                 raise IntegrityError("archive is cut off")
+        else:
+            data = b""
         try:
             chunk = machine.decompress(data, CHUNK)
         except (OSError, ValueError, zstd.ZstdError) as fault:
             raise IntegrityError("archive is damaged", got=fault) from fault
         if chunk:
             yield chunk
+
+
+def _input(read: Callable[[int], bytes]) -> bytes:
+    with _zip_faults():
+        return read(_COMPRESSED)
