@@ -21,7 +21,8 @@ FLOORS = {
 DOORS = {
     "requests": {"places/upstream.py"},
     "rattler": {f"places/{name}.py" for name in ("solver", "native", "lockfile", "linker")},
-    "tuf": {"model/trust.py", "steps/sign.py", "places/keyring.py"},
+    "tuf": {"model/metadata.py", "model/amend.py", "places/tuf_client.py"},
+    "securesystemslib": {"model/amend.py", "places/keyring.py"},
     "cryptography": {"places/keyring.py", "model/license.py"},
 }
 FILES = sorted(ROOT.rglob("*.py"))

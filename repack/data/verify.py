@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Check a repack channel: every file's SHA-256, and with a key the signature of the manifest.
+
+    python repack/verify.py [CHANNEL] [--key KEY] [--require-signature] [--json]
+
+KEY is [KEYID=]VALUE with VALUE = env:NAME, file:PATH, hex:..., base64:... or bare base64.
+Ends with 0 when all is well, 6 when something is wrong, 2 when it cannot look.
+
+How it holds together: repack/manifest.json is signed with HMAC-SHA384 over itself without the
+field "signature", as JSON with sorted keys and no white space. It names repack/integrity.json by
+SHA-256, and that names every other file. The public-key metadata in repack/metadata/ is checked
+for damage only: `repack verify` checks who signed it. Python 3.6 is enough; nothing is written.
+"""
+
+import argparse
+import base64
+import concurrent.futures
+import hashlib
+import hmac
+import json
+import os
+import re
+
+MANIFEST, INTEGRITY = "repack/manifest.json", "repack/integrity.json"
+SUMS = "repack/metadata/SHA256SUMS"
+# What systems and tools drop into folders: neither signed nor bad.
+LITTER = re.compile(
+    r"(?i)(.*/)?(\._[^/]*|\.DS_Store|Thumbs\.db|desktop\.ini|\.repack-[^/]*"
+    r"|(System Volume Information|\.cache|__pycache__)(/.*)?)"
+)
+
+
+class Bad(Exception):
+    """Something is wrong with the channel, the signature or the key."""
+
+
+def unbase64(text):
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return data if base64.b64encode(data).decode() == text else None
+
+
+def decode(text):
+    """The key in [KEYID=]VALUE with VALUE = hex:..., base64:... or bare base64; None if odd."""
+    text = text.strip()
+    # Bare base64 may end in `=` too; but `SERVICE=` is an id with an empty key behind it.
+    bare = unbase64(text) is not None and not re.match(r"([A-Z]+|[a-z]+)=\Z", text)
+    value = text if bare or text.startswith(("hex:", "base64:")) else text.split("=", 1)[-1]
+    if re.match(r"hex:([0-9A-Fa-f]{2})+\Z", value):
+        return bytes.fromhex(value[4:])
+    return unbase64(value[7:] if value.startswith("base64:") else value)
+
+
+def read_key(text):
+    pointer = re.match(r"(?:[\w.:@-]+=)??(env|file):(.+)", text.strip())
+    if pointer is None:
+        key = decode(text)
+    elif pointer.group(1) == "env":
+        key = decode(os.environ.get(pointer.group(2), ""))
+    else:
+        data, _ = read("", pointer.group(2))
+        key = data if len(data) in (32, 48) else decode(data.decode("latin-1")) or data
+    if not key:
+        raise Bad("key: unset, empty, or neither hex: nor base64")
+    return key
+
+
+def at(root, path):
+    return os.path.join(root, path.replace("/", os.sep))
+
+
+def read(root, path):
+    try:
+        with open(at(root, path), "rb") as stream:
+            data = stream.read(256 << 20)  # what is longer is cut, and fails for that
+    except OSError as error:
+        raise Bad("missing: %s: %s" % (path, error.strerror))
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def parse(data, path):
+    def unique(pairs):
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("a key stands twice")
+        return dict(pairs)
+
+    try:  # int("NaN") fails, and NaN is to fail
+        return json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=int)
+    except (ValueError, RecursionError) as error:
+        raise Bad("malformed: %s: %s" % (path, str(error)[:200]))
+
+
+def check_signature(manifest, key):
+    signature = manifest["signature"]
+    payload = {name: value for name, value in manifest.items() if name != "signature"}
+    text = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    made = base64.b64encode(hmac.new(key, text.encode("utf-8"), hashlib.sha384).digest())
+    fits = hmac.compare_digest(made, signature["value"].encode("utf-8"))
+    if signature["algorithm"] != "hmac-sha384" or not fits:
+        raise Bad("signature: changed manifest, another key, or an algorithm not hmac-sha384")
+    return "good, key id %s" % signature.get("key_id")
+
+
+def listed(root, manifest, manifest_digest):
+    """Path -> SHA-256 of every file that must be there."""
+    data, digest = read(root, INTEGRITY)
+    if digest != manifest["integrity_manifest"]["sha256"]:
+        raise Bad("changed: %s is not the one that the manifest names" % INTEGRITY)
+    files = {MANIFEST: manifest_digest, INTEGRITY: digest}
+    for row in parse(data, INTEGRITY)["files"]:
+        if re.search(r"[\\:\0]", row["path"]) or {"", ".", ".."} & set(row["path"].split("/")):
+            raise Bad("malformed: %s: path %r" % (INTEGRITY, row["path"]))
+        files[row["path"]] = row["sha256"]
+    for row in manifest["artifacts"]:
+        if row["path"] not in files or row.get("sha256") not in (None, files[row["path"]]):
+            raise Bad("contradiction: manifest and integrity.json about %s" % row["path"])
+    if os.path.exists(at(root, SUMS)):
+        data, files[SUMS] = read(root, SUMS)
+        files["repack/releases/%s/manifest.json" % manifest["version"]] = manifest_digest
+        for line in data.decode("utf-8", "replace").splitlines():
+            files["repack/metadata/" + os.path.basename(line[66:])] = line[:64]
+    return files
+
+
+def walk(root, folder=""):
+    """Every path below root with its size; None for what is no plain file."""
+    for entry in os.scandir(at(root, folder)):
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(root, folder + entry.name + "/")
+        else:
+            plain = entry.is_file(follow_symlinks=False)
+            yield folder + entry.name, entry.stat().st_size if plain else None
+
+
+def hash_file(root, path):
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 20))
+    try:
+        with open(at(root, path), "rb", buffering=0) as stream:
+            for count in iter(lambda: stream.readinto(buffer), 0):
+                digest.update(buffer[:count])
+    except OSError as error:
+        return error.strerror
+    return digest.hexdigest()
+
+
+def check(root, key, require):
+    """Release, state of the signature, files, bytes, problems."""
+    data, digest = read(root, MANIFEST)
+    manifest = parse(data, MANIFEST)
+    try:
+        state = "there, not checked for want of a key" if "signature" in manifest else "unsigned"
+        if key and "signature" in manifest:
+            state = check_signature(manifest, key)
+        elif key or require:
+            raise Bad("signature: " + state)
+        files = listed(root, manifest, digest)
+        title = "%s release %s" % (manifest["id"], manifest["version"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Bad("malformed: %s or %s: %r" % (MANIFEST, INTEGRITY, error))
+    there = {path: size for path, size in walk(root) if path in files or not LITTER.fullmatch(path)}
+    plain = sorted((p for p in files if there.get(p) is not None), key=there.get, reverse=True)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        hashes = dict(zip(plain, pool.map(lambda path: hash_file(root, path), plain)))
+    problems = ["missing: " + path for path in files if path not in hashes]
+    problems += ["extra: " + path for path in there if path not in hashes]
+    problems += ["changed: %s: now %s" % (p, got) for p, got in hashes.items() if got != files[p]]
+    return title, state, len(plain), sum(there[path] for path in plain), sorted(problems)
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("channel", nargs="?", default=os.path.join(__file__, "..", ".."))
+    options.add_argument("--key", help="[KEYID=]VALUE: the shared key of the signature")
+    for name in ("--require-signature", "--json"):
+        options.add_argument(name, action="store_true")
+    given = options.parse_args()
+    root = os.path.abspath(given.channel)
+    if os.name == "nt" and not root.startswith("\\\\"):
+        root = "\\\\?\\" + root  # or paths of more than 260 characters are not found
+    try:
+        key = None if given.key is None else read_key(given.key)
+        os.listdir(root)  # no such folder is another matter than an empty one
+        result = check(root, key, given.require_signature)
+    except Bad as error:
+        result = (os.path.basename(root), "not accepted", 0, 0, [str(error)])
+    except OSError as error:
+        options.error(str(error))
+    result = dict(zip(("release", "signature", "files", "bytes", "problems"), result))
+    result["status"] = "error" if result["problems"] else "ok"
+    text = "%(release)s: %(status)s; %(files)d files, %(bytes)d bytes; signature: %(signature)s"
+    lines = [json.dumps(result)] if given.json else result["problems"] + [text % result]
+    for line in lines:  # file names may hold what the console cannot show
+        print(line.encode("ascii", "backslashreplace").decode())
+    return 6 if result["problems"] else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
