@@ -6,28 +6,43 @@ load label -> resolve -> fetch -> bundle -> stage -> index -> sign -> prove -> p
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from repack.errors import ProofError
+from repack.model.channel import NOARCH
+from repack.model.draft import Draft
 from repack.model.names import LabelName
-from repack.model.progress import SILENT
-from repack.model.shipment import merge
+from repack.model.outcome import Outcome
+from repack.model.progress import SILENT, Progress
+from repack.model.shipment import Shipment, check_same_content
+from repack.places import labels, sandbox
 from repack.places.channel import Channels
-from repack.places.labels import Labels
+from repack.places.files import write
+from repack.places.solver import spec_fault
 from repack.places.store import Store
 from repack.places.upstream import Upstream
 from repack.steps import release as releases
+from repack.steps.describe import describe
 from repack.steps.fetch import fetch
+from repack.steps.guard import search_secrets
+from repack.steps.index import index
+from repack.steps.inspect import inspect
+from repack.steps.prove import Scratch, prove
+from repack.steps.resolve import resolve
+from repack.steps.restore import past_tree
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
     from pathlib import Path
 
-    from repack.model.outcome import Mode, Outcome
-    from repack.model.progress import Progress
+    from repack.model.archive import Depth
+    from repack.model.draft import Standing
+    from repack.model.found import Found
+    from repack.model.label import Label
+    from repack.model.outcome import Mode, State
     from repack.model.record import Record
-    from repack.places.solver import Question
 
 LockUse = Literal["keep", "update"]
 
@@ -57,46 +72,35 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The places a build works with."""
+    """One label and the places its build works with."""
 
     settings: Settings
-    labels: Labels
+    label: Label
+    lock: Path
     channels: Channels
     store: Store
     upstream: Upstream
     progress: Progress
 
     @classmethod
-    def of(cls, settings: Settings, progress: Progress) -> Bench:
-        """Open every place; nothing is written yet."""
+    def of(cls, name: str, settings: Settings, progress: Progress) -> Bench:
+        """Read the label and open every place; nothing is written yet.
+
+        Raises:
+            UsageError: there is no such label.
+            LabelError: it has mistakes.
+        """
+        path = labels.find(settings.labels_dir, name)
+        given = "env" if settings.env_file else "label"
         return cls(
             settings=settings,
-            labels=Labels(settings.labels_dir, settings.environment),
+            label=labels.load(path, settings.environment, spec_fault, given),
+            lock=path.with_suffix(".lock"),
             channels=Channels(settings.channels_dir),
             store=Store(settings.store_dir),
             upstream=Upstream.from_environment(settings.environment, settings.home),
             progress=progress,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a label resolved to.
-
-    Attributes:
-        questions: what the target will ask for, per subdir.
-        records: exact records per subdir, ``noarch`` included.
-        lock: the lock file's bytes.
-    """
-
-    questions: Mapping[str, Question]
-    records: Mapping[str, tuple[Record, ...]]
-    lock: bytes
-
-    @property
-    def distinct(self) -> tuple[Record, ...]:
-        """Every record once."""
-        return tuple(merge(r for records in self.records.values() for r in records).values())
 
 
 def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome:
@@ -106,97 +110,53 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
         RepackError: whatever went wrong, by who must act; what was published before still is.
     """
     began = time.monotonic()
-    bench = Bench.of(settings, progress)
-    with bench.channels.exclusive(LabelName(name)):
-        label = bench.labels.load(LabelName(name))
-        found = _resolve(label, bench)
+    with Channels(settings.channels_dir).exclusive(LabelName(name)):
+        bench = Bench.of(name, settings, progress)
+        found = _resolve(bench)
         fetched = fetch(found.distinct, bench.store, bench.upstream, progress)
-        shipment = _take_in(label, found, bench)
-        draft = _draft(label, found, shipment, settings)
-        before = releases.standing(bench.channels, label.name)
-        state, number = _bring_about(label, found, draft, before, bench)
-    return _outcome(draft, before, state, number, bench, fetched.bytes, time.monotonic() - began)
+        shipment = _take_in(found, bench)
+        draft = _draft(found, shipment, bench)
+        before = releases.standing(bench.channels, bench.label.name)
+        state, number = _bring_about(found, draft, before, bench)
+    outcome = _compare(draft, before, bench)
+    return replace(
+        outcome,
+        state=state,
+        release=number,
+        bytes_fetched=fetched.bytes,
+        seconds=time.monotonic() - began,
+    )
 
 
-def _resolve(label: Label, bench: Bench) -> Found:
-    """The label's exact records: from a prepared environment, a lock that still fits, or solved."""
-    settings = bench.settings
-    if settings.env_file is not None:
-        return _harvest(label, bench)
-    asked = _ask(label, bench)
-    kept = None
-    memory = bench.store.records_path(label.name)
-    old = bench.labels.lock(label.name)
-    if old is not None and settings.lock == "keep":
-        kept = resolving.keep(asked, lockfile.read_lock(bench.labels.lock_path(label.name)))
-    if kept is not None and old is not None:
-        records = lockfile.recall(memory, old, kept.records)
-        return Found(_by_subdir(asked.questions), records, old)
-    solved = resolving.resolve(asked, bench.store.repodata_cache, bench.progress)
-    return _found(label, asked.questions, solved.records, bench)
+def _resolve(bench: Bench) -> Found:
+    old = None if bench.settings.lock == "update" else bench.lock
+    return resolve(bench.label, old, bench.store, bench.progress)
 
 
-def _found(
-    label: Label,
-    questions: Iterable[Question],
-    records: Mapping[str, tuple[Record, ...]],
-    bench: Bench,
-) -> Found:
-    by_subdir = _by_subdir(questions)
-    profiles = {by_subdir[subdir].profile: records[subdir] for subdir in sorted(records)}
-    lock = lockfile.write_lock(label.channels, profiles)
-    lockfile.remember(bench.store.records_path(label.name), lock, records)
-    return Found(by_subdir, records, lock)
+def _take_in(found: Found, bench: Bench) -> Shipment:
+    """Look into every archive, once ever, and see that it is what its record says."""
+    own = {NOARCH, sandbox.host_subdir()}
+    foreign = {r.path for subdir, group in found.records.items() if subdir not in own for r in group}
+    deep = bench.settings.prove == "linked"
+
+    def depth(record: Record) -> Depth:
+        return "whole" if deep or record.path in foreign else "info"
+
+    facts = inspect(
+        [(record, depth(record)) for record in found.distinct],
+        bench.store,
+        "sha384",
+        bench.progress,
+    )
+    return Shipment.of(found.records, facts)
 
 
-def _by_subdir(questions: Iterable[Question]) -> dict[str, Question]:
-    return {question.profile.subdir: question for question in questions}
-
-
-def _bring_about(
-    label: Label, found: Found, draft: Draft, before: Standing | None, bench: Bench
-) -> tuple[State, int]:
-    """Make the published channel be ``draft``: nothing to do, a repair, or a new release."""
-    channels = bench.channels
-    if before is not None and before.serves(draft):
-        if before.state == "whole":
-            return "unchanged", before.release
-        if before.state == "damaged":
-            tree = past_tree(channels, label.name, before.release, bench.store)
-            channels.stage(label.name, tree)
-            channels.publish(label.name, tree)
-            bench.progress.note(f"release {before.release} was damaged on disk and is whole again")
-            return "repaired", before.release
-        
-    number = releases.next_number(channels, label.name, before)
-    release = releases.make(draft, number, bench.settings.now, bench.store)
-    search_secrets(release.texts, release.packages, label.secrets | bench.upstream.secrets())
-    staged = channels.stage(label.name, release)
-    _prove(label, found, draft.shipment, staged, bench)
-    bench.labels.write_lock(label.name, found.lock)
-    channels.publish(label.name, release)
-    channels.remember(label.name, number, release.texts)
-    channels.forget(label.name, label.keep_releases, number)
-    return "published", number
-
-
-def _prove(
-    label: Label, found: Found, shipment: Shipment, staged: Path, bench: Bench
-) -> None:
-    """Prove every subdir of the staged channel, by linking where it is this machine's."""
-    modes = _modes(found, bench.settings)
-    for subdir, question in found.questions.items():
-        scratch = None
-        if modes[subdir] == "linked":
-            scratch = Scratch(
-                prefix=bench.store.scratch(label.name),
-                cache=bench.store.package_cache,
-                health_check=label.health_check,
-                environment=bench.settings.environment,
-            )
-        proof = prove(staged, question, shipment.installs[subdir], scratch, bench.progress)
-        for path in proof.clobbered:
-            bench.progress.note(f"{subdir}: several packages bring {path}")
+def _draft(found: Found, shipment: Shipment, bench: Bench) -> Draft:
+    texts = {
+        **index(shipment),
+        **describe(bench.label.name, found, shipment),
+    }
+    return Draft(bench.label.name, shipment, texts, _modes(found, bench.settings))
 
 
 def _modes(found: Found, settings: Settings) -> dict[str, Mode]:
@@ -207,16 +167,25 @@ def _modes(found: Found, settings: Settings) -> dict[str, Mode]:
     }
 
 
-def restore(name: str, release: int, channels_dir: Path, store_dir: Path) -> Path:
-    """Make a past release the published one again, byte for byte, and return its folder.
-
-    Raises:
-        UsageError: that release is not kept.
-        FetchError: the store has lost some of its packages.
-    """
-    channels, label = Channels(channels_dir), LabelName(name)
-    with channels.exclusive(label):
-        tree = past_tree(channels, label, release, Store(store_dir))
-        channels.stage(label, tree)
-        channels.publish(label, tree)
-    return channels.published(label)
+def _bring_about(
+    found: Found, draft: Draft, before: Standing | None, bench: Bench
+) -> tuple[State, int]:
+    """Make the published channel be ``draft``: nothing to do, a repair, or a new release."""
+    channels, name = bench.channels, bench.label.name
+    if before is not None and before.serves(draft):
+        if before.state == "whole":
+            return "unchanged", before.release
+        if before.state == "damaged":
+            _switch(channels, name, past_tree(channels, name, before.release, bench.store))
+            return "repaired", before.release
+    number = releases.next_number(channels, name, before)
+    tree = releases.make(draft, number, bench.settings.now, bench.store)
+    search_secrets(tree.texts, tree.packages, bench.label.secrets | bench.upstream.secrets())
+    _check_strict(draft, found, bench)
+    _prove(found, draft.shipment, channels.stage(name, tree), bench)
+    if not bench.lock.is_file() or bench.lock.read_bytes() != found.lock:
+        write(bench.lock, found.lock)
+    channels.publish(name, tree)
+    channels.remember(name, number, tree.texts)
+    channels.forget(name, bench.label.keep_releases, number)
+    return "published", number

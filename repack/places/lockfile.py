@@ -5,29 +5,33 @@ Source: rattler ``crates/rattler_lock``, version 7; pixi, pixi-pack and conda-sh
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import IntegrityError, PlaceError
+from repack.model.record import Record
 from repack.model.urls import scrub, scrub_text
 from repack.places import files
-from repack.places.native import to_natives, to_records, without_derived
+from repack.places.native import agree, to_natives, to_records, without_derived
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from repack.model.profile import Profile
-    from repack.model.record import Record
 
 _LIMIT: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock as read: scrubbed channels, and per subdir its virtual packages and records."""
+    """A lock as read: its bytes, scrubbed channels, virtual packages and records per subdir."""
 
+    data: bytes
     channels: tuple[str, ...]
     virtual_packages: Mapping[str, tuple[str, ...]]
     records: Mapping[str, tuple[Record, ...]]
@@ -43,7 +47,7 @@ def read_lock(path: Path) -> Lock:
     from rattler import exceptions as rx
     from rattler.lock import LockFile
 
-    files.read(path, _LIMIT)
+    data = files.read(path, _LIMIT)
     try:
         environment = LockFile.from_path(path).default_environment()
         if environment is None:
@@ -66,6 +70,7 @@ def read_lock(path: Path) -> Lock:
             hint="build with --update to make it anew",
         ) from None
     return Lock(
+        data=data,
         channels=tuple(str(channel) for channel in environment.channels()),
         virtual_packages={str(p.subdir): tuple(p.virtual_packages) for p in platforms},
         records=records,
@@ -100,3 +105,40 @@ def write_lock(channels: Sequence[str], solutions: Mapping[Profile, Sequence[Rec
         except rattler.exceptions.IoError as error:
             raise PlaceError(str(error), where=target) from None
         return target.read_bytes()
+
+
+def remember(path: Path, lock: bytes, records: Mapping[str, Sequence[Record]]) -> None:
+    """Keep upstream's own records beside the store; a lock holds them in rattler's form only.
+
+    Raises:
+        SpaceError: the disk is full.
+        PlaceError: the file cannot be written.
+    """
+    raw = {r.path: dict(r.raw) for group in records.values() for r in group}
+    files.write_cached(path, json.dumps({"lock": _digest(lock), "records": raw}).encode())
+
+
+def recall(
+    path: Path, lock: bytes, records: Mapping[str, Sequence[Record]]
+) -> dict[str, tuple[Record, ...]]:
+    """Give the records of ``lock`` the form back in which upstream published them.
+
+    Without memory of this very lock, rattler's form serves.
+    """
+    raw: dict[str, Any] = {}
+    with contextlib.suppress(PlaceError, ValueError, KeyError, TypeError):
+        memory = json.loads(files.read(path, _LIMIT))
+        if memory["lock"] == _digest(lock):
+            raw = dict(memory["records"])
+
+    def published(record: Record) -> Record:
+        known = raw.get(record.path)
+        if not isinstance(known, dict) or not agree(known, record.raw):
+            return record
+        return Record.of(known, record.fn, record.url)
+
+    return {subdir: tuple(map(published, group)) for subdir, group in records.items()}
+
+
+def _digest(lock: bytes) -> str:
+    return hashlib.sha256(lock).hexdigest()

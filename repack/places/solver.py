@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,30 +21,12 @@ from repack.places.native import agree, to_records, without_derived
 from repack.places.repodata import Published
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable, Sequence
 
     import rattler
 
+    from repack.model.found import Question
     from repack.model.profile import Profile
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What the solver is asked for one subdir.
-
-    Attributes:
-        specs: MatchSpecs that must be installed.
-        constraints: MatchSpecs that bound packages without pulling them in.
-        exclude_newer: records indexed or built later do not exist.
-        add_pip: whether ``pip`` comes with ``python``, as conda does it.
-    """
-
-    profile: Profile
-    specs: tuple[str, ...]
-    constraints: tuple[str, ...] = ()
-    exclude_newer: dt.datetime | None = None
-    add_pip: bool = True
 
 
 def spec_fault(text: str) -> str | None:

@@ -5,6 +5,8 @@ packages/ab/<sha256>      read-only archives; a channel's files are hard links t
 partial/<sha256>          on their way, see :mod:`repack.places.partial`
 facts/ab/<sha256>.json    what was found out about an archive
 pkgs/                     extracted packages, as rattler keeps them
+records/NAME.json         upstream's own records for the lock of a label
+scratch/NAME/             where a label's packages are tried
 repodata/                 upstream's repodata; 0700, because its URLs may hold tokens
 ```
 
@@ -91,6 +93,14 @@ class Store:
     def package_cache(self) -> Path:
         """The folder of extracted packages that all labels share."""
         return self.root / "pkgs"
+
+    def records_path(self, label: str) -> Path:
+        """Where the records are that upstream published for a label's lock."""
+        return self.root / "records" / f"{label}.json"
+
+    def scratch(self, label: str) -> Path:
+        """A prefix to try a label's packages in, on the package cache's file system."""
+        return self.root / "scratch" / label
 
     @property
     def repodata_cache(self) -> Path:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from repack.model.label import Label
     from repack.model.record import Record
-    from repack.places.solver import Question
+    from repack.model.found import Question
 
 
 def describe(

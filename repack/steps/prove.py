@@ -18,12 +18,13 @@ from repack.model.urls import package_url
 from repack.places import sandbox
 from repack.places.files import folder_url, remove
 from repack.places.linker import link
-from repack.places.solver import Question, solve_folder
+from repack.places.solver import solve_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from repack.model.found import Question
     from repack.model.record import Record
 
 

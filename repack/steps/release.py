@@ -10,7 +10,7 @@ from repack.errors import IntegrityError
 from repack.model import integrity, manifest
 from repack.model.channel import MANIFEST
 from repack.model.names import Digest, RelPath
-from repack.model.release import Draft, Standing
+from repack.model.draft import Draft, Standing
 from repack.places.channel import Tree, sizes
 
 if TYPE_CHECKING:

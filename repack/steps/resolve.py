@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from repack.errors import IntegrityError, RepackError, UnsolvableError
+from repack.model.found import Found, Question
 from repack.model.progress import SILENT, Progress
 from repack.model.urls import scrub
-from repack.places.solver import Question, solve, solve_among
+from repack.places import lockfile
+from repack.places.labels import read_source
+from repack.places.solver import solve, solve_among
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from repack.model.label import Label
     from repack.model.record import Record
     from repack.model.source import Pin
-    from repack.places import lockfile
-
-How = Literal["kept", "solved", "harvested"]
+    from repack.places.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +31,71 @@ class Asked:
         channels: URLs in priority order, secrets included.
         questions: one per subdir.
         pins: when a foreign lock was given, its packages per subdir; the result must be these.
+        warnings: what of a foreign file was left out.
     """
 
     channels: tuple[str, ...]
     questions: tuple[Question, ...]
     pins: Mapping[str, tuple[Pin, ...]] | None = None
+    warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """The exact records per subdir, ``noarch`` ones included in each, sorted by path."""
+def resolve(
+    label: Label, old_lock: Path | None, store: Store, progress: Progress = SILENT
+) -> Found:
+    """Find the label's exact records.
 
-    records: Mapping[str, tuple[Record, ...]]
-    how: How
-
-
-def resolve(asked: Asked, cache: Path, progress: Progress = SILENT) -> Resolution:
-    """Solve every subdir from upstream.
+    Args:
+        old_lock: a lock that is kept if it still satisfies the label; then nothing is solved and
+            no repodata is read.
+        store: keeps upstream's repodata and the records of the lock.
 
     Raises:
         UnsolvableError: with the solver's explanation for each subdir that has no solution.
         FetchError: a channel cannot be read.
-        IntegrityError: the result is not what a given lock pins.
+        IntegrityError: the lock is damaged, or the result is not what a given lock pins.
+        LabelError: the file that the label names in ``from`` has mistakes.
     """
+    asked = _ask(label)
+    by_subdir = {question.profile.subdir: question for question in asked.questions}
+    memory = store.records_path(label.name)
+    if old_lock is not None and old_lock.is_file():
+        lock = lockfile.read_lock(old_lock)
+        kept = keep(asked, lock)
+        if kept is not None:
+            records = lockfile.recall(memory, lock.data, kept)
+            return Found(by_subdir, records, lock.data, "kept", asked.warnings)
+    records = solve_all(asked, store.repodata_cache, progress)
+    data = lockfile.write_lock(
+        asked.channels, {q.profile: records[q.profile.subdir] for q in asked.questions}
+    )
+    lockfile.remember(memory, data, records)
+    return Found(by_subdir, records, data, "solved", asked.warnings)
+
+
+def _ask(label: Label) -> Asked:
+    wanted = read_source(label.source, tuple(label.platforms)) if label.source else None
+    pins = wanted.pins if wanted and wanted.pins else None
+    questions = []
+    for subdir, profile in label.platforms.items():
+        specs, add_pip = label.packages, label.add_pip
+        if pins is not None:
+            # What the given lock holds is all there will be, pip or not.
+            specs = tuple(pin.spec for pin in pins[subdir])
+            add_pip = add_pip and any(pin.name == "pip" for pin in pins[subdir])
+        elif wanted is not None:
+            specs = wanted.specs
+        questions.append(
+            Question(profile, specs, label.constraints, label.exclude_newer, add_pip)
+        )
+    warnings = (*label.notes, *(wanted.notes if wanted else ()))
+    return Asked(label.channels, tuple(questions), pins, warnings)
+
+
+def solve_all(
+    asked: Asked, cache: Path, progress: Progress = SILENT
+) -> dict[str, tuple[Record, ...]]:
+    """Solve every subdir from upstream; raises as :func:`resolve` does."""
     found: dict[str, tuple[Record, ...]] = {}
     unsolvable: list[UnsolvableError] = []
     with progress.phase("solve", len(asked.questions), "files") as done:
@@ -64,17 +108,18 @@ def resolve(asked: Asked, cache: Path, progress: Progress = SILENT) -> Resolutio
     if unsolvable:
         raise _together(unsolvable)
     _check_pins(asked, found)
-    return Resolution(found, "solved")
+    return found
 
 
-def keep(asked: Asked, lock: lockfile.Lock) -> Resolution | None:
+def keep(asked: Asked, lock: lockfile.Lock) -> dict[str, tuple[Record, ...]] | None:
     """The lock's records when they still are the answer to what is asked, else None.
 
     No repodata is read: the lock satisfies the label if solving among its records alone takes
     every one of them.
     """
     wanted = {
-        q.profile.subdir: tuple(map(str, q.profile.virtual_packages)) for q in asked.questions
+        q.profile.subdir: tuple(str(package) for package in q.profile.virtual_packages)
+        for q in asked.questions
     }
     channels = tuple(scrub(url).rstrip("/") for url in asked.channels)
     if lock.virtual_packages != wanted or channels != tuple(c.rstrip("/") for c in lock.channels):
@@ -88,7 +133,7 @@ def keep(asked: Asked, lock: lockfile.Lock) -> Resolution | None:
         _check_pins(asked, found)
     except RepackError:
         return None
-    return Resolution(found, "kept")
+    return found
 
 
 def identities(records: Sequence[Record]) -> frozenset[tuple[str, str]]:
