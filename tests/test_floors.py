@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "repack"
 FLOORS = {
     "errors": 0,
+    "data": 0,
     "model": 1,
     "places": 2,
     "steps": 3,
