@@ -1,0 +1,355 @@
+#!/usr/bin/env python3
+"""Install this channel's packages into an environment of their own, without network.
+
+    python repack/install.py [--prefix PREFIX] [--conda CONDA] [--key KEY] [--update]
+
+install.sh and install.cmd find a conda and a Python and call this. It checks the channel
+(repack/verify.py), makes the environment, sets it offline (PREFIX/.condarc names this channel and
+no other), lets conda install, and compares the result with repack/install.json.
+
+PREFIX is .conda/envs/LABEL in the home folder if it is not given; the environment's path is the
+last line on standard output. Ends with 0 when the environment holds exactly what the channel says,
+1 conda failed, 2 wrong usage, 3 no conda here, 6 the channel is damaged or its signature is wrong,
+7 the environment is not what the channel says.
+
+Needs nothing but Python 3.6 or newer and a conda (4.3 or newer), mamba or micromamba. Reads no
+other conda configuration: lists in condarc files are merged, so a package cache, a pin or a
+channel of one's own would get in.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from urllib.parse import quote
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+WINDOWS = os.name == "nt"
+UNFINISHED = ".repack-unfinished"
+NOWHERE = "http://127.0.0.1:9"  # the discard port: what honours a proxy setting gets nowhere
+
+# conda merges every condarc it finds and has no option against it, so it is told to find one.
+DRIVER = (
+    "import os, sys; sys.argv[0] = 'conda'; del sys.path[0]; "
+    "import conda.base.constants as constants; constants.SEARCH_PATH = (os.environ['CONDARC'],); "
+    "from conda.cli import main; sys.exit(main())"
+)
+# What says where conda is and what the machine has; every other CONDA_* is configuration.
+KEPT = re.compile(r"CONDA_(OVERRIDE_.*|EXE|PYTHON_EXE|ROOT.*|DLL_.*)\Z", re.IGNORECASE)
+
+SUBDIR = re.compile(
+    r"(noarch|emscripten-wasm32|wasi-wasm32|zos-z|freebsd-64|(linux|osx|win)-[a-z0-9]+)\Z",
+    re.IGNORECASE,
+)
+ARCHIVE = (".conda", ".tar.bz2", ".json")
+
+
+class Stop(Exception):
+    """The end: an exit code and what to tell."""
+
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
+
+
+def say(text):
+    sys.stderr.write("%s\n" % text)
+    sys.stderr.flush()
+
+
+# --- the channel's URL: as repack.model.urls.channel_url, which the tests compare it with
+
+
+def channel_url(path, windows):
+    if windows:
+        parts = [part for part in path.replace("/", "\\").split("\\") if part]
+        unc = path.replace("/", "\\").startswith("\\\\")
+        if unc and parts[0] == "?":
+            unc = parts[1].upper() == "UNC"
+            parts = parts[2:] if unc else parts[1:]
+        root = parts[0] if unc else "/" + parts[0].upper()
+        parts = parts[1:]
+    else:
+        root, parts = "", [part for part in path.split("/") if part]
+    return "/".join(["file://" + root] + [encode(part) for part in parts or [""]])
+
+
+def encode(part):
+    encoded = quote(part, safe="", errors="surrogateescape").replace("~", "%7E")
+    if part == "t" or SUBDIR.match(part):
+        return "%%%02X%s" % (ord(part[0]), encoded[1:])
+    if part.lower().endswith(ARCHIVE):
+        return encoded.replace(".", "%2E")
+    return encoded
+
+
+def survives(path, windows):
+    """Whether conda finds ``path`` again after decoding a part of its URL and parsing that anew.
+
+    It decodes the last folder, on a share every folder (conda.models.channel, 4.4 to 26.7).
+    """
+    parts = [part for part in re.split(r"[\\/]" if windows else "/", path) if part]
+    unc = windows and path.replace("/", "\\").startswith("\\\\")
+    return not any(
+        part == "t"
+        or SUBDIR.match(part)
+        or part.lower().endswith(ARCHIVE)
+        or re.search(r"[#?@\\]|::|%[0-9A-Fa-f]{2}", part)
+        for part in (parts[1:] if unc else parts[-1:])
+    )
+
+
+# --- which program installs, and which Python runs it
+
+
+def find_conda(given):
+    """CONDA, CONDA_EXE or what PATH has, as (path, kind)."""
+    for name in (given, os.environ.get("CONDA_EXE"), "conda", "mamba", "micromamba"):
+        path = shutil.which(name) if name else None
+        if path:
+            word = os.path.basename(path).lower()
+            return os.path.abspath(path), ("mamba" if "mamba" in word else "conda")
+        if name and name == given:
+            raise Stop(3, "no program %s" % given)
+    raise Stop(
+        3,
+        "no conda, mamba or micromamba here: install Miniconda or Miniforge first, "
+        "or say where it is with CONDA_EXE",
+    )
+
+
+def python_of(conda):
+    """The Python that conda runs in, or None where it cannot be told."""
+    bin_dir = os.path.dirname(conda)
+    names = ["python", os.path.join(os.pardir, "bin", "python")]
+    if WINDOWS:
+        names = [os.path.join(up, "python.exe") for up in (os.pardir, "", "../..")]
+    with open(conda, "rb") as stream:
+        first = re.match(rb"#!\s*(/\S*python[0-9.]*)\s", stream.readline(4096))
+    found = [os.fsdecode(first.group(1))] if first else []
+    found += [os.path.join(bin_dir, name) for name in names]
+    for python in found:
+        if os.path.isfile(python) and quiet([python, "-c", "import conda.base.constants"]):
+            return os.path.normpath(python)
+    return None
+
+
+def quiet(command):
+    with open(os.devnull, "wb") as nothing:
+        try:
+            return subprocess.call(command, stdout=nothing, stderr=nothing, cwd=ROOT) == 0
+        except OSError:
+            return False
+
+
+# --- the environment
+
+
+def open_prefix(prefix, update):
+    """Make an empty environment; True when it is new. An installation cut short starts again."""
+    meta = os.path.join(prefix, "conda-meta")
+    if os.pathsep in prefix:
+        raise Stop(2, "conda takes no environment with %r in its path" % os.pathsep)
+    if os.path.exists(os.path.join(prefix, UNFINISHED)):
+        shutil.rmtree(prefix)
+    if os.path.isdir(meta):
+        if not update:
+            raise Stop(2, "there is an environment in %s already: add --update" % prefix)
+        return False
+    if os.path.exists(prefix) and (not os.path.isdir(prefix) or os.listdir(prefix)):
+        raise Stop(2, "%s is in use and no environment" % prefix)
+    os.makedirs(prefix, exist_ok=True)
+    # `conda create` refuses a last folder with a space, `#` or `:`; `conda install` into an empty
+    # environment doesn't, and an environment is a folder with a history.
+    for path in (os.path.join(prefix, UNFINISHED), os.path.join(meta, "history")):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        open(path, "wb").close()
+    return True
+
+
+def place_channel(prefix):
+    """The folder to install from: this one, or a copy where no URL of conda's can say it."""
+    if survives(ROOT, WINDOWS):
+        return ROOT
+    copy = os.path.join(prefix, ".repack", "channel")
+    if not survives(copy, WINDOWS):
+        raise Stop(2, "conda can use neither %s nor %s as a channel" % (ROOT, copy))
+    say("conda cannot use a channel called %s: copying it to %s" % (ROOT, copy))
+    shutil.rmtree(copy, ignore_errors=True)
+    for name in ("noarch", here()):
+        shutil.copytree(os.path.join(ROOT, name), os.path.join(copy, name))
+    return copy
+
+
+def condarc(url, plan):
+    """PREFIX/.condarc: for this installation, and for what conda does there when it is active."""
+    settings = [
+        ("channels", [url]),
+        ("default_channels", []),
+        ("offline", True),
+        ("add_pip_as_python_dependency", plan["add_pip"]),
+        ("use_only_tar_bz2", plan["package_format"] == "tar.bz2"),
+        # A cache of one's own is a second, hidden channel to `--offline`.
+        ("pkgs_dirs", ["$CONDA_PREFIX/pkgs"]),
+        ("allow_softlinks", False),
+        # The one solver that works offline in every conda there is.
+        ("solver", "classic"),
+        ("repodata_fns", ["repodata.json"]),
+        ("local_repodata_ttl", 0),
+        ("auto_update_conda", False),
+        ("notify_outdated_conda", False),
+        ("number_channel_notices", 0),
+        ("report_errors", False),
+        ("anaconda_anon_usage", False),
+        ("plugins", {"use_sharded_repodata": False}),
+    ]
+    lines = ["# Written by repack: this environment takes packages from one channel only."]
+    lines += ["%s: %s" % (key, json.dumps(value)) for key, value in settings]
+    return "\n".join(lines) + "\n"
+
+
+def variables(prefix, python):
+    """The environment conda runs in: no configuration but ours, no network."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if KEPT.match(name) or not name.upper().startswith("CONDA")
+    }
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy"):
+        kept[name] = kept[name.upper()] = NOWHERE
+    kept["no_proxy"] = kept["NO_PROXY"] = ""
+    kept["CONDARC"] = os.path.join(prefix, ".condarc")
+    kept["CONDA_PREFIX"] = prefix
+    kept["CONDA_NO_PLUGINS"] = "true"
+    if WINDOWS and python:
+        base = os.path.dirname(python)
+        folders = ["", "Library\\mingw-w64\\bin", "Library\\usr\\bin", "Library\\bin", "Scripts"]
+        kept["PATH"] = ";".join([os.path.join(base, f) for f in folders] + [kept.get("PATH", "")])
+    return kept
+
+
+def run(conda, kind, prefix, url, specs):
+    """Let conda install ``specs``; True when it says it did."""
+    python = python_of(conda) if kind == "conda" else None
+    common = ["--yes", "--prefix", prefix, "--override-channels", "--channel", url] + specs
+    if kind == "mamba":
+        # With --offline, mamba below 2.1.1 doesn't read file:// channels; there is no other here.
+        command = [conda, "install", "--no-rc"] + common
+    else:
+        command = [python, "-c", DRIVER] if python else [conda]
+        command += ["install", "--offline"] + common
+    settings = variables(prefix, python)
+    if kind == "mamba":
+        settings["CONDA_PKGS_DIRS"] = os.path.join(prefix, "pkgs")
+        settings["MAMBA_ROOT_PREFIX"] = prefix
+    return subprocess.call(command, env=settings, cwd=prefix, stdout=sys.stderr.fileno()) == 0
+
+
+def installed(prefix):
+    names = os.listdir(os.path.join(prefix, "conda-meta"))
+    return {name[:-5] for name in names if name.endswith(".json") and name.count("-") >= 2}
+
+
+# --- the line
+
+
+def here():
+    machine = platform.machine().lower()
+    system = {"linux": "linux", "win32": "win", "darwin": "osx"}.get(sys.platform, sys.platform)
+    return "%s-%s" % (system, {"amd64": "64", "x86_64": "64"}.get(machine, machine))
+
+
+def verify(key):
+    """Let the channel's own checker look at every file first."""
+    checker = os.path.join(ROOT, "repack", "verify.py")
+    if not os.path.isfile(checker):
+        say("this channel has no repack/verify.py: its files are not checked")
+        if key:
+            raise Stop(6, "a key was given and there is nothing to check with it")
+        return
+    command = [sys.executable, "-B", checker, ROOT]
+    command += ["--key", key, "--require-signature"] if key else []
+    code = subprocess.call(command, stdout=sys.stderr.fileno())
+    if code:
+        raise Stop(6 if code == 6 else 2, "the channel is not what was released: not installed")
+
+
+def compare(prefix, wanted, new):
+    """Say what is missing, and in a new environment what is too many."""
+    have = installed(prefix)
+    missing = sorted(set(wanted) - have)
+    return missing, (sorted(have - set(wanted)) if new else [])
+
+
+def install(arguments):
+    with open(os.path.join(ROOT, "repack", "install.json"), encoding="utf-8") as stream:
+        plan = json.load(stream)
+    subdir = here()
+    if subdir not in plan["subdirs"]:
+        raise Stop(2, "this channel is for %s, not for %s" % (", ".join(plan["subdirs"]), subdir))
+    home = os.path.join(os.path.expanduser("~"), ".conda", "envs", plan["label"])
+    prefix = os.path.abspath(os.path.expanduser(arguments.prefix or home))
+    conda, kind = find_conda(arguments.conda)
+    verify(arguments.key)
+    new = open_prefix(prefix, arguments.update)
+    try:
+        fill(prefix, new, (conda, kind), plan)
+    except BaseException:
+        if new:
+            shutil.rmtree(prefix, ignore_errors=True)
+        raise
+    return prefix
+
+
+def fill(prefix, new, tool, plan):
+    wanted = plan["subdirs"][here()]
+    url = channel_url(place_channel(prefix), WINDOWS)
+    with open(os.path.join(prefix, ".condarc"), "w", encoding="ascii", newline="\n") as stream:
+        stream.write(condarc(url, plan))
+    say("installing %s with %s into %s" % (plan["label"], tool[0], prefix))
+    done = run(tool[0], tool[1], prefix, url, wanted["specs"])
+    if not done:
+        raise Stop(1, "conda could not install; what it says is above")
+    missing, extra = compare(prefix, wanted["packages"], new)
+    if missing:
+        # Some condas leave out the pip that others add; whatever it is, it is in the channel.
+        run(tool[0], tool[1], prefix, url, ["=".join(dist.rsplit("-", 2)) for dist in missing])
+        missing, extra = compare(prefix, wanted["packages"], new)
+    if missing or extra:
+        raise Stop(7, "wrong environment: missing %s; not asked for %s" % (missing, extra))
+    shutil.rmtree(os.path.join(prefix, "pkgs"), ignore_errors=True)
+    if new:
+        os.remove(os.path.join(prefix, UNFINISHED))
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="install", description="Install this channel's packages without network."
+    )
+    parser.add_argument("--prefix", help="the environment; default: ~/.conda/envs/LABEL")
+    parser.add_argument("--conda", help="the program to use; default: CONDA_EXE, else on PATH")
+    parser.add_argument("--key", help="also check the signature: env:NAME, file:PATH, hex:... ")
+    parser.add_argument("--update", action="store_true", help="PREFIX may be there already")
+    arguments = parser.parse_args()
+    try:
+        prefix = install(arguments)
+    except Stop as stop:
+        say("error: %s" % stop)
+        return stop.code
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except (OSError, ValueError, KeyError) as error:
+        say("error: %s: %s" % (type(error).__name__, error))
+        return 1
+    say("done; use it with: conda activate %s" % prefix)
+    sys.stdout.buffer.write(os.fsencode(prefix) + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Install label @LABEL@ from this folder into an environment of its own, without network:
+#     sh install.sh [--prefix PREFIX] [--conda CONDA] [--key KEY] [--update]
+# Works from anywhere, also from a medium that forbids programs. repack/install.py does it all;
+# this finds a conda (CONDA_EXE, PATH, the usual folders) and a Python, best conda's own.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+home=${HOME:-/nonexistent}
+
+find_conda() {
+    for conda in "${CONDA_EXE:-}" "$(command -v conda || :)" \
+        "$home"/*conda3/bin/conda "$home"/*forge*/bin/conda \
+        /opt/*conda*/bin/conda /opt/*forge*/bin/conda /usr/local/*conda*/bin/conda \
+        "${MAMBA_EXE:-}" "$(command -v mamba || :)" "$(command -v micromamba || :)"; do
+        if [ -f "$conda" ] && [ -x "$conda" ]; then
+            printf '%s\n' "$conda"
+            return
+        fi
+    done
+}
+
+is_python() {
+    [ -n "$1" ] && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null
+}
+
+conda=$(find_conda)
+bin=$(dirname -- "${conda:-/}")
+if [ -n "$conda" ]; then
+    CONDA_EXE=$conda
+    export CONDA_EXE
+fi
+for python in "$bin/python" "$bin/../bin/python" "${CONDA_PYTHON_EXE:-}" python3 python; do
+    if is_python "$python"; then
+        exec "$python" -B "$here/repack/install.py" "$@"
+    fi
+done
+
+echo "error: no Python 3.6 or newer here; found as conda: ${conda:-nothing}" >&2
+echo "  hint: install Miniconda or Miniforge first, or say where it is with CONDA_EXE" >&2
+exit 3
