@@ -1,22 +1,26 @@
-"""A release: what a channel is at one moment, and when two of them are the same."""
+"""A release before it has a number, the release that stands, and when the two are the same."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from repack.model.canonical import canonical
 from repack.model.manifest import Artifact, Manifest
 from repack.model.names import Digest384
 from repack.model.outcome import Platform, Proof
+from repack.model.release import Release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from repack.model.names import LabelName, RelPath
     from repack.model.outcome import Mode
+    from repack.model.record import Record
     from repack.model.shipment import Shipment
+
+Soundness = Literal["whole", "unremembered", "damaged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,59 +28,58 @@ class Draft:
     """Everything of a release that does not depend on its number or its moment.
 
     Attributes:
-        texts: metadata files by path in the channel.
+        shipment: all packages but those that carry the number.
+        texts: metadata files that do not depend on the number, by path in the channel.
+        roots: per subdir the packages that the label itself names.
         modes: per subdir how it is going to be proved.
+        signers: which keys sign; other keys make another release.
     """
 
     label: LabelName
     shipment: Shipment
     texts: Mapping[RelPath, bytes]
+    roots: Mapping[str, tuple[Record, ...]]
     modes: Mapping[str, Mode]
+    signers: tuple[str, ...] = ()
 
     @property
     def content(self) -> str:
         """One SHA-256 over all of it: two drafts with the same content are the same release."""
+        records = {
+            path: {**item.record.raw, "sha256": item.record.sha256}
+            for path, item in self.shipment.items.items()
+        }
         document = {
             "label": self.label,
-            "packages": {path: i.record.sha256 for path, i in self.shipment.items.items()},
+            "records": records,
+            "roots": {subdir: [r.path for r in group] for subdir, group in self.roots.items()},
+            "signers": list(self.signers),
             "texts": {path: hashlib.sha256(data).hexdigest() for path, data in self.texts.items()},
         }
         return hashlib.sha256(canonical(document)).hexdigest()
 
-    @property
-    def artifacts(self) -> tuple[Artifact, ...]:
-        """The packages as the manifest lists them."""
-        return tuple(
-            Artifact(
-                path=path,
-                size=item.record.size,
-                sha256=item.record.sha256,
-                sha384=Digest384(item.facts.sha384) if item.facts.sha384 else None,
-            )
-            for path, item in self.shipment.items.items()
-        )
-
-    def platforms(self) -> dict[str, Platform]:
-        """What installs per subdir, with the proof as planned."""
-        return {
-            subdir: Platform(
-                packages=len(records),
-                bytes=sum(record.size for record in records),
-                proof=Proof(self.modes[subdir]),
-            )
-            for subdir, records in self.shipment.installs.items()
-        }
-
-    def head(self, release: int, generated_at: str) -> Manifest:
-        """The manifest of this draft as release ``release``, without artifacts."""
-        return Manifest(
-            id=self.label,
-            version=str(release),
-            platform=self.shipment.subdirs,
-            artifacts=(),
+    def release(self, number: int, generated_at: str) -> Release:
+        """This draft as release ``number``."""
+        return Release(
+            label=self.label,
+            number=number,
+            platforms=tuple(sorted(self.modes)),
             generated_at=generated_at,
-            extra={"content": self.content, "proof": dict(self.modes)},
+            facts={"content": self.content, "proof": dict(self.modes)},
         )
+
+
+def artifacts(shipment: Shipment) -> tuple[Artifact, ...]:
+    """The packages as the manifest lists them."""
+    return tuple(
+        Artifact(
+            path=path,
+            size=item.record.size,
+            sha256=item.record.sha256,
+            sha384=Digest384(item.facts.sha384) if item.facts.sha384 else None,
+        )
+        for path, item in shipment.items.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +87,12 @@ class Standing:
     """The release that is published now.
 
     Attributes:
-        whole: whether every file is there, none too many, and each of the right size.
+        soundness: ``damaged`` when a file is missing, too many or of the wrong size;
+            ``unremembered`` when a build was cut off between publishing and keeping its history.
     """
 
     manifest: Manifest
-    whole: bool
+    soundness: Soundness
 
     @property
     def release(self) -> int:
@@ -108,10 +112,22 @@ class Standing:
 
     def serves(self, draft: Draft) -> bool:
         """Whether a build of ``draft`` would change nothing: same content, no weaker proof."""
-        return (
-            self.whole
-            and self.manifest.extra.get("content") == draft.content
-            and all(
-                self.modes.get(subdir) in ("linked", mode) for subdir, mode in draft.modes.items()
-            )
+        return self.manifest.extra.get("content") == draft.content and all(
+            self.modes.get(subdir) in ("linked", mode) for subdir, mode in draft.modes.items()
         )
+
+    def platforms(self, shipment: Shipment) -> dict[str, Platform]:
+        """What installs per subdir, with the proof that was made."""
+        return platforms(shipment, self.modes)
+
+
+def platforms(shipment: Shipment, modes: Mapping[str, Mode]) -> dict[str, Platform]:
+    """What installs per subdir, and how that is proved."""
+    return {
+        subdir: Platform(
+            packages=len(records),
+            bytes=sum(record.size for record in records),
+            proof=Proof(modes[subdir]),
+        )
+        for subdir, records in shipment.installs.items()
+    }

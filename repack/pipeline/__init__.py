@@ -1,0 +1,1 @@
+"""The lines: label to release, and a past release back."""

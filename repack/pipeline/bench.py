@@ -1,0 +1,93 @@
+"""What a build works with: the settings of a call, the label, the places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from repack.places import labels, sandbox
+from repack.places.channel import Channels
+from repack.places.solver import spec_fault
+from repack.places.store import Store
+from repack.places.upstream import Upstream
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from repack.model.label import Label
+    from repack.model.outcome import Mode
+    from repack.model.package import Format
+    from repack.model.progress import Progress
+
+LockUse = Literal["keep", "update"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where everything is and how to build.
+
+    Attributes:
+        home: where ``.netrc`` and conda's settings are.
+        environment: variables for secrets, proxies and the health check.
+        now: the moment that goes into a new release.
+        lock: whether an existing lock that still satisfies the label is kept.
+        env_file: ``conda info --json`` of an environment to take instead of solving.
+    """
+
+    labels_dir: Path
+    channels_dir: Path
+    store_dir: Path
+    home: Path
+    environment: Mapping[str, str] = field(repr=False)
+    now: dt.datetime
+    prove: Mode = "linked"
+    lock: LockUse = "keep"
+    env_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One label and the places its build works with."""
+
+    settings: Settings
+    label: Label
+    lock: Path
+    channels: Channels
+    store: Store
+    upstream: Upstream
+    progress: Progress
+
+    @classmethod
+    def of(cls, name: str, settings: Settings, progress: Progress) -> Bench:
+        """Read the label and open every place; nothing is written yet.
+
+        Raises:
+            UsageError: there is no such label.
+            LabelError: it has mistakes.
+        """
+        path = labels.find(settings.labels_dir, name)
+        given: labels.PackagesFrom = "env" if settings.env_file else "label"
+        return cls(
+            settings=settings,
+            label=labels.load(path, settings.environment, spec_fault, given),
+            lock=path.with_suffix(".lock"),
+            channels=Channels(settings.channels_dir),
+            store=Store(settings.store_dir),
+            upstream=Upstream.from_environment(settings.environment, settings.home),
+            progress=progress,
+        )
+
+    @property
+    def archive(self) -> Format:
+        """The format of packages that repack makes for this label."""
+        return ".tar.bz2" if self.label.package_format == "tar.bz2" else ".conda"
+
+    def modes(self, subdirs: Iterable[str]) -> dict[str, Mode]:
+        """Per subdir how it is going to be proved on this machine."""
+        host = sandbox.host_subdir()
+        return {
+            subdir: "linked" if subdir == host and self.settings.prove == "linked" else "solved"
+            for subdir in subdirs
+        }

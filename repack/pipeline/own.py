@@ -1,0 +1,131 @@
+"""The label's own packages and what signs them: bundles, manifest package, metapackages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repack.errors import UsageError
+from repack.model import manifest
+from repack.model.bundle import manifest_package, metapackage
+from repack.model.channel import NOARCH
+from repack.model.keys import parse_key
+from repack.model.package import numbered
+from repack.places import files
+from repack.places.keyring import HMAC_FILE, Keyring
+from repack.steps.bundle import Bundling, bundle
+from repack.steps.inspect import inspect
+from repack.steps.pack import pack
+from repack.steps.sign import Signing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from repack.model.draft import Draft
+    from repack.model.package import PackageSpec
+    from repack.model.record import Record
+    from repack.model.release import Release
+    from repack.model.shipment import Shipment
+    from repack.pipeline.bench import Bench
+
+_KEY_LIMIT = 64 << 10
+
+
+def bundles(bench: Bench) -> tuple[Record, ...]:
+    """Every bundle of the label as a package in the store; what did not change is not packed.
+
+    Raises:
+        FolderError: a folder holds what a package cannot carry.
+        SpaceError: the disk is full.
+    """
+    if not bench.label.bundles:
+        return ()
+    how = Bundling(
+        archive=bench.archive,
+        stamps=bench.store.root / "stamps",
+        previous=bench.channels.own_records(bench.label.name),
+        progress=bench.progress,
+    )
+    return tuple(
+        _bundle(name, bench, how) for name in sorted(bench.label.bundles)
+    )
+
+
+def _bundle(name: str, bench: Bench, how: Bundling) -> Record:
+    made = bundle(bench.label.name, name, bench.label.bundles[name], how)
+    if made.unchanged is not None and bench.store.has(made.unchanged):
+        return made.unchanged
+    record = _pack(made.spec, bench)
+    if made.unchanged is not None and made.unchanged.sha256 != record.sha256:
+        # The old archive is gone and cannot be made again byte for byte: a name keeps its content.
+        record = _pack(numbered(made.spec, made.unchanged.build_number + 1), bench)
+    return record
+
+
+def _pack(spec: PackageSpec, bench: Bench) -> Record:
+    folder = bench.store.scratch(bench.label.name).with_name(f"{bench.label.name}.pack")
+    packed = pack(spec, folder, bench.archive, progress=bench.progress)
+    bench.store.admit(packed.path, packed.record.sha256, "move")
+    return packed.record
+
+
+def signing(bench: Bench) -> Signing:
+    """The keys the label signs with; none for a label without ``signing``.
+
+    Raises:
+        KeyRefusedError: a key cannot be read or used.
+    """
+    given = bench.label.signing
+    if given is None:
+        return Signing()
+    folder = Path(given.keys) if given.keys else Path("keys") / bench.label.name
+    ring = (
+        Keyring.open(folder, bench.settings.environment)
+        if given.keys
+        else Keyring.open_or_create(folder, bench.settings.environment)
+    )
+    text = given.hmac or (f"file:{folder / HMAC_FILE}" if (folder / HMAC_FILE).exists() else None)
+    if text is None:
+        return Signing(keys=ring)
+    key = parse_key(text, "signing.hmac").resolve(
+        bench.settings.environment, lambda path: files.read(Path(path), _KEY_LIMIT)
+    )
+    if given.key_id:
+        key = replace(key, key_id=given.key_id)
+    if warning := key.warning:
+        bench.progress.note(warning)
+    return Signing(key, ring)
+
+
+def add_release_packages(
+    draft: Draft, release: Release, keys: Signing, bench: Bench
+) -> Shipment:
+    """The shipment with the manifest package and, per subdir, the metapackage of ``release``.
+
+    Raises:
+        SpaceError: the disk is full.
+        UsageError: the label is called like a package it ships.
+    """
+    name, shipment = bench.label.name, draft.shipment
+    if any(item.record.name in (name, f"{name}-manifest") for item in shipment.items.values()):
+        raise UsageError(
+            f"the label is called like a package it ships, {name!r}",
+            hint="conda could not tell the two apart; give the label another name",
+        )
+    inner = manifest.build(release.head(), draft.artifacts(shipment))
+    if keys.hmac is not None:
+        inner = inner.signed(keys.hmac)
+    carried = {"manifest.json": inner.to_bytes(), **_carried(draft.texts)}
+    described = _pack(manifest_package(name, release.number, carried), bench)
+    own = [described]
+    for subdir, records in shipment.installs.items():
+        roots = [*draft.roots(subdir, records), described]
+        own.append(_pack(metapackage(name, release.number, subdir, roots), bench))
+    facts = inspect([(record, "info") for record in own], bench.store, "sha384")
+    return shipment.with_own(own, facts)
+
+
+def _carried(texts: Mapping[str, bytes]) -> dict[str, bytes]:
+    wanted = ("repack/lock.yml", "repack/profile.json")
+    return {path.removeprefix("repack/"): texts[path] for path in wanted}
