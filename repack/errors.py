@@ -163,6 +163,18 @@ class SignatureError(IntegrityError):
     kind = "signature"
 
 
+class FingerprintError(IntegrityError):
+    """A device cannot be told, or is not the one that was expected."""
+
+    kind = "fingerprint"
+
+
+class LicenseError(IntegrityError):
+    """A licence or the licence store is not what it should be; nothing was written."""
+
+    kind = "license"
+
+
 class ProofError(RepackError):
     """The staged channel could not be proved installable; nothing was published."""
 
