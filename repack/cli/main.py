@@ -22,6 +22,9 @@ COMMANDS: Final = {
     "restore": ("repack.cli.restore", "Make a past release the published one again."),
     "store": ("repack.cli.store", "List, check and sweep the package store."),
     "doctor": ("repack.cli.doctor", "Say what this machine lacks."),
+    "license": ("repack.cli.license", "Tell devices apart; issue, check and recover licences."),
+    "notarize": ("repack.cli.notarize", "State who built a release from what; check such a statement."),
+    "support": ("repack.cli.support", "Collect what second-line support needs."),
 }
 
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import IntegrityError, LicenseError, PlaceError, UsageError
 from repack.model.canonical import canonical, loads
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 KEEP: Final = 5
 _MODE: Final = 0o600
 _REPORT_KEY_BYTES: Final = 32
+
+Keep = Literal["before", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,15 @@ class Vault:
             newer=max(above) if above else None,
         )
 
-    def save(self, opened: Opened) -> Opened:
+    def save(self, opened: Opened, before: Keep = "before") -> Opened:
         """Write the store anew, keep the generation before, and prove that the new one opens.
 
         The caller holds :meth:`lock`. A kill at any instant leaves the old store or the new one.
+
+        Args:
+            opened: what is to be in it.
+            before: ``"before"`` keeps the generation before; ``"nothing"`` is for writings that
+                change no licence, lest they push out the generations that matter.
 
         Raises:
             SpaceError: the disk is full; the store is as it was.
@@ -108,8 +115,9 @@ class Vault:
             LicenseError: what was written does not open; the old store is back.
         """
         refuse_symlinks(self.path)
-        before = self._read() if self.exists() else None
-        self.keep()
+        old = self._read() if self.exists() else None
+        if before == "before":
+            self.keep()
         # Above all that lie here: a store that was put back must not use a number again
         generation = max([opened.generation, *self._generations()]) + 1
         salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
@@ -119,8 +127,8 @@ class Vault:
         try:
             self._prove(opened.fingerprint, plain)
         except IntegrityError:
-            if before is not None:
-                files.write(self.path, before, _MODE)
+            if old is not None:
+                files.write(self.path, old, _MODE)
             raise
         self._prune()
         return replace(opened, generation=generation, migrated=False, newer=None)
