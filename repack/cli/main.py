@@ -23,7 +23,10 @@ COMMANDS: Final = {
     "store": ("repack.cli.store", "List, check and sweep the package store."),
     "doctor": ("repack.cli.doctor", "Say what this machine lacks."),
     "license": ("repack.cli.license", "Tell devices apart; issue, check and recover licences."),
-    "notarize": ("repack.cli.notarize", "State who built a release from what; check such a statement."),
+    "notarize": (
+        "repack.cli.notarize",
+        "State who built a release from what; check such a statement.",
+    ),
     "support": ("repack.cli.support", "Collect what second-line support needs."),
 }
 

@@ -107,8 +107,8 @@ class Envelope:
         return self._decrypt(digest.digest(), written, where)
 
     def _decrypt(self, key: bytes, associated: bytes, where: object) -> bytes:
-        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - slow to import
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         nonce = _bytes(self.document, "nonce", NONCE_BYTES, where)
         sealed = _bytes(self.document, "ciphertext", None, where)
@@ -132,7 +132,7 @@ class Cover:
 
     def around(self, ledger: bytes) -> bytes:
         """The bytes of the store's file."""
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         key, check = _derive(self.fingerprint, self.salt, _N)
         header: dict[str, Any] = {
@@ -163,7 +163,7 @@ def _is_sane(kdf: object) -> bool:
 
 def _derive(fingerprint: Fingerprint, salt: bytes, n: int) -> tuple[bytes, bytes]:
     """The key and the check value."""
-    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt  # noqa: PLC0415 - slow to import
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
     scrypt = Scrypt(salt=salt, length=_KEY + _CHECK, n=n, r=_R, p=_P)
     made = scrypt.derive(fingerprint.encode("utf-8"))

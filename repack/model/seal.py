@@ -55,7 +55,7 @@ def check(document: Mapping[str, object], key: Key, where: object = None) -> Non
     if not _is_pem(key):
         check_hmac_sha384(body, signature, key, where)
         return
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - slow to import
+    from cryptography.exceptions import InvalidSignature
 
     if not isinstance(signature, dict) or signature.get("algorithm") != ED25519:
         got = signature.get("algorithm") if isinstance(signature, dict) else signature
@@ -82,8 +82,8 @@ def _is_pem(key: Key) -> bool:
 
 
 def _private(key: Key) -> Ed25519PrivateKey:
-    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         loaded = load_pem_private_key(key.secret, password=None)
@@ -97,8 +97,8 @@ def _private(key: Key) -> Ed25519PrivateKey:
 
 
 def _public(key: Key) -> Ed25519PublicKey:
-    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     if b"PRIVATE KEY" in key.secret:
         raise KeyRefusedError(

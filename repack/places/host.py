@@ -76,7 +76,7 @@ def facts() -> Facts:
 
 def _is_admin() -> bool:
     if sys.platform == "win32":
-        import ctypes  # noqa: PLC0415 - only there
+        import ctypes
 
         return bool(ctypes.windll.shell32.IsUserAnAdmin())
     return os.geteuid() == 0
@@ -169,8 +169,8 @@ def _windows_factors() -> tuple[dict[str, str], dict[str, str]]:
     values: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     if sys.platform == "win32":
-        import ctypes  # noqa: PLC0415 - only there
-        import winreg  # noqa: PLC0415 - only there
+        import ctypes
+        import winreg
 
         kernel32 = ctypes.windll.kernel32
         size = kernel32.GetSystemFirmwareTable(_RSMB, 0, None, 0)
