@@ -126,7 +126,7 @@ class Factors:
         stretched: dict[str, bytes] = {}
         missing, ignored = dict(unreadable), []
         for given, value in sorted(values.items()):
-            name = _factor_name(given)
+            name = factor_name(given)
             if not _NAME.fullmatch(name):
                 ignored.append(given)
             elif _is_placeholder(value):
@@ -176,7 +176,8 @@ class Factors:
         return ()
 
 
-def _factor_name(given: str) -> str:
+def factor_name(given: str) -> str:
+    """The name of a factor, however tools spell it: ``DMI-Product-UUID`` is ``product_uuid``."""
     return given.strip().lower().replace("-", "_").removeprefix("dmi_").removeprefix("smbios_")
 
 

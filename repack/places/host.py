@@ -18,7 +18,7 @@ from typing import Final
 
 from repack.errors import FingerprintError, PlaceError
 from repack.model.canonical import loads
-from repack.model.fingerprint import Factors
+from repack.model.fingerprint import Factors, factor_name
 from repack.model.smbios import factors_of
 from repack.places import files
 
@@ -108,7 +108,8 @@ def _named_factors(wanted: dict[str, object], given: Path, root: Path) -> Factor
     values: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     host: tuple[dict[str, str], dict[str, str]] | None = None
-    for name, source in wanted.items():
+    for given_name, source in wanted.items():
+        name = factor_name(given_name)
         if source is None:
             unreadable[name] = "given as null"
         elif not isinstance(source, str):

@@ -1,7 +1,8 @@
 """The licence store on disk: one encrypted file, and the generations before it.
 
-``NAME.N`` beside the store is generation N, as it was. A store of the old format is read once and
-written anew; it is not kept, for whoever finds it can read the fingerprint in it.
+``NAME.N`` beside the store is generation N, as it was; the newest of them is the store itself. A
+store of the old format is read once and written anew; it is not kept, for whoever finds it has the
+key to it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from repack.model.fingerprint import Device, Fingerprint
 
-KEEP: Final = 5
+KEEP: Final = 6
 _MODE: Final = 0o600
 _REPORT_KEY_BYTES: Final = 32
 
@@ -40,7 +41,8 @@ class Opened:
         factors: the factors it is bound to; none when somebody gave the fingerprint as text.
         generation: of the file; 0 for a new store and for one of the old format.
         migrated: whether it was found in the old format.
-        newer: the highest generation that lies beside it, if above its own.
+        newer: the highest generation that lies beside it, if above its own: somebody put an older
+            store back.
     """
 
     ledger: Ledger
@@ -130,7 +132,9 @@ class Vault:
             if old is not None:
                 files.write(self.path, old, _MODE)
             raise
-        self._prune()
+        if before == "before":
+            self.keep()  # so that it is seen when somebody puts an older one back
+            self._prune()
         return replace(opened, generation=generation, migrated=False, newer=None)
 
     def keep(self) -> Path | None:

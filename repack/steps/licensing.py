@@ -294,6 +294,10 @@ def _resumed(job: Recovery) -> Recovered | None:
         return None
     for known in reports_in(job.report.parent):
         if dict(known.document) == dict(last):
+            if known.name == job.report.name:
+                verdicts = opened.ledger.verdicts(asking.circumstances(opened))
+                finding = Finding(opened, verdicts, _issues(opened, asking.now))
+                return Recovered(last, finding, resumed=True)
             raise UsageError(
                 "the store was recovered already", where=job.output.path, got=f"see {known.name}"
             )
