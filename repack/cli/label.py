@@ -10,7 +10,7 @@ import click
 from repack.cli import options, screen
 
 if TYPE_CHECKING:
-    from repack.pipeline import Outcome
+    from repack.model.outcome import Outcome
 
 
 @click.command()
@@ -36,13 +36,11 @@ if TYPE_CHECKING:
 @options.as_json
 def command(name: str, *, dry_run: bool, as_json: bool, **given: object) -> None:
     """Build the channel of label NAME, prove it, publish it."""
-    from repack import pipeline
+    from repack.pipeline.line import build, preview
 
     settings = options.settings(given)
     show = screen.progress()
-    outcome = (
-        pipeline.preview(name, settings, show) if dry_run else pipeline.build(name, settings, show)
-    )
+    outcome = (preview if dry_run else build)(name, settings, show)
     if as_json:
         screen.print_json(outcome.to_json())
     else:

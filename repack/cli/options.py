@@ -14,7 +14,7 @@ from repack.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.pipeline import Settings
+    from repack.pipeline.bench import Settings
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -87,13 +87,14 @@ def settings(given: Mapping[str, Any]) -> Settings:
     Raises:
         UsageError: ``SOURCE_DATE_EPOCH`` is no number.
     """
-    from repack.pipeline import Settings
+    from repack.pipeline.bench import Settings
 
     variables = environment()
     return Settings(
         labels_dir=given["labels_dir"],
         channels_dir=given["channels_dir"],
         store_dir=given["store"],
+        home=Path.home(),
         environment=variables,
         now=now(variables),
         prove=given.get("prove", "linked"),

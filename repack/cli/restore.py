@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 @options.as_json
 def command(name: str, release: int, channels_dir: Path, store: Path, *, as_json: bool) -> None:
     """Make RELEASE of label NAME the published channel again, byte for byte."""
-    from repack import pipeline
+    from repack.pipeline.line import restore
 
-    folder = pipeline.restore(name, release, channels_dir, store)
+    folder = restore(name, release, channels_dir, store)
     if as_json:
         screen.print_json({"label": name, "release": release, "channel": str(folder)})
     else:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from repack.model.canonical import canonical
+from repack.model.integrity import Entry
 from repack.model.manifest import Artifact, Manifest
-from repack.model.names import Digest384
+from repack.model.names import Digest, Digest384
 from repack.model.outcome import Platform, Proof
 from repack.model.release import Release
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
 
     from repack.model.names import LabelName, RelPath
     from repack.model.outcome import Mode
@@ -69,6 +71,11 @@ class Draft:
         )
 
 
+def moment(now: dt.datetime) -> str:
+    """A moment as manifests write it."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def artifacts(shipment: Shipment) -> tuple[Artifact, ...]:
     """The packages as the manifest lists them."""
     return tuple(
@@ -80,6 +87,16 @@ def artifacts(shipment: Shipment) -> tuple[Artifact, ...]:
         )
         for path, item in shipment.items.items()
     )
+
+
+def contents(shipment: Shipment, texts: Mapping[RelPath, bytes]) -> tuple[Entry, ...]:
+    """Every file of a channel, for the integrity list."""
+    packages = [Entry(p, i.record.sha256, i.record.size) for p, i in shipment.items.items()]
+    written = [
+        Entry(path, Digest(hashlib.sha256(data).hexdigest()), len(data))
+        for path, data in texts.items()
+    ]
+    return (*packages, *written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +133,17 @@ class Standing:
             self.modes.get(subdir) in ("linked", mode) for subdir, mode in draft.modes.items()
         )
 
-    def platforms(self, shipment: Shipment) -> dict[str, Platform]:
-        """What installs per subdir, with the proof that was made."""
-        return platforms(shipment, self.modes)
 
-
-def platforms(shipment: Shipment, modes: Mapping[str, Mode]) -> dict[str, Platform]:
+def platforms(
+    installs: Mapping[str, Sequence[Record]], proofs: Mapping[str, Proof | Mode]
+) -> dict[str, Platform]:
     """What installs per subdir, and how that is proved."""
-    return {
-        subdir: Platform(
+    found = {}
+    for subdir, records in installs.items():
+        proof = proofs[subdir]
+        found[subdir] = Platform(
             packages=len(records),
             bytes=sum(record.size for record in records),
-            proof=Proof(modes[subdir]),
+            proof=proof if isinstance(proof, Proof) else Proof(proof),
         )
-        for subdir, records in shipment.installs.items()
-    }
+    return found

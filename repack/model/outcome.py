@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["linked", "solved"]
 Isolation = Literal["namespace", "proxy"]
-State = Literal["published", "unchanged", "previewed"]
+State = Literal["published", "unchanged", "repaired", "previewed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,11 @@ class Outcome:
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def changed(self) -> bool:
+        """Whether there is, or in a preview would be, a new release."""
+        return self.state == "published" or bool(self.added or self.removed)
+
     def to_json(self) -> dict[str, object]:
         """The document ``repack label --json`` prints."""
         platforms = {
@@ -71,7 +76,7 @@ class Outcome:
         return {
             "label": self.label,
             "release": self.release or None,
-            "changed": bool(self.state == "published" or self.added or self.removed),
+            "changed": self.changed,
             "channel": self.channel,
             "platforms": platforms,
             "added": list(self.added),

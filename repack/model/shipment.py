@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from repack.model.archive import Facts
-    from repack.model.names import RelPath
+    from repack.model.names import Digest, RelPath
     from repack.model.record import Record
 
 
@@ -38,7 +38,9 @@ class Shipment:
     installs: Mapping[str, tuple[Record, ...]]
 
     @classmethod
-    def of(cls, installs: Mapping[str, tuple[Record, ...]], facts: Mapping[str, Facts]) -> Shipment:
+    def of(
+        cls, installs: Mapping[str, tuple[Record, ...]], facts: Mapping[Digest, Facts]
+    ) -> Shipment:
         """Put the subdirs' records together; ``facts`` are by SHA-256.
 
         Raises:
@@ -48,7 +50,7 @@ class Shipment:
         items = {path: Item(record, facts[record.sha256]) for path, record in merged.items()}
         return cls(items, installs)
 
-    def with_own(self, records: Iterable[Record], facts: Mapping[str, Facts]) -> Shipment:
+    def with_own(self, records: Iterable[Record], facts: Mapping[Digest, Facts]) -> Shipment:
         """Add the label's own packages; those of ``noarch`` to every subdir."""
         own = tuple(records)
         installs = {

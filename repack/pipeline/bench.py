@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.model.label import Label
+    from repack.model.label_file import PackagesFrom
     from repack.model.outcome import Mode
     from repack.model.package import Format
     from repack.model.progress import Progress
@@ -68,7 +69,7 @@ class Bench:
             LabelError: it has mistakes.
         """
         path = labels.find(settings.labels_dir, name)
-        given: labels.PackagesFrom = "env" if settings.env_file else "label"
+        given: PackagesFrom = "env" if settings.env_file else "label"
         return cls(
             settings=settings,
             label=labels.load(path, settings.environment, spec_fault, given),

@@ -9,33 +9,33 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from repack.errors import ProofError
 from repack.model.channel import NOARCH, check_names
-from repack.model.draft import Draft, artifacts, platforms
-from repack.model.integrity import Entry, entry_of
-from repack.model.names import LabelName
-from repack.model.outcome import Outcome
+from repack.model.draft import Draft, artifacts, contents, moment, platforms
+from repack.model.names import LabelName, RelPath
+from repack.model.outcome import Outcome, Proof
 from repack.model.progress import SILENT, Progress
 from repack.model.shipment import Shipment, check_same_content
 from repack.pipeline import own
-from repack.pipeline.bench import Bench, Settings
+from repack.pipeline.bench import Bench
 from repack.places import sandbox
-from repack.places.channel import Channels, Tree
+from repack.places.channel import Channels, Tree, read_or_none
 from repack.places.files import write
 from repack.places.solver import spec_name
 from repack.places.store import Store
 from repack.steps import release as releases
 from repack.steps.describe import describe
 from repack.steps.fetch import fetch
-from repack.steps.guard import search_secrets
+from repack.steps.guard import judge, search_secrets
 from repack.steps.index import index
 from repack.steps.inspect import inspect
+from repack.steps.installers import Installation, Installer, installers
 from repack.steps.prove import Scratch, prove
 from repack.steps.resolve import resolve
 from repack.steps.restore import past_tree
-from repack.steps.sign import Contents, Signing, sign
+from repack.steps.sign import Contents, sign
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from repack.model.archive import Depth
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from repack.model.found import Found
     from repack.model.outcome import State
     from repack.model.record import Record
+    from repack.pipeline.bench import Settings
+    from repack.steps.sign import Signing
 
 
 def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome:
@@ -60,7 +62,10 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
         keys = own.signing(bench)
         draft = _draft(found, shipment, keys, bench)
         before = releases.standing(bench.channels, bench.label.name)
-        outcome = _bring_about(found, draft, before, keys, bench)
+        if before is not None and before.serves(draft):
+            outcome = _keep_standing(before, shipment, bench)
+        else:
+            outcome = _release(found, draft, before, keys, bench)
     seconds = time.monotonic() - began
     return replace(outcome, bytes_fetched=fetched.bytes, seconds=seconds)
 
@@ -75,7 +80,35 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     bench = Bench.of(name, settings, progress)
     found = _resolve(bench)
     before = releases.standing(bench.channels, bench.label.name)
-    ...
+    known, mine = (before.packages if before else {}), own.names(bench.label)
+    new = {record.path: record.sha256 for record in found.distinct}
+    kept = {path for path in known if path in new or own.named(path) in mine}
+    return Outcome(
+        label=bench.label.name,
+        state="previewed",
+        release=before.release if before else 0,
+        channel=str(bench.channels.published(bench.label.name)),
+        platforms=platforms(found.records, bench.modes(found.questions)),
+        added=tuple(path for path in new if path not in known),
+        removed=tuple(sorted(set(known) - kept)),
+        seconds=time.monotonic() - began,
+        warnings=found.warnings,
+    )
+
+
+def restore(name: str, release: int, channels_dir: Path, store_dir: Path) -> Path:
+    """Make a past release the published one again and return its folder.
+
+    Raises:
+        UsageError: that release is not kept.
+        FetchError: the store has lost some of its packages.
+    """
+    channels, label = Channels(channels_dir), LabelName(name)
+    with channels.exclusive(label):
+        tree = past_tree(channels, label, release, Store(store_dir))
+        channels.stage(label, tree)
+        channels.publish(label, tree)
+    return channels.published(label)
 
 
 def _resolve(bench: Bench) -> Found:
@@ -91,39 +124,139 @@ def _take_in(found: Found, bench: Bench) -> Shipment:
     def depth(record: Record) -> Depth:
         return "whole" if deep or record.subdir not in here else "info"
 
+    own.check_names(found, bench.label)
     bundles = own.bundles(bench)
-    wanted = [(record, depth(record)) for record in found.distinct]
+    wanted: list[tuple[Record, Depth]] = [(record, depth(record)) for record in found.distinct]
     wanted += [(record, "info") for record in bundles]
     facts = inspect(wanted, bench.store, "sha384", bench.progress)
     return Shipment.of(found.records, facts).with_own(bundles, facts)
 
 
 def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Draft:
+    """All of the next release that does not depend on its number."""
     name = bench.label.name
-    named = {
-        subdir: {spec_name(spec) for spec in question.specs}
-        for subdir, question in found.questions.items()
-    }
-    roots = {
-        subdir: tuple(
-            r for r in records if r.name in named[subdir] or r.name.startswith(f"{name}-")
+    roots = {}
+    for subdir, question in found.questions.items():
+        named = {spec_name(spec) for spec in question.specs}
+        roots[subdir] = tuple(
+            record
+            for record in shipment.installs[subdir]
+            if record.name in named or record.name in own.names(bench.label)
         )
-        for subdir, records in shipment.installs.items()
+    texts = {
+        **describe(name, found.lock, tuple(found.questions.values()), shipment.installs),
+        **installers(_installer(roots, shipment, bench)),
     }
-    texts = describe(name, found, shipment.installs)
-    modes = bench.modes(found.questions)
-    return Draft(name, shipment, texts, roots, modes, keys.names)
+    return Draft(name, shipment, texts, roots, bench.modes(found.questions), keys.names)
 
 
-def _bring_about(
+def _installer(
+    tops: Mapping[str, tuple[Record, ...]], shipment: Shipment, bench: Bench
+) -> Installer:
+    return Installer(
+        label=bench.label.name,
+        package_format=bench.label.package_format,
+        add_pip=bench.label.add_pip,
+        platforms={
+            subdir: Installation(
+                specs=tuple(f"{r.name}={r.version}={r.build}" for r in tops[subdir]),
+                packages=tuple(record.dist for record in records),
+            )
+            for subdir, records in shipment.installs.items()
+        },
+    )
+
+
+def _keep_standing(before: Standing, shipment: Shipment, bench: Bench) -> Outcome:
+    """Nothing new: leave the published release as it is, or put back what is damaged of it."""
+    channels, name = bench.channels, bench.label.name
+    state: State = "unchanged"
+    if before.soundness == "unremembered":
+        packages = frozenset(before.packages)
+        channels.remember(name, before.release, releases.texts(channels, name, packages))
+    elif before.soundness == "damaged":
+        tree = past_tree(channels, name, before.release, bench.store)
+        channels.stage(name, tree)
+        channels.publish(name, tree)
+        bench.progress.note(f"release {before.release} was damaged on disk; it is whole again")
+        state = "repaired"
+    return Outcome(
+        label=name,
+        state=state,
+        release=before.release,
+        channel=str(channels.published(name)),
+        platforms=platforms(shipment.installs, before.modes),
+        warnings=judge(shipment, bench.label),
+    )
+
+
+def _release(
     found: Found, draft: Draft, before: Standing | None, keys: Signing, bench: Bench
 ) -> Outcome:
-    """Make the published channel be ``draft``: nothing to do, a repair, or a new release."""
-    channels, name = bench.channels, bench.label.name
-    if before is not None and before.serves(draft):
-        return _keep_standing(draft, before, bench)
-    number = releases.next_number(channels, name, before)
-    release = draft.release(number, bench.settings.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    shipment = own.add_release_packages(draft, release, keys, bench)
-    tree = _tree(...)
-    ...
+    """Make the draft a release: number it, sign it, prove it, publish it."""
+    channels, name, now = bench.channels, bench.label.name, bench.settings.now
+    warnings = (*found.warnings, *judge(draft.shipment, bench.label))
+    check_same_content(releases.past_packages(channels, name), found.distinct)
+    release = draft.release(releases.next_number(channels, name, before), moment(now))
+    shipment, tops = own.add_release_packages(draft, release, keys, bench)
+    texts = {**draft.texts, **installers(_installer(tops, shipment, bench)), **index(shipment)}
+    previous = releases.metadata(channels, name)
+    texts |= sign(
+        release, Contents(contents(shipment, texts), artifacts(shipment)), keys, previous, now
+    )
+    tree = Tree(_archives(shipment, bench), texts)
+    check_names(tree.paths)
+    search_secrets(tree.texts, tree.packages, bench.label.secrets | bench.upstream.secrets())
+    proofs = _prove(found, shipment, tops, channels.stage(name, tree), bench)
+    if read_or_none(bench.lock) != found.lock:
+        write(bench.lock, found.lock)
+    channels.publish(name, tree)
+    channels.remember(name, release.number, tree.texts)
+    channels.forget(name, bench.label.keep_releases, release.number)
+    known = before.packages if before else {}
+    return Outcome(
+        label=name,
+        state="published",
+        release=release.number,
+        channel=str(channels.published(name)),
+        platforms=platforms(shipment.installs, proofs),
+        added=tuple(path for path in shipment.items if path not in known),
+        removed=tuple(sorted(known.keys() - shipment.items.keys())),
+        warnings=warnings,
+    )
+
+
+def _archives(shipment: Shipment, bench: Bench) -> dict[RelPath, Path]:
+    return {path: bench.store.path(i.record.sha256) for path, i in shipment.items.items()}
+
+
+def _prove(
+    found: Found,
+    shipment: Shipment,
+    tops: Mapping[str, tuple[Record, ...]],
+    staged: Path,
+    bench: Bench,
+) -> dict[str, Proof]:
+    """Prove every subdir of the staged channel, by linking where it is this machine's."""
+    proofs = {}
+    for subdir, mode in bench.modes(found.questions).items():
+        pins = tuple(f"{r.name} =={r.version} {r.build}" for r in tops[subdir])
+        question = found.questions[subdir]
+        scratch = None
+        if mode == "linked":
+            scratch = Scratch(
+                prefix=bench.store.scratch(bench.label.name),
+                cache=bench.store.package_cache,
+                health_check=bench.label.health_check,
+                environment=bench.settings.environment,
+            )
+        proofs[subdir] = prove(
+            staged,
+            replace(question, specs=(*question.specs, *pins), exclude_newer=None),
+            shipment.installs[subdir],
+            scratch,
+            bench.progress,
+        )
+        for path in proofs[subdir].clobbered:
+            bench.progress.note(f"{subdir}: several packages bring {path}")
+    return proofs

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from repack.errors import UsageError
+from repack.errors import LabelError, Problem
 from repack.model import manifest
 from repack.model.bundle import manifest_package, metapackage
-from repack.model.channel import NOARCH
+from repack.model.draft import artifacts
 from repack.model.keys import parse_key
+from repack.model.names import RelPath
 from repack.model.package import numbered
 from repack.places import files
 from repack.places.keyring import HMAC_FILE, Keyring
@@ -20,16 +21,16 @@ from repack.steps.pack import pack
 from repack.steps.sign import Signing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from repack.model.draft import Draft
+    from repack.model.found import Found
+    from repack.model.label import Label
     from repack.model.package import PackageSpec
     from repack.model.record import Record
     from repack.model.release import Release
     from repack.model.shipment import Shipment
     from repack.pipeline.bench import Bench
 
-_KEY_LIMIT = 64 << 10
+_KEY_LIMIT: Final = 64 << 10
 
 
 def bundles(bench: Bench) -> tuple[Record, ...]:
@@ -47,9 +48,7 @@ def bundles(bench: Bench) -> tuple[Record, ...]:
         previous=bench.channels.own_records(bench.label.name),
         progress=bench.progress,
     )
-    return tuple(
-        _bundle(name, bench, how) for name in sorted(bench.label.bundles)
-    )
+    return tuple(_bundle(name, bench, how) for name in sorted(bench.label.bundles))
 
 
 def _bundle(name: str, bench: Bench, how: Bundling) -> Record:
@@ -98,34 +97,63 @@ def signing(bench: Bench) -> Signing:
     return Signing(key, ring)
 
 
+def names(label: Label) -> frozenset[str]:
+    """The names of all packages that repack makes for a label."""
+    parts = ("manifest", *label.bundles)
+    return frozenset({str(label.name), *(f"{label.name}-{part}" for part in parts)})
+
+
+def named(path: str) -> str:
+    """The name of the package at ``path`` in a channel."""
+    return path.rsplit("/", 1)[-1].rsplit("-", 2)[0]
+
+
+def check_names(found: Found, label: Label) -> None:
+    """Make sure that no package of upstream is called like one that repack makes.
+
+    The metapackage may have a namesake: then there is none, see :func:`add_release_packages`.
+
+    Raises:
+        LabelError: one is.
+    """
+    taken = names(label) - {label.name}
+    twins = sorted({record.name for record in found.distinct} & taken)
+    if twins:
+        hint = "give the label or the bundle another name"
+        where = f"label {label.name}"
+        raise LabelError(
+            [Problem(where, f"{name} is a package of upstream", hint) for name in twins]
+        )
+
+
 def add_release_packages(
     draft: Draft, release: Release, keys: Signing, bench: Bench
-) -> Shipment:
-    """The shipment with the manifest package and, per subdir, the metapackage of ``release``.
+) -> tuple[Shipment, dict[str, tuple[Record, ...]]]:
+    """Make the manifest package and, per subdir, the metapackage of ``release``.
+
+    Returns:
+        The shipment with them, and per subdir what a target asks for to get all of it.
 
     Raises:
         SpaceError: the disk is full.
-        UsageError: the label is called like a package it ships.
     """
     name, shipment = bench.label.name, draft.shipment
-    if any(item.record.name in (name, f"{name}-manifest") for item in shipment.items.values()):
-        raise UsageError(
-            f"the label is called like a package it ships, {name!r}",
-            hint="conda could not tell the two apart; give the label another name",
-        )
-    inner = manifest.build(release.head(), draft.artifacts(shipment))
+    inner = manifest.build(release.head(), artifacts(shipment))
     if keys.hmac is not None:
         inner = inner.signed(keys.hmac)
-    carried = {"manifest.json": inner.to_bytes(), **_carried(draft.texts)}
+    carried = {
+        "manifest.json": inner.to_bytes(),
+        "lock.yml": draft.texts[RelPath("repack/lock.yml")],
+        "profile.json": draft.texts[RelPath("repack/profile.json")],
+    }
     described = _pack(manifest_package(name, release.number, carried), bench)
-    own = [described]
-    for subdir, records in shipment.installs.items():
-        roots = [*draft.roots(subdir, records), described]
-        own.append(_pack(metapackage(name, release.number, subdir, roots), bench))
-    facts = inspect([(record, "info") for record in own], bench.store, "sha384")
-    return shipment.with_own(own, facts)
-
-
-def _carried(texts: Mapping[str, bytes]) -> dict[str, bytes]:
-    wanted = ("repack/lock.yml", "repack/profile.json")
-    return {path.removeprefix("repack/"): texts[path] for path in wanted}
+    made, tops = [described], {}
+    for subdir, roots in draft.roots.items():
+        tops[subdir] = (*roots, described)
+        if any(record.name == name for record in shipment.installs[subdir]):
+            bench.progress.note(f"{subdir}: a package is called {name!r} like the label itself")
+            continue
+        tops[subdir] = (_pack(metapackage(name, release.number, subdir, tops[subdir]), bench),)
+        made += tops[subdir]
+    facts = inspect([(record, "info") for record in made], bench.store, "sha384")
+    return shipment.with_own(made, facts), tops

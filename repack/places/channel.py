@@ -16,17 +16,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import json
 import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import IntegrityError
 from repack.model.channel import ARCHIVE_FOLDERS, is_litter, publish_rank
 from repack.model.names import LabelName, RelPath
+from repack.model.record import Record
 from repack.places import files
 
 if TYPE_CHECKING:
@@ -189,11 +191,28 @@ class Channels:
         """One metadata file of a past release, or None when it is not kept."""
         return read_or_none(self.history(label) / str(release) / path)
 
+    def own_records(self, label: LabelName) -> tuple[Record, ...]:
+        """Records of the label's own packages in the published channel and in its history."""
+        folders = [self.published(label)]
+        folders += [self.history(label) / str(number) for number in self.releases(label)]
+        return tuple(
+            Record.of(raw, fn, files.folder_url(folder))
+            for folder in folders
+            for fn, raw in _noarch(folder).items()
+            if fn.startswith(f"{label}-")
+        )
+
     def forget(self, label: LabelName, keep: int, current: int) -> None:
         """Drop all but the newest ``keep`` releases; ``current`` always stays."""
         for release in self.releases(label)[: -max(keep, 1)]:
             if release != current:
                 files.remove(self.history(label) / str(release))
+
+
+def _noarch(folder: Path) -> dict[str, Any]:
+    data = read_or_none(folder / "noarch" / "repodata.json")
+    document = json.loads(data) if data else {}
+    return {**document.get("packages", {}), **document.get("packages.conda", {})}
 
 
 def read_or_none(path: Path) -> bytes | None:

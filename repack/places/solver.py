@@ -40,6 +40,13 @@ def spec_fault(text: str) -> str | None:
     return None
 
 
+def spec_name(text: str) -> str:
+    """The name of the package that a MatchSpec asks for."""
+    import rattler
+
+    return str(rattler.MatchSpec(text, strict=True).name)
+
+
 def solve(
     channels: Sequence[str],
     question: Question,

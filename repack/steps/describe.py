@@ -10,13 +10,13 @@ from repack.model.names import RelPath
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from repack.model.label import Label
-    from repack.model.record import Record
     from repack.model.found import Question
+    from repack.model.names import LabelName
+    from repack.model.record import Record
 
 
 def describe(
-    label: Label,
+    name: LabelName,
     lock: bytes,
     questions: Sequence[Question],
     records: Mapping[str, Sequence[Record]],
@@ -29,7 +29,7 @@ def describe(
     specs = sorted({spec for question in questions for spec in question.specs})
     texts = {
         RelPath("repack/lock.yml"): lock,
-        RelPath("repack/environment.yml"): _environment(label.name, specs),
+        RelPath("repack/environment.yml"): _environment(name, specs),
         RelPath("repack/profile.json"): _profile(questions),
     }
     for subdir, installed in records.items():

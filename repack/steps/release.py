@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from repack.errors import IntegrityError
 from repack.model import integrity, manifest
 from repack.model.draft import Standing
-from repack.model.integrity import INTEGRITY_PATH, MANIFEST_PATH
+from repack.model.integrity import INTEGRITY_PATH, MANIFEST_PATH, METADATA_DIR
 from repack.model.names import RelPath
+from repack.places import files
 from repack.places.channel import sizes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from repack.model.names import LabelName
     from repack.places.channel import Channels
+
+_LIMIT: Final = 256 << 20
 
 
 def standing(channels: Channels, label: LabelName) -> Standing | None:
@@ -61,11 +65,22 @@ def past_packages(channels: Channels, label: LabelName) -> dict[str, str]:
     return known
 
 
-def published_texts(channels: Channels, label: LabelName, packages: set[str]) -> dict[RelPath, bytes]:
+def texts(channels: Channels, label: LabelName, packages: Collection[str]) -> dict[RelPath, bytes]:
     """Every metadata file of the published channel, by path."""
     folder = channels.published(label)
     return {
-        RelPath(path): (folder / path).read_bytes()
+        RelPath(path): files.read(folder / path, _LIMIT)
         for path in sizes(folder)
         if path not in packages
     }
+
+
+def metadata(channels: Channels, label: LabelName) -> dict[str, bytes] | None:
+    """The signed metadata to go on from, by file name: that of the newest release there is."""
+    newest = max(channels.releases(label), default=0)
+    folders = [channels.published(label), channels.history(label) / str(newest)]
+    found = [
+        {path.name: files.read(path, _LIMIT) for path in (folder / METADATA_DIR).glob("*.json")}
+        for folder in folders
+    ]
+    return next((group for group in found if group), None)

@@ -85,9 +85,7 @@ def _ask(label: Label) -> Asked:
             add_pip = add_pip and any(pin.name == "pip" for pin in pins[subdir])
         elif wanted is not None:
             specs = wanted.specs
-        questions.append(
-            Question(profile, specs, label.constraints, label.exclude_newer, add_pip)
-        )
+        questions.append(Question(profile, specs, label.constraints, label.exclude_newer, add_pip))
     warnings = (*label.notes, *(wanted.notes if wanted else ()))
     return Asked(label.channels, tuple(questions), pins, warnings)
 

@@ -45,6 +45,12 @@ class Signing:
     hmac: Key | None = None
     keys: Keyring | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells these keys from others, without giving any away."""
+        hmac = (f"hmac:{self.hmac.key_id}",) if self.hmac else ()
+        return (*hmac, *(sorted(self.keys.keyset.keys) if self.keys else ()))
+
 
 def sign(
     release: Release,
