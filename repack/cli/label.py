@@ -47,23 +47,38 @@ def command(name: str, *, dry_run: bool, as_json: bool, **given: object) -> None
         click.echo(summary(outcome))
 
 
+_STATES = {
+    "published": "published",
+    "unchanged": "is unchanged",
+    "repaired": "was damaged and is whole again",
+}
+_PROOFS = {"linked": "proved by installing", "solved": "proved by solving"}
+_SHOWN = 20
+
+
 def summary(outcome: Outcome) -> str:
-    """What a build did, in a few lines of at most 80 columns."""
-    state = "is unchanged" if not outcome.changed else "published"
-    if outcome.release is None:
-        state = "would be made"
-    number = f" release {outcome.release}" if outcome.release else ""
-    lines = [f"{outcome.label}{number} {state} in {outcome.seconds:.1f} s"]
+    """What a build did or would do, in lines of at most 80 columns, paths aside."""
+    lines = [f"{_headline(outcome)} ({outcome.seconds:.1f} s)"]
     for subdir, platform in outcome.platforms.items():
         count = f"{platform.packages} package{'' if platform.packages == 1 else 's'}"
-        how = {"linked": "proved by installing", "solved": "proved by solving"}[platform.proof.mode]
-        lines.append(f"  {subdir}: {count}, {screen.amount(platform.bytes)}, {how}")
+        proof = "" if outcome.state == "previewed" else f", {_PROOFS[platform.proof.mode]}"
+        lines.append(f"  {subdir}: {count}, {screen.amount(platform.bytes)}{proof}")
     for sign, paths in (("+", outcome.added), ("-", outcome.removed)):
-        lines += [f"  {sign} {path}" for path in paths[:20]]
-        if len(paths) > 20:
-            lines.append(f"  {sign} and {len(paths) - 20} more")
-    if outcome.changed:
+        lines += [f"  {sign} {path}" for path in paths[:_SHOWN]]
+        if len(paths) > _SHOWN:
+            lines.append(f"  {sign} and {len(paths) - _SHOWN} more")
+    lines += [f"  changed: {change}" for change in outcome.changes]
+    lines += [f"  warning: {warning}" for warning in outcome.warnings]
+    if outcome.state == "published":
         lines.append(f"  fetched {screen.amount(outcome.bytes_fetched)}")
-    if outcome.release is not None:
+    if outcome.state != "previewed":
         lines.append(f"  channel: {outcome.channel}")
     return "\n".join(lines)
+
+
+def _headline(outcome: Outcome) -> str:
+    if outcome.state != "previewed":
+        return f"{outcome.label}: release {outcome.release} {_STATES[outcome.state]}"
+    if not outcome.changed:
+        return f"{outcome.label}: nothing would change"
+    return f"{outcome.label}: would become release {outcome.release + 1}"

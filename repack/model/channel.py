@@ -13,6 +13,11 @@ MANIFEST: Final = "repack/manifest.json"
 _LITTER: Final = frozenset({".ds_store", "thumbs.db", "desktop.ini", "system volume information"})
 
 
+def package_name(path: str) -> str:
+    """The name of the package at ``path`` in a channel."""
+    return path.rsplit("/", maxsplit=1)[-1].rsplit("-", 2)[0]
+
+
 def is_litter(name: str) -> bool:
     """Whether a file or folder is what macOS and Windows strew about; never ours, never signed."""
     return name.lower() in _LITTER or name.startswith(("._", ".repack-"))

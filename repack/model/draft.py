@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from repack.model.canonical import canonical
+from repack.model.channel import NOARCH, package_name
 from repack.model.integrity import Entry
 from repack.model.manifest import Artifact, Manifest
 from repack.model.names import Digest, Digest384
@@ -15,7 +16,7 @@ from repack.model.release import Release
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from repack.model.names import LabelName, RelPath
     from repack.model.outcome import Mode
@@ -126,6 +127,23 @@ class Standing:
     def packages(self) -> dict[str, str]:
         """Path -> SHA-256 of its packages."""
         return {a.path: a.sha256 or "" for a in self.manifest.artifacts}
+
+    def platforms(
+        self, installs: Mapping[str, Sequence[Record]], own: Collection[str]
+    ) -> dict[str, Platform]:
+        """What installs per subdir: what the draft holds and the numbered packages beside it."""
+        counted = {record.path for records in installs.values() for record in records}
+        numbered = [
+            artifact
+            for artifact in self.manifest.artifacts
+            if artifact.path not in counted and package_name(artifact.path) in own
+        ]
+        found = platforms(installs, self.modes)
+        for subdir, platform in found.items():
+            mine = [a for a in numbered if a.path.split("/")[0] in (NOARCH, subdir)]
+            size = platform.bytes + sum(artifact.size for artifact in mine)
+            found[subdir] = Platform(platform.packages + len(mine), size, platform.proof)
+        return found
 
     def serves(self, draft: Draft) -> bool:
         """Whether a build of ``draft`` would change nothing: same content, no weaker proof."""

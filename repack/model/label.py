@@ -88,7 +88,7 @@ class Label:
     bundles: Mapping[str, BundleSpec] = field(default_factory=dict)
     after_install: AfterInstall = "none"
     health_check: tuple[str, ...] = ()
-    signing: Signing = field(default_factory=Signing)
+    signing: Signing | None = None
     agent: bool = False
     installers: tuple[Installer, ...] = ()
     strict: bool = False

@@ -274,7 +274,9 @@ class _Reader:
             )
         return found
 
-    def _signing(self) -> Signing:
+    def _signing(self) -> Signing | None:
+        if not self._top.has("signing"):
+            return None
         table = self._top.view("signing")
         hmac, keys = table.text("hmac"), table.text("keys")
         if hmac and not _KEY_REFERENCE.match(hmac.text):

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from repack.model.channel import NOARCH, check_names
+from repack.model.channel import NOARCH, check_names, package_name
 from repack.model.draft import Draft, artifacts, contents, moment, platforms
 from repack.model.names import LabelName, RelPath
 from repack.model.outcome import Outcome, Proof
@@ -82,7 +82,7 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     before = releases.standing(bench.channels, bench.label.name)
     known, mine = (before.packages if before else {}), own.names(bench.label)
     new = {record.path: record.sha256 for record in found.distinct}
-    kept = {path for path in known if path in new or own.named(path) in mine}
+    kept = {path for path in known if path in new or package_name(path) in mine}
     return Outcome(
         label=bench.label.name,
         state="previewed",
@@ -185,7 +185,7 @@ def _keep_standing(before: Standing, shipment: Shipment, bench: Bench) -> Outcom
         state=state,
         release=before.release,
         channel=str(channels.published(name)),
-        platforms=platforms(shipment.installs, before.modes),
+        platforms=before.platforms(shipment.installs, own.names(bench.label)),
         warnings=judge(shipment, bench.label),
     )
 

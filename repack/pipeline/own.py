@@ -103,11 +103,6 @@ def names(label: Label) -> frozenset[str]:
     return frozenset({str(label.name), *(f"{label.name}-{part}" for part in parts)})
 
 
-def named(path: str) -> str:
-    """The name of the package at ``path`` in a channel."""
-    return path.rsplit("/", 1)[-1].rsplit("-", 2)[0]
-
-
 def check_names(found: Found, label: Label) -> None:
     """Make sure that no package of upstream is called like one that repack makes.
 

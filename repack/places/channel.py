@@ -66,7 +66,7 @@ class Channels:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root.absolute()
 
     def published(self, label: LabelName) -> Path:
         """The folder the customer copies."""

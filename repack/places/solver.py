@@ -69,7 +69,7 @@ def solve(
     """
     found = to_records(_run(channels, question, cache))
     published = Published(cache)
-    return tuple(_as_published(record, published) for record in found)
+    return tuple(_as_published(_without_pip(r, question), published) for r in found)
 
 
 def solve_folder(channel: Path, question: Question) -> tuple[Record, ...]:
@@ -175,6 +175,14 @@ def _fetch_error(text: str, channels: Sequence[str]) -> FetchError:
     return FetchError(
         "the channel's repodata cannot be read", where=where, got=clean.strip(), hint=hint
     )
+
+
+def _without_pip(record: Record, question: Question) -> Record:
+    """Take back the ``pip`` that rattler puts behind python's dependencies when told to add it."""
+    if not question.add_pip or record.name != "python" or record.depends[-1:] != ("pip",):
+        return record
+    raw = {**record.raw, "depends": list(record.depends[:-1])}
+    return Record.of(raw, record.fn, record.url)
 
 
 def _as_published(record: Record, published: Published) -> Record:

@@ -77,7 +77,7 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root.absolute()
         self.packages = root / "packages"
         self.partials = root / "partial"
 

@@ -47,8 +47,8 @@ def judge(shipment: Shipment, label: Label) -> tuple[str, ...]:
         for script in item.facts.scripts:
             urls = f", which names {', '.join(script.urls)}" if script.urls else ""
             found.append(f"{path}: runs {script.path} at {script.when}{urls}")
-        for fault in item.facts.windows_faults if item.record.subdir.startswith("win-") else ():
-            found.append(f"{path}: Windows cannot hold {fault}")
+        if item.record.subdir.startswith("win-"):
+            found += [f"{path}: Windows cannot hold {name}" for name in item.facts.windows_faults]
     if found and label.strict:
         raise ProofError(
             f"the label is strict and {len(found)} packages give cause for concern",

@@ -94,7 +94,7 @@ def _write_conda(
             with archive.open(name, "w", force_zip64=size > _ZIP64) as entry:
                 sink = compressor.stream_writer(entry, size=size, closefd=False)
                 _write_tar(sink, members, advance)
-                sink.close()  # no `with`: after an error, closing would raise another one
+                sink.close()  # type: ignore[no-untyped-call]  # no `with`: after an error it raises another
 
 
 def _write_bz2(out: IO[bytes], spec: PackageSpec, advance: Callable[[int], None]) -> None:

@@ -1,0 +1,26 @@
+"""``repack diff``: what a rebuild would change."""
+
+from __future__ import annotations
+
+import click
+
+from repack.cli import options, screen
+from repack.cli.label import summary
+
+
+@click.command()
+@click.argument("name")
+@options.labels_dir
+@options.channels_dir
+@options.store
+@click.option("--update", is_flag=True, help="Against a fresh solve, even if the lock still fits.")
+@options.as_json
+def command(name: str, *, as_json: bool, **given: object) -> None:
+    """Say what a rebuild of label NAME would change; write nothing."""
+    from repack.pipeline.line import preview
+
+    outcome = preview(name, options.settings(given), screen.progress())
+    if as_json:
+        screen.print_json(outcome.to_json())
+    else:
+        click.echo(summary(outcome))
