@@ -56,9 +56,12 @@ _UNDER_ROOT: Final[tuple[RoleName, ...]] = ("root", "targets", "snapshot", "time
 class Amendment:
     """What is to change in ``base``; ``opened`` are the new versions, signed or not yet."""
 
-    def __init__(self, base: MetadataSet, now: datetime) -> None:
+    def __init__(
+        self, base: MetadataSet, now: datetime, expiry: Mapping[str, int] | None = None
+    ) -> None:
         self.base = base
         self.now = now.replace(microsecond=0)
+        self.expiry = {**EXPIRY_DAYS, **(expiry or {})}
         self.opened: dict[str, Metadata[Any]] = {}
 
     # What changes
@@ -124,7 +127,7 @@ class Amendment:
         return self.opened[role].signed
 
     def _place(self, role: RoleName, signed: Signed) -> None:
-        signed.expires = self.now + timedelta(days=EXPIRY_DAYS[role])
+        signed.expires = self.now + timedelta(days=self.expiry[role])
         signed.unrecognized_fields[SIGNED_AT] = show(self.now)
         self.opened[role] = Metadata(signed)
 

@@ -10,7 +10,17 @@ from repack.model.names import windows_fault
 NOARCH: Final = "noarch"
 ARCHIVE_FOLDERS: Final = (NOARCH,)
 MANIFEST: Final = "repack/manifest.json"
-_LITTER: Final = frozenset({".ds_store", "thumbs.db", "desktop.ini", "system volume information"})
+# What systems strew about, and what conda-index (`.cache`) and Python leave behind.
+_LITTER: Final = frozenset(
+    {
+        ".ds_store",
+        "thumbs.db",
+        "desktop.ini",
+        "system volume information",
+        ".cache",
+        "__pycache__",
+    }
+)
 
 
 def package_name(path: str) -> str:
@@ -19,8 +29,8 @@ def package_name(path: str) -> str:
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is what macOS and Windows strew about; never ours, never signed."""
-    return name.lower() in _LITTER or name.startswith(("._", ".repack-"))
+    """Whether a file or folder is what systems and tools drop; never ours, never signed."""
+    return name.lower() in _LITTER or name.lower().startswith(("._", ".repack-"))
 
 
 def publish_rank(path: str) -> tuple[int, str]:

@@ -5,9 +5,9 @@ The manifest names this file by SHA-256, so one signature covers every byte of a
     manifest.json (signed)  ->  integrity.json  ->  all files
 
 Not listed, because they cannot be: the list itself, the manifest that pins it, and the signed
-metadata that pins the manifest. Not listed, because it is no part of the release: what the
-target's system or a customer's own indexing drops into a folder. ``verify.py`` in
-:mod:`repack.data` holds the same rules a second time, for it must run alone.
+metadata that pins the manifest. What systems and tools drop into a folder is not listed either,
+see :func:`repack.model.channel.is_litter`. ``verify.py`` in :mod:`repack.data` holds the same
+rules a second time, for it must run alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from repack.model.names import Digest, RelPath
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-MANIFEST_PATH: Final = RelPath("repack/manifest.json")
 INTEGRITY_PATH: Final = RelPath("repack/integrity.json")
 METADATA_DIR: Final = RelPath("repack/metadata")
 SUMS: Final = "SHA256SUMS"
@@ -35,13 +34,6 @@ MAX_SIZE: Final = 1 << 62
 _UNLISTED: Final = re.compile(
     r"repack/(?:integrity\.json|manifest\.json|releases/[1-9][0-9]*/manifest\.json"
     r"|metadata/(?:SHA256SUMS|(?:[1-9][0-9]*\.root|timestamp|snapshot|targets|ci|production)\.json))"
-)
-# `.cache` is what conda-index keeps, `__pycache__` what Python drops beside a script,
-# `.repack-` the unfinished files of a writer that was killed.
-_LITTER: Final = re.compile(
-    r"(?:.*/)?(?:\._[^/]*|\.DS_Store|Thumbs\.db|desktop\.ini|\.repack-[^/]*"
-    r"|(?:System Volume Information|\.cache|__pycache__)(?:/.*)?)",
-    re.IGNORECASE,
 )
 
 
@@ -77,11 +69,6 @@ def parse_sums(data: bytes, where: object) -> dict[str, Digest]:
             raise IntegrityError("a line is malformed", where=where, got=repr(line)[:120])
         found[name] = Digest(digest)
     return found
-
-
-def is_litter(path: str) -> bool:
-    """Whether ``path`` is something that systems and tools drop, which is neither signed nor bad."""
-    return _LITTER.fullmatch(path) is not None
 
 
 def is_unlisted(path: str) -> bool:

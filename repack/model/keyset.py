@@ -25,7 +25,7 @@ ONLINE: Final[tuple[Role, ...]] = ("ci", "snapshot", "timestamp")
 
 Algorithm = Literal["ed25519", "ecdsa-p384"]
 
-EXPIRY_DAYS: Final[Mapping[Role, int]] = {
+EXPIRY_DAYS: Final[Mapping[str, int]] = {
     "root": 3650,
     "targets": 800,
     "ci": 800,

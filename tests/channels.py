@@ -1,0 +1,91 @@
+"""Small whole channels for tests, made by the functions that make real ones."""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import zstandard
+
+import repack.data
+from repack.model import integrity, manifest
+from repack.model.integrity import INTEGRITY_PATH, METADATA_DIR, Entry
+from repack.model.manifest import Artifact, IntegrityRef, Manifest
+from repack.model.names import Digest, Digest384, RelPath
+from repack.model.repodata import encode
+from repack.places.keyring import Keyring
+from repack.places.tuf_client import read_folder
+from repack.steps.sign import UNSIGNED, Signing, sign
+
+SUBDIRS = ("noarch", "linux-64", "win-64")
+VERIFY = Path(repack.data.__file__).parent / "verify.py"
+
+
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def keyring(folder: Path, environment: dict[str, str] | None = None) -> Keyring:
+    return Keyring.open_or_create(folder, environment or {})
+
+
+def build(
+    folder: Path,
+    signing: Signing = UNSIGNED,
+    *,
+    number: int = 1,
+    label: str = "halkbank",
+    moment: datetime | None = None,
+    previous: dict[str, bytes] | None = None,
+) -> Path:
+    """A channel of three subdirs as release ``number``; an earlier one is replaced."""
+    if previous is None:
+        previous = read_folder(folder / METADATA_DIR)
+    if folder.exists():
+        shutil.rmtree(folder)
+    files: dict[str, bytes] = {
+        "index.html": b"<p>report</p>",
+        "repack/verify.py": VERIFY.read_bytes(),
+        "repack/lock.yml": b"version: 6\n",
+    }
+    artifacts = []
+    for subdir in SUBDIRS:
+        sections: dict[str, dict[str, object]] = {"packages": {}, "packages.conda": {}}
+        for name in (f"a-{number}-0.conda", "b-1-0.tar.bz2"):
+            data = f"{label} {subdir} {name}".encode() * 100
+            path = f"{subdir}/{name}"
+            files[path] = data
+            sha256, sha384 = hashlib.sha256(data).hexdigest(), hashlib.sha384(data).hexdigest()
+            artifacts.append(Artifact(RelPath(path), len(data), Digest(sha256), Digest384(sha384)))
+            section = "packages.conda" if name.endswith(".conda") else "packages"
+            sections[section][name] = {"name": name[0], "sha256": sha256, "size": len(data)}
+        document = encode({"info": {"subdir": subdir}, **sections})
+        files |= {
+            f"{subdir}/repodata.json": document,
+            f"{subdir}/repodata.json.zst": zstandard.compress(document),
+            f"{subdir}/repodata.json.bz2": bz2.compress(document),
+        }
+    listed = integrity.to_bytes(
+        Entry(RelPath(path), Digest(hashlib.sha256(data).hexdigest()), len(data))
+        for path, data in files.items()
+    )
+    moment = moment or now()
+    head = Manifest(
+        label, str(number), SUBDIRS, (), generated_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    )
+    pin = IntegrityRef(INTEGRITY_PATH, Digest(hashlib.sha256(listed).hexdigest()))
+    made = sign(manifest.build(head, tuple(artifacts), pin), signing, previous, moment)
+    for path, data in {**files, INTEGRITY_PATH: listed, **made}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+def flip(path: Path, where: int | None = None) -> None:
+    """Turn one bit of a file over."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if where is None else where] ^= 1
+    path.write_bytes(data)
