@@ -11,14 +11,14 @@ from pathlib import Path
 import zstandard
 
 import repack.data
-from repack.model import integrity, manifest
-from repack.model.integrity import INTEGRITY_PATH, METADATA_DIR, Entry
-from repack.model.manifest import Artifact, IntegrityRef, Manifest
-from repack.model.names import Digest, Digest384, RelPath
+from repack.model.integrity import METADATA_DIR, Entry
+from repack.model.manifest import Artifact
+from repack.model.names import Digest, Digest384, LabelName, RelPath
+from repack.model.release import Release
 from repack.model.repodata import encode
 from repack.places.keyring import Keyring
 from repack.places.tuf_client import read_folder
-from repack.steps.sign import UNSIGNED, Signing, sign
+from repack.steps.sign import UNSIGNED, Contents, Signing, sign
 
 SUBDIRS = ("noarch", "linux-64", "win-64")
 VERIFY = Path(repack.data.__file__).parent / "verify.py"
@@ -68,17 +68,14 @@ def build(
             f"{subdir}/repodata.json.zst": zstandard.compress(document),
             f"{subdir}/repodata.json.bz2": bz2.compress(document),
         }
-    listed = integrity.to_bytes(
+    entries = [
         Entry(RelPath(path), Digest(hashlib.sha256(data).hexdigest()), len(data))
         for path, data in files.items()
-    )
+    ]
     moment = moment or now()
-    head = Manifest(
-        label, str(number), SUBDIRS, (), generated_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-    )
-    pin = IntegrityRef(INTEGRITY_PATH, Digest(hashlib.sha256(listed).hexdigest()))
-    made = sign(manifest.build(head, tuple(artifacts), pin), signing, previous, moment)
-    for path, data in {**files, INTEGRITY_PATH: listed, **made}.items():
+    release = Release(LabelName(label), number, SUBDIRS[1:], moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    made = sign(release, Contents(entries, artifacts), signing, previous, moment)
+    for path, data in {**files, **made}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
     return folder

@@ -53,6 +53,11 @@ class Key:
     secret: bytes = field(repr=False)
 
     @property
+    def fingerprint(self) -> str:
+        """Tells two keys apart; gives away no more of the secret than a signature does."""
+        return hmac.new(self.secret, b"repack key fingerprint", hashlib.sha384).hexdigest()[:16]
+
+    @property
     def warning(self) -> str | None:
         """What to tell the user about this key, if anything."""
         if len(self.secret) >= STRONG_BYTES:

@@ -12,20 +12,31 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from repack.model.channel import MANIFEST
-from repack.model.integrity import METADATA_DIR
+from repack.model.integrity import INTEGRITY_PATH, METADATA_DIR, to_bytes
+from repack.model.manifest import IntegrityRef, build
 from repack.model.names import Digest, RelPath
 from repack.model.trust import SignedRelease
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from repack.model.integrity import Entry
     from repack.model.keys import Key
-    from repack.model.manifest import Manifest
+    from repack.model.manifest import Artifact
     from repack.model.metadata import MetadataSet
+    from repack.model.release import Release
     from repack.places.keyring import Keyring
 
 HASHES = ("sha256", "sha384")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a release consists of: every file of the channel, and its artifacts."""
+
+    files: Sequence[Entry]
+    artifacts: Sequence[Artifact]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,16 @@ class Signing:
     keys: Keyring | None = None
     expiry: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Which keys make a release what it is; rotated metadata keys do not make another."""
+        found = []
+        if self.hmac is not None:
+            found.append(f"hmac {self.hmac.key_id} {self.hmac.fingerprint}")
+        if self.keys is not None:
+            found.append("development keys" if self.keys.keyset.development else "keys")
+        return tuple(found)
+
 
 UNSIGNED = Signing()
 
@@ -53,15 +74,17 @@ UNSIGNED = Signing()
 
 
 def sign(
-    manifest: Manifest,
+    release: Release,
+    contents: Contents,
     signing: Signing,
     previous: Mapping[str, bytes] | None,
     now: datetime,
 ) -> dict[RelPath, bytes]:
-    """The manifest's file and everything that vouches for it, by path in the channel.
+    """Make everything under ``repack/`` that vouches for the rest, by path in the channel.
 
     Args:
-        manifest: the release, described and not signed yet.
+        release: number, label and platforms.
+        contents: all files of the channel except those made here.
         signing: the keys, if any.
         previous: the metadata that was last published, by file name; None or empty if there is
             none.
@@ -69,17 +92,21 @@ def sign(
 
     Raises:
         KeyRefusedError: a key that is needed cannot be used.
+        IntegrityError: two files of one name.
         TargetError: the previous metadata is not sound, or the number was signed otherwise.
     """
+    listing = to_bytes(contents.files)
+    pin = IntegrityRef(INTEGRITY_PATH, Digest(hashlib.sha256(listing).hexdigest()))
+    manifest = build(release.head(), tuple(contents.artifacts), pin)
     if signing.hmac is not None:
         manifest = manifest.signed(signing.hmac)
     data = manifest.to_bytes()
-    made = {RelPath(MANIFEST): data}
+    made = {INTEGRITY_PATH: listing, RelPath(MANIFEST): data}
     if signing.keys is not None:
-        release = _release(manifest, data)
+        signed = _signed(release, data)
         # the same bytes where a plain TUF client looks for the target
-        made[RelPath(f"repack/{release.path}")] = data
-        for name, content in _metadata(release, data, signing, previous, now).items():
+        made[RelPath(f"repack/{signed.path}")] = data
+        for name, content in _metadata(signed, data, signing, previous, now).items():
             made[RelPath(f"{METADATA_DIR}/{name}")] = content
     return made
 
@@ -111,14 +138,13 @@ def _metadata(
     return amendment.publish(signing.keys.signer).files()
 
 
-def _release(manifest: Manifest, data: bytes) -> SignedRelease:
-    platform = manifest.platform
+def _signed(release: Release, manifest: bytes) -> SignedRelease:
     return SignedRelease(
-        number=manifest.release,
-        label=manifest.id,
-        platforms=(platform,) if isinstance(platform, str) else platform,
+        number=release.number,
+        label=release.label,
+        platforms=release.subdirs,
         tags=(),
         type="ci",
-        length=len(data),
-        sha256=Digest(hashlib.sha256(data).hexdigest()),
+        length=len(manifest),
+        sha256=Digest(hashlib.sha256(manifest).hexdigest()),
     )
