@@ -18,7 +18,7 @@ import pytest
 from repack.model.names import LabelName
 from repack.model.urls import channel_url
 from repack.places.sandbox import network_cutter
-from repack.steps.installers import Installation, Installer, installers
+from repack.steps.installers import InstallPlan, PlatformPlan, installers
 from tests import tiny
 from tests.clients import Conda, environment, installed, need
 
@@ -45,13 +45,13 @@ def make(root: Path, conda: Conda) -> Path:
 
 
 def add_installers(root: Path, conda: Conda) -> Path:
-    installer = Installer(
+    plan = InstallPlan(
         LabelName("halkbank"),
         "tar.bz2" if conda.age == "old" else "keep",
         True,
-        {"linux-64": Installation(SPECS, tuple(EVERYTHING))},
+        {"linux-64": PlatformPlan(SPECS, tuple(EVERYTHING))},
     )
-    for path, data in installers(installer).items():
+    for path, data in installers(plan).items():
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_bytes(data)
     return root

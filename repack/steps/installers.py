@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from repack.model.names import RelPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from repack.model.label import PackageFormat
     from repack.model.names import LabelName
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
+class PlatformPlan:
     """What is installed on one platform.
 
     Attributes:
@@ -33,33 +34,33 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True)
-class Installer:
+class InstallPlan:
     """What the scripts must know of a label."""
 
     label: LabelName
-    package_format: Literal["keep", "tar.bz2"]
+    package_format: PackageFormat
     add_pip: bool
-    platforms: Mapping[str, Installation]
+    platforms: Mapping[str, PlatformPlan]
 
 
-def installers(installer: Installer) -> dict[RelPath, bytes]:
+def installers(plan: InstallPlan) -> dict[RelPath, bytes]:
     """All files, by path in the channel."""
     return {
-        RelPath("install.sh"): install_sh(installer),
-        RelPath("install.cmd"): install_cmd(installer),
+        RelPath("install.sh"): install_sh(plan),
+        RelPath("install.cmd"): install_cmd(plan),
         RelPath("repack/install.py"): _data("install.py").encode(),
-        RelPath("repack/install.json"): _plan(installer),
+        RelPath("repack/install.json"): _plan(plan),
     }
 
 
-def install_sh(installer: Installer) -> bytes:
+def install_sh(plan: InstallPlan) -> bytes:
     """The script for POSIX shells."""
-    return _data("install.sh").replace("@LABEL@", installer.label).encode()
+    return _data("install.sh").replace("@LABEL@", plan.label).encode()
 
 
-def install_cmd(installer: Installer) -> bytes:
+def install_cmd(plan: InstallPlan) -> bytes:
     """The script for Windows' cmd: plain ASCII with CRLF, whatever the code page is."""
-    text = _data("install.cmd").replace("@LABEL@", installer.label)
+    text = _data("install.cmd").replace("@LABEL@", plan.label)
     return text.replace("\n", "\r\n").encode("ascii")
 
 
@@ -67,15 +68,15 @@ def _data(name: str) -> str:
     return (resources.files("repack") / "data" / name).read_text(encoding="utf-8")
 
 
-def _plan(installer: Installer) -> bytes:
+def _plan(plan: InstallPlan) -> bytes:
     platforms = {
         subdir: {"specs": sorted(part.specs), "packages": sorted(part.packages)}
-        for subdir, part in installer.platforms.items()
+        for subdir, part in plan.platforms.items()
     }
-    plan = {
-        "label": installer.label,
-        "package_format": installer.package_format,
-        "add_pip": installer.add_pip,
+    document = {
+        "label": plan.label,
+        "package_format": plan.package_format,
+        "add_pip": plan.add_pip,
         "subdirs": platforms,
     }
-    return json.dumps(plan, indent=1, sort_keys=True).encode() + b"\n"
+    return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from repack.errors import UsageError
 from repack.model.names import LabelName
 from repack.model.urls import channel_url
-from repack.steps.installers import Installation, Installer, install_cmd, install_sh, installers
+from repack.steps.installers import InstallPlan, PlatformPlan, install_cmd, install_sh, installers
 from tests.clients import environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="runs POSIX shells")
 PACKAGES = ("app-1.0-0", "lib-1!2.0+x-h_1", "pip-24.0-py_0")
 PLATFORM = "linux-64" if sys.platform == "linux" else "osx-64"
-INSTALLER = Installer(
-    LabelName("halkbank"), "keep", True, {PLATFORM: Installation(("app=1.0=0",), PACKAGES)}
+PLAN = InstallPlan(
+    LabelName("halkbank"), "keep", True, {PLATFORM: PlatformPlan(("app=1.0=0",), PACKAGES)}
 )
 # Stands for conda: notes how it was called, then "installs" what FAKE_INSTALLS names.
 STAND_IN = """#!/bin/sh
@@ -50,8 +50,8 @@ def program():
 INSTALL = program()
 
 
-def channel(root: Path, installer: Installer = INSTALLER) -> Path:
-    for path, data in installers(installer).items():
+def channel(root: Path, plan: InstallPlan = PLAN) -> Path:
+    for path, data in installers(plan).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
     for name in ("noarch", PLATFORM):
@@ -88,14 +88,14 @@ def start(root: Path, conda: Path, *arguments: str, **more: str) -> subprocess.C
 
 
 def test_the_same_label_gives_the_same_files():
-    shuffled = Installer(
+    shuffled = InstallPlan(
         LabelName("halkbank"),
         "keep",
         True,
-        {PLATFORM: Installation(("app=1.0=0",), tuple(reversed(PACKAGES)))},
+        {PLATFORM: PlatformPlan(("app=1.0=0",), tuple(reversed(PACKAGES)))},
     )
-    assert installers(shuffled) == installers(INSTALLER)
-    assert set(installers(INSTALLER)) == {
+    assert installers(shuffled) == installers(PLAN)
+    assert set(installers(PLAN)) == {
         "install.sh",
         "install.cmd",
         "repack/install.py",
@@ -104,7 +104,7 @@ def test_the_same_label_gives_the_same_files():
 
 
 def test_cmd_is_ascii_with_windows_line_ends_and_no_powershell():
-    data = install_cmd(INSTALLER)
+    data = install_cmd(PLAN)
     assert data.isascii()
     assert data.count(b"\n") == data.count(b"\r\n") == data.count(b"\r")
     text = data.decode()
@@ -121,7 +121,7 @@ def test_cmd_is_ascii_with_windows_line_ends_and_no_powershell():
 
 
 def test_every_jump_of_cmd_has_a_target():
-    text = install_cmd(INSTALLER).decode()
+    text = install_cmd(PLAN).decode()
     targets = set(re.findall(r"^:(\w+)", text, re.MULTILINE))
     assert set(re.findall(r"goto (\w+)", text)) == targets
 
@@ -131,7 +131,7 @@ def test_sh_is_plain_posix(shell, tmp_path):
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
     script = tmp_path / "install.sh"
-    script.write_bytes(install_sh(INSTALLER))
+    script.write_bytes(install_sh(PLAN))
     command = [shell, "sh"] if shell == "busybox" else [shell]
     subprocess.run([*command, "-n", str(script)], check=True)
 
@@ -140,7 +140,7 @@ def test_shellcheck_finds_nothing(tmp_path):
     if shutil.which("shellcheck") is None:
         pytest.skip("no shellcheck here")
     script = tmp_path / "install.sh"
-    script.write_bytes(install_sh(INSTALLER))
+    script.write_bytes(install_sh(PLAN))
     done = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -148,7 +148,7 @@ def test_shellcheck_finds_nothing(tmp_path):
 def test_the_program_needs_no_newer_python_than_3_6():
     import ast
 
-    source = installers(INSTALLER)["repack/install.py"].decode()
+    source = installers(PLAN)["repack/install.py"].decode()
     assert ast.parse(source, feature_version=(3, 6))
 
 
@@ -321,7 +321,7 @@ def test_no_checker_is_said_and_fails_where_a_key_is_given(tmp_path, fake):
 
 
 def test_a_channel_for_other_machines_says_so(tmp_path, fake):
-    foreign = Installer(LabelName("x"), "keep", True, {"zos-z": Installation((), ())})
+    foreign = InstallPlan(LabelName("x"), "keep", True, {"zos-z": PlatformPlan((), ())})
     done = start(channel(tmp_path / "ch", foreign), fake)
     assert done.returncode == 2
     assert f"for zos-z, not for {PLATFORM}" in done.stderr
@@ -357,6 +357,6 @@ def test_mamba_is_called_its_own_way(tmp_path, fake):
 
 
 def test_the_plan_is_what_conda_4_3_can_read():
-    plan = json.loads(installers(INSTALLER)["repack/install.json"])
+    plan = json.loads(installers(PLAN)["repack/install.json"])
     assert plan["subdirs"][PLATFORM] == {"specs": ["app=1.0=0"], "packages": sorted(PACKAGES)}
     assert plan["label"] == "halkbank"
