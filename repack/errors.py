@@ -107,10 +107,41 @@ class LabelError(RepackError):
 
 
 class UnsolvableError(RepackError):
-    """No set of packages fulfils the label; carries the solver's explanation per subdir."""
+    """No set of packages fulfils the label; carries the solver's explanation per subdir.
+
+    Args:
+        subdir: where there is no solution.
+        explanation: the solver's own words.
+    """
 
     kind = "unsolvable"
     exit_code = 4
+
+    def __init__(self, subdir: str, explanation: str) -> None:
+        self.explanations = {subdir: explanation}
+        super().__init__(
+            "no set of packages fulfils the label",
+            hint="loosen a MatchSpec or constraint, or add a channel that has what is missing",
+        )
+
+    @classmethod
+    def together(cls, errors: Sequence[UnsolvableError]) -> UnsolvableError:
+        """One error for several subdirs."""
+        whole = cls("", "")
+        whole.explanations = {s: text for error in errors for s, text in error.explanations.items()}
+        return whole
+
+    def text(self) -> str:
+        """The solver's explanation per subdir, then what to do."""
+        parts = [self.what]
+        for subdir, explanation in self.explanations.items():
+            parts.append(f"  {subdir}:")
+            parts += [f"    {line}" for line in explanation.splitlines()]
+        return "\n".join([*parts, f"  hint: {self.hint}"])
+
+    def to_json(self) -> dict[str, object]:
+        """The fields, and the explanations by subdir."""
+        return {**super().to_json(), "explanations": self.explanations}
 
 
 class FetchError(RepackError):

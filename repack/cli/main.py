@@ -91,7 +91,18 @@ def run(arguments: list[str] | None = None) -> int:
             click.echo(json.dumps(error.to_json(), ensure_ascii=False))
         click.echo(f"error: {error.text()}", err=True)
         return error.exit_code
+    except Exception:  # noqa: BLE001 - the last resort: a bug must not show a secret either
+        click.echo(f"unexpected error; please report this:\n{_traceback()}", err=True)
+        return 1
     return result if isinstance(result, int) else 0
+
+
+def _traceback() -> str:
+    import traceback
+
+    from repack.model.urls import scrub_text
+
+    return scrub_text(traceback.format_exc())
 
 
 def main() -> NoReturn:

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 def spec_fault(text: str) -> str | None:
     """Say why ``text`` is no MatchSpec, or None when it is one."""
     import rattler
+    from rattler import exceptions as rx
 
     try:
         rattler.MatchSpec(text, strict=True)
-    except (rattler.exceptions.InvalidMatchSpecError, ValueError, TypeError) as error:
+    except (rx.InvalidMatchSpecError, rx.InvalidPackageNameError, ValueError, TypeError) as error:
         return str(error)
     return None
 
@@ -102,12 +103,13 @@ async def _solve(
     channels: Sequence[str], question: Question, cache: Path | None
 ) -> list[rattler.RepoDataRecord]:
     import rattler
+    from rattler.config import Config
     from rattler.networking import Client
 
     local = all(url.startswith("file:") for url in channels)
     client = None
     if not local:
-        settings = rattler.config.Config.from_toml('tls-root-certs = "system"')
+        settings = Config.from_toml('tls-root-certs = "system"')
         client = Client.from_config(settings, timeout=60, user_agent="repack")
     return await rattler.solve(
         [rattler.Channel(url) for url in channels],
@@ -148,13 +150,11 @@ def _run(
         return asyncio.run(_solve(channels, question, cache))
     except rx.SolverError as error:
         explanation = scrub_text(str(error)).removeprefix("Cannot solve the request because of: ")
-        raise UnsolvableError(
-            f"no set of packages fulfils the label for {subdir}", got=explanation.rstrip()
-        ) from None
+        raise UnsolvableError(subdir, explanation.strip()) from None
     except (rx.GatewayError, rx.FetchRepoDataError, rx.IoError) as error:
         raise _fetch_error(str(error), channels) from None
     except rx.InvalidMatchSpecError as error:
-        raise UnsolvableError(f"a MatchSpec cannot be read: {error}", where=subdir) from None
+        raise UnsolvableError(subdir, f"a MatchSpec cannot be read: {error}") from None
 
 
 def _fetch_error(text: str, channels: Sequence[str]) -> FetchError:

@@ -69,7 +69,8 @@ def prove(
         found = solve_folder(channel, question)
     except UnsolvableError as error:
         raise ProofError(
-            f"the finished channel cannot be installed from for {subdir}", got=error.got
+            f"the finished channel cannot be installed from for {subdir}",
+            got=error.explanations[subdir],
         ) from None
     _compare(subdir, found, expected)
     if scratch is None:

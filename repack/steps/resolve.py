@@ -104,7 +104,7 @@ def solve_all(
                 unsolvable.append(error)
             done(1)
     if unsolvable:
-        raise _together(unsolvable)
+        raise UnsolvableError.together(unsolvable)
     _check_pins(asked, found)
     return found
 
@@ -152,13 +152,6 @@ def _with_secrets(records: Sequence[Record], channels: Sequence[str]) -> tuple[R
         return replace(record, url=secret + record.url[len(bare) :])
 
     return tuple(map(full, records))
-
-
-def _together(errors: Sequence[UnsolvableError]) -> UnsolvableError:
-    if len(errors) == 1:
-        return errors[0]
-    parts = [f"{error.what}:\n{error.got}" for error in errors]
-    return UnsolvableError("no set of packages fulfils the label", got="\n".join(["", *parts]))
 
 
 def _check_pins(asked: Asked, found: Mapping[str, Sequence[Record]]) -> None:
