@@ -86,7 +86,7 @@ def signing(bench: Bench) -> Signing:
     )
     text = given.hmac or (f"file:{folder / HMAC_FILE}" if (folder / HMAC_FILE).exists() else None)
     if text is None:
-        return Signing(keys=ring)
+        return Signing(keys=ring, expiry=given.expiry)
     key = parse_key(text, "signing.hmac").resolve(
         bench.settings.environment, lambda path: files.read(Path(path), _KEY_LIMIT)
     )
@@ -94,7 +94,7 @@ def signing(bench: Bench) -> Signing:
         key = replace(key, key_id=given.key_id)
     if warning := key.warning:
         bench.progress.note(warning)
-    return Signing(key, ring)
+    return Signing(key, ring, given.expiry)
 
 
 def names(label: Label) -> frozenset[str]:

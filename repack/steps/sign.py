@@ -66,12 +66,6 @@ class Signing:
 
 UNSIGNED = Signing()
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What tells these keys from others, without giving any away."""
-        hmac = (f"hmac:{self.hmac.key_id}",) if self.hmac else ()
-        return (*hmac, *(sorted(self.keys.keyset.keys) if self.keys else ()))
-
 
 def sign(
     release: Release,
