@@ -130,13 +130,13 @@ def _ring(channel: Path | None, given: Mapping[str, object]) -> Keyring:
 
 
 def _label(channel: Path) -> str:
-    from repack.model.integrity import MANIFEST_PATH
+    from repack.model.channel import MANIFEST
     from repack.model.manifest import MAX_BYTES, parse
     from repack.model.names import LabelName
     from repack.places import files
 
-    data = files.read(channel / MANIFEST_PATH, MAX_BYTES)
-    return LabelName(parse(data, channel / MANIFEST_PATH).id)
+    data = files.read(channel / MANIFEST, MAX_BYTES)
+    return LabelName(parse(data, channel / MANIFEST).id)
 
 
 def _public_halves(ring: Keyring) -> list[PublicHalf]:

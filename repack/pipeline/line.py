@@ -28,7 +28,7 @@ from repack.steps.fetch import fetch
 from repack.steps.guard import judge, search_secrets
 from repack.steps.index import index
 from repack.steps.inspect import inspect
-from repack.steps.installers import Installation, Installer, installers
+from repack.steps.installers import InstallPlan, PlatformPlan, installers
 from repack.steps.prove import Scratch, prove
 from repack.steps.resolve import resolve
 from repack.steps.restore import past_tree
@@ -145,20 +145,18 @@ def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Dra
         )
     texts = {
         **describe(name, found.lock, tuple(found.questions.values()), shipment.installs),
-        **installers(_installer(roots, shipment, bench)),
+        **installers(_plan(roots, shipment, bench)),
     }
     return Draft(name, shipment, texts, roots, bench.modes(found.questions), keys.names)
 
 
-def _installer(
-    tops: Mapping[str, tuple[Record, ...]], shipment: Shipment, bench: Bench
-) -> Installer:
-    return Installer(
+def _plan(tops: Mapping[str, tuple[Record, ...]], shipment: Shipment, bench: Bench) -> InstallPlan:
+    return InstallPlan(
         label=bench.label.name,
         package_format=bench.label.package_format,
         add_pip=bench.label.add_pip,
         platforms={
-            subdir: Installation(
+            subdir: PlatformPlan(
                 specs=tuple(f"{r.name}={r.version}={r.build}" for r in tops[subdir]),
                 packages=tuple(record.dist for record in records),
             )
@@ -199,7 +197,7 @@ def _release(
     check_same_content(releases.past_packages(channels, name), found.distinct)
     release = draft.release(releases.next_number(channels, name, before), moment(now))
     shipment, tops = own.add_release_packages(draft, release, keys, bench)
-    texts = {**draft.texts, **installers(_installer(tops, shipment, bench)), **index(shipment)}
+    texts = {**draft.texts, **installers(_plan(tops, shipment, bench)), **index(shipment)}
     previous = releases.metadata(channels, name)
     texts |= sign(
         release, Contents(contents(shipment, texts), artifacts(shipment)), keys, previous, now

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from repack.errors import IntegrityError, RepackError
 from repack.model import integrity, notary
 from repack.model.canonical import loads
+from repack.model.channel import MANIFEST
 from repack.model.dates import stamp
 from repack.model.manifest import MAX_BYTES, Manifest, parse
 from repack.model.notary import Built, Input, Occasion, Sealed
@@ -95,9 +96,9 @@ def describe(channel: Path) -> Built:
         IntegrityError: no manifest, or a file missing, changed or not listed.
         PlaceError: a file cannot be read.
     """
-    data = files.read(channel / integrity.MANIFEST_PATH, MAX_BYTES)
-    manifest = parse(data, integrity.MANIFEST_PATH)
-    subjects = {str(integrity.MANIFEST_PATH): hashlib.sha256(data).hexdigest()}
+    data = files.read(channel / MANIFEST, MAX_BYTES)
+    manifest = parse(data, MANIFEST)
+    subjects = {str(MANIFEST): hashlib.sha256(data).hexdigest()}
     if manifest.integrity is None:
         raise IntegrityError("the manifest names no integrity list", where=channel)
     subjects[manifest.integrity.path] = manifest.integrity.sha256
@@ -116,7 +117,7 @@ def describe(channel: Path) -> Built:
         release=manifest.release,
         platforms=(platform,) if isinstance(platform, str) else platform,
         subjects=subjects,
-        manifest=subjects[integrity.MANIFEST_PATH],
+        manifest=subjects[MANIFEST],
         channels=channels,
         inputs=inputs,
         built_at=manifest.generated_at or "",
@@ -220,7 +221,7 @@ def _entry_faults(folder: Path, sealed: Sealed, before: Sequence[bytes], line: b
 
 
 def _channel_faults(channel: Path, sealed: Sequence[Sealed]) -> tuple[str | None, list[str]]:
-    data = files.read(channel / integrity.MANIFEST_PATH, MAX_BYTES)
+    data = files.read(channel / MANIFEST, MAX_BYTES)
     digest = hashlib.sha256(data).hexdigest()
     about = [one for one in sealed if one.manifest == digest]
     if not about:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from repack.errors import IntegrityError
 from repack.model import integrity, manifest
+from repack.model.channel import MANIFEST
 from repack.model.draft import Standing
-from repack.model.integrity import INTEGRITY_PATH, MANIFEST_PATH, METADATA_DIR
+from repack.model.integrity import INTEGRITY_PATH, METADATA_DIR
 from repack.model.names import RelPath
 from repack.places import files
 from repack.places.channel import sizes
@@ -24,18 +25,18 @@ _LIMIT: Final = 256 << 20
 
 def standing(channels: Channels, label: LabelName) -> Standing | None:
     """The published release, or None when there is none that could be read."""
-    data = channels.text(label, MANIFEST_PATH)
+    data = channels.text(label, MANIFEST)
     listed = channels.text(label, INTEGRITY_PATH)
     if data is None or listed is None:
         return None
     try:
-        found = manifest.parse(data, MANIFEST_PATH)
+        found = manifest.parse(data, MANIFEST)
         entries = integrity.parse(listed, INTEGRITY_PATH)
         number = found.release
     except IntegrityError:
         # A damaged manifest is replaced by a new release, like every other damage.
         return None
-    remembered = channels.remembered(label, number, MANIFEST_PATH)
+    remembered = channels.remembered(label, number, MANIFEST)
     if not _whole(channels.published(label), entries) or remembered not in (None, data):
         return Standing(found, "damaged")
     return Standing(found, "unremembered" if remembered is None else "whole")
@@ -59,8 +60,8 @@ def past_packages(channels: Channels, label: LabelName) -> dict[str, str]:
     """
     known: dict[str, str] = {}
     for number in channels.releases(label):
-        data = channels.remembered(label, number, MANIFEST_PATH) or b""
-        found = manifest.parse(data, channels.history(label) / str(number) / MANIFEST_PATH)
+        data = channels.remembered(label, number, MANIFEST) or b""
+        found = manifest.parse(data, channels.history(label) / str(number) / MANIFEST)
         known |= {a.path: a.sha256 for a in found.artifacts if a.sha256 is not None}
     return known
 
