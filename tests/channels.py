@@ -17,7 +17,7 @@ from repack.model.names import Digest, Digest384, LabelName, RelPath
 from repack.model.release import Release
 from repack.model.repodata import encode
 from repack.places.keyring import Keyring
-from repack.places.tuf_client import read_folder
+from repack.places.metadata_folder import read_folder
 from repack.steps.sign import UNSIGNED, Contents, Signing, sign
 
 SUBDIRS = ("noarch", "linux-64", "win-64")

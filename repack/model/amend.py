@@ -37,7 +37,7 @@ from repack.model.metadata import (
     is_signed,
     releases_in,
 )
-from repack.model.trust import show
+from repack.model.trust import read_time, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,14 +54,20 @@ _UNDER_ROOT: Final[tuple[RoleName, ...]] = ("root", "targets", "snapshot", "time
 
 
 class Amendment:
-    """What is to change in ``base``; ``opened`` are the new versions, signed or not yet."""
+    """What is to change in ``base``; ``opened`` are the new versions, signed or not yet.
+
+    Args:
+        base: the set as it is; empty before the first signing.
+        now: the time of signing.
+        expiry: days per role; for a role that is not in it, as many as it had before.
+    """
 
     def __init__(
         self, base: MetadataSet, now: datetime, expiry: Mapping[str, int] | None = None
     ) -> None:
         self.base = base
         self.now = now.replace(microsecond=0)
-        self.expiry = {**EXPIRY_DAYS, **(expiry or {})}
+        self.expiry = expiry or {}
         self.opened: dict[str, Metadata[Any]] = {}
 
     # What changes
@@ -127,9 +133,20 @@ class Amendment:
         return self.opened[role].signed
 
     def _place(self, role: RoleName, signed: Signed) -> None:
-        signed.expires = self.now + timedelta(days=self.expiry[role])
+        signed.expires = self.now + self._lifetime(role)
         signed.unrecognized_fields[SIGNED_AT] = show(self.now)
         self.opened[role] = Metadata(signed)
+
+    def _lifetime(self, role: RoleName) -> timedelta:
+        if role in self.expiry:
+            return timedelta(days=self.expiry[role])
+        old = self.base.roots[-1] if role == "root" and self.base.roots else None
+        old = old or self.base.roles.get(role)
+        began = read_time(old.signed.unrecognized_fields.get(SIGNED_AT)) if old else None
+        if old is None or began is None:
+            return timedelta(days=EXPIRY_DAYS[role])
+        lifetime: timedelta = old.signed.expires - began
+        return lifetime
 
     # Who signs
 

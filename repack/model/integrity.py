@@ -25,6 +25,7 @@ from repack.model.names import Digest, RelPath
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+MANIFEST_PATH: Final = RelPath("repack/manifest.json")
 INTEGRITY_PATH: Final = RelPath("repack/integrity.json")
 METADATA_DIR: Final = RelPath("repack/metadata")
 SUMS: Final = "SHA256SUMS"

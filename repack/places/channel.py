@@ -155,14 +155,7 @@ class Channels:
                 (staged / litter).parent.mkdir(parents=True, exist_ok=True)
                 (published / litter).rename(staged / litter)
         _flush(staged, tree)
-        try:
-            _renameat2(staged, published)
-        except OSError as error:
-            if error.errno in {errno.EINVAL, errno.EBUSY, errno.EXDEV, errno.ENOSYS}:
-                return False
-            raise files.fault(error, published) from error
-        files.sync_folder(self.root)
-        return True
+        return exchange(staged, published)
 
     def remember(self, label: LabelName, release: int, texts: Mapping[RelPath, bytes]) -> None:
         """Keep a release's metadata, all or nothing."""
@@ -311,6 +304,24 @@ def _remove_empty_folders(published: Path, tree: Tree) -> None:
 def can_exchange(folder: Path) -> bool:
     """Whether two folders inside ``folder`` can change places in one system call."""
     return sys.platform == "linux" and folder.is_dir() and hasattr(_libc(), "renameat2")
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; False where the system cannot.
+
+    Raises:
+        PlaceError: it can, and does not want to.
+    """
+    if not can_exchange(one.parent):
+        return False
+    try:
+        _renameat2(one, other)
+    except OSError as error:
+        if error.errno in {errno.EINVAL, errno.EBUSY, errno.EXDEV, errno.ENOSYS}:
+            return False
+        raise files.fault(error, other) from error
+    files.sync_folder(other.parent)
+    return True
 
 
 def _libc() -> ctypes.CDLL:

@@ -87,6 +87,13 @@ class Keyring:
             folder.chmod(0o700)
         return ring
 
+    @classmethod
+    def open_or_begin(cls, folder: Path, environment: Mapping[str, str]) -> Keyring:
+        """Open the key folder; where there is none, begin an empty set. Raises as :meth:`open`."""
+        if (folder / KEYS_FILE).exists():
+            return cls.open(folder, environment)
+        return cls(folder, KeySet(development=False), environment)
+
     def save(self) -> None:
         """Write ``keys.json``. Raises as :func:`repack.places.files.write` does."""
         files.write(self.folder / KEYS_FILE, self.keyset.to_bytes())

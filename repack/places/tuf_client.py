@@ -33,7 +33,6 @@ from repack.errors import (
     ThresholdError,
 )
 from repack.model import metadata
-from repack.model.channel import is_litter
 from repack.model.metadata import DELEGATED, LABEL, MAX_BYTES, ROLES_BELOW_ROOT, MetadataSet
 from repack.places import files
 
@@ -64,20 +63,6 @@ class FolderFetcher(FetcherInterface):
         data = files.read(path, MAX_BYTES)
         metadata.parse(data, role, path)
         yield data
-
-
-def read_folder(folder: Path) -> dict[str, bytes]:
-    """Every file of a metadata folder, by name; empty when there is no such folder.
-
-    Raises:
-        IntegrityError: a file is too large for metadata.
-        PlaceError: the folder cannot be read.
-    """
-    if not folder.is_dir():
-        return {}
-    with files.faults_at(folder):
-        paths = [path for path in sorted(folder.iterdir()) if not is_litter(path.name)]
-    return {path.name: files.read(path, MAX_BYTES) for path in paths}
 
 
 def believe_once(folder: Path, pinned: bytes) -> Believed:

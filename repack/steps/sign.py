@@ -7,13 +7,14 @@ python-tuf and cryptography come in when there is something to sign with.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from repack.model.channel import MANIFEST
-from repack.model.integrity import INTEGRITY_PATH, METADATA_DIR, to_bytes
+from repack.model.integrity import INTEGRITY_PATH, MANIFEST_PATH, METADATA_DIR, to_bytes
 from repack.model.manifest import IntegrityRef, build
+from repack.model.keyset import EXPIRY_DAYS
 from repack.model.names import Digest, RelPath
 from repack.model.trust import SignedRelease
 
@@ -63,6 +64,14 @@ class Signing:
             found.append("development keys" if self.keys.keyset.development else "keys")
         return tuple(found)
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What must not stand in a channel: the shared key as people write it."""
+        if self.hmac is None:
+            return frozenset()
+        secret = self.hmac.secret
+        return frozenset({secret.hex(), base64.b64encode(secret).decode("ascii")})
+
 
 UNSIGNED = Signing()
 
@@ -95,7 +104,7 @@ def sign(
     if signing.hmac is not None:
         manifest = manifest.signed(signing.hmac)
     data = manifest.to_bytes()
-    made = {INTEGRITY_PATH: listing, RelPath(MANIFEST): data}
+    made = {INTEGRITY_PATH: listing, MANIFEST_PATH: data}
     if signing.keys is not None:
         signed = _signed(release, data)
         # the same bytes where a plain TUF client looks for the target
@@ -126,7 +135,8 @@ def _metadata(
     from repack.model.amend import Amendment
 
     assert signing.keys is not None  # noqa: S101 - the caller looked
-    amendment = Amendment(load(release.label, previous), now, signing.expiry)
+    expiry = {**EXPIRY_DAYS, **signing.expiry}
+    amendment = Amendment(load(release.label, previous), now, expiry)
     amendment.agree(signing.keys.keyset)
     amendment.add(release, {name: hashlib.new(name, manifest).hexdigest() for name in HASHES})
     return amendment.publish(signing.keys.signer).files()

@@ -29,6 +29,7 @@ from repack.model.trust import check_times, show, warnings
 from repack.model.verdict import Verdict
 from repack.places import files
 from repack.places.inventory import take
+from repack.places.metadata_folder import read_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -170,10 +171,8 @@ def _check_metadata(
                 SignatureError("there is no signed metadata to check", where=folder)
             )
         return
-    from repack.places import tuf_client
-
     try:
-        files_there = tuf_client.read_folder(folder)
+        files_there = read_folder(folder)
         verdict.findings += _check_sums(files_there)
         believed = _believe(folder, files_there, demand)
         check_times(believed.metadata.expiries(), now, None)
