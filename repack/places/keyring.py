@@ -13,12 +13,14 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
     load_pem_public_key,
 )
@@ -200,6 +202,15 @@ class Keyring:
         if found is None:
             raise KeyRefusedError(f"the signer asks for {name}", hint=f"set {variable}")
         return found
+
+
+def public_pem(key: PublicKey) -> str:
+    """The public half as PEM, to be taken over elsewhere by ``--public``."""
+    if key.keytype != "ed25519":
+        return key.public
+    half = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public))
+    pem = half.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return pem.decode("ascii")
 
 
 def _entry(public: PublicHalf, role: Role, uri: str | None) -> PublicKey:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from repack.model.integrity import INTEGRITY_PATH, MANIFEST_PATH, METADATA_DIR, to_bytes
-from repack.model.manifest import IntegrityRef, build
 from repack.model.keyset import EXPIRY_DAYS
+from repack.model.manifest import IntegrityRef, build
 from repack.model.names import Digest, RelPath
 from repack.model.trust import SignedRelease
 

@@ -1,0 +1,120 @@
+"""``repack promote``: sign a release for production, here or in a ceremony."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repack.cli import options, screen
+from repack.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from repack.model.metadata import MetadataSet
+    from repack.pipeline.trust import Office
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--release", type=click.IntRange(min=1), help="The release to sign.")
+@click.option("--tag", "tags", multiple=True, help="The wave of targets it is for; several do.")
+@click.option("--keys", "folder", type=options.FOLDER, help="Key folder [default: keys/NAME].")
+@click.option("--prepare", type=FILE, help="Write what is to be signed elsewhere.")
+@click.option("--sign", type=FILE, help="Add signatures to such a file, with the keys here.")
+@click.option("--finish", type=FILE, help="Publish what comes back signed.")
+@options.channels_dir
+@options.as_json
+def command(
+    name: str, *, release: int | None, tags: tuple[str, ...], as_json: bool, **given: Any
+) -> None:
+    """Sign a release of label NAME for production targets.
+
+    With keys on other machines: --prepare FILE here, --sign FILE there, --finish FILE here.
+    """
+    from repack.pipeline import trust
+
+    step, file = step_of(given)
+    place = office(name, given["folder"], given["channels_dir"])
+    if step == "sign" and file is not None:
+        what, used = trust.sign(place.keys, file)
+        tell(name, {"step": step, "what": what, "signed": used}, as_json=as_json)
+    elif step == "finish" and file is not None:
+        tell(name, {"step": step, **state(trust.finish(place, file))}, as_json=as_json)
+    elif release is None or not tags:
+        raise UsageError("say which --release, and for which --tag")
+    elif file is not None:
+        what = trust.prepare_promotion(place, release, tags, file)
+        tell(name, {"step": step, "what": what, "file": str(file)}, as_json=as_json)
+    else:
+        tell(name, {"step": step, **state(trust.promote(place, release, tags))}, as_json=as_json)
+
+
+def step_of(options_given: Mapping[str, Any]) -> tuple[str, Path | None]:
+    """Which step of a ceremony is asked for; ``done`` when there is none.
+
+    Raises:
+        UsageError: more than one.
+    """
+    steps = ("prepare", "sign", "finish")
+    given = {step: options_given[step] for step in steps if options_given[step] is not None}
+    if len(given) > 1:
+        raise UsageError("one step of a ceremony at a time: --prepare, --sign or --finish")
+    return next(iter(given.items()), ("done", None))
+
+
+def office(name: str, folder: Path | None, channels_dir: Path) -> Office:
+    """Where the trust of label ``name`` is kept.
+
+    Raises:
+        KeyRefusedError: there is no key set.
+    """
+    from repack.model.names import LabelName
+    from repack.pipeline.trust import Office
+    from repack.places.channel import Channels
+    from repack.places.keyring import Keyring
+
+    label, variables = LabelName(name), options.environment()
+    ring = Keyring.open(folder or Path("keys") / label, variables)
+    return Office(Channels(channels_dir), label, ring, options.now(variables))
+
+
+def state(found: MetadataSet) -> dict[str, object]:
+    """What the metadata says now."""
+    return {
+        "development_keys": found.development,
+        "root": found.root.version,
+        "expires": {role: f"{when:%Y-%m-%d}" for role, when in found.expiries().items()},
+        "production": [
+            {"release": one.number, "platforms": list(one.platforms), "tags": list(one.tags)}
+            for one in found.releases("production")
+        ],
+    }
+
+
+def tell(name: str, said: dict[str, object], *, as_json: bool) -> None:
+    """Print what was done."""
+    if as_json:
+        screen.print_json({"label": name, **said})
+        return
+    for line in (
+        *_lines(said.get("what")),
+        *(f"signed {one}" for one in _lines(said.get("signed"))),
+    ):
+        click.echo(line)
+    if "file" in said:
+        click.echo(f"to be signed: {said['file']}")
+    if "production" in said:
+        click.echo(f"{name}: published, root {said['root']}")
+    for row in _lines(said.get("production")):
+        click.echo(f"  production: release {row['release']}, tags {', '.join(row['tags'])}")
+    if said.get("development_keys"):
+        click.echo("warning: these are development keys", err=True)
+
+
+def _lines(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
