@@ -12,10 +12,14 @@ from repack.model.pixilock import items_of, text_of
 from repack.model.source import Wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from repack.model.document import Findings
 
 
-def read_environment(tree: Table, findings: Findings) -> Wanted:
+def read_environment(
+    tree: Table, findings: Findings, check_spec: Callable[[str], str | None]
+) -> Wanted:
     """Its MatchSpecs; mistakes go to ``findings``."""
     dependencies = tree.get("dependencies")
     if not isinstance(dependencies, Items):
@@ -34,6 +38,9 @@ def read_environment(tree: Table, findings: Findings) -> Wanted:
                 f"{item.text[:80]!r} names a channel",
                 f"write {spec!r}: channels are the label's",
             )
+        elif fault := check_spec(item.text.strip()):
+            reason = " ".join(fault.split())[:160]
+            findings.add(item.line, f"{item.text[:80]!r} is no MatchSpec: {reason}")
         else:
             specs.append(item.text.strip())
     if not dependencies.values:

@@ -18,9 +18,7 @@ from repack.model.record import ARCHIVE_SUFFIXES
 from repack.model.urls import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from repack.model.document import Node
+    from collections.abc import Callable, Mapping, Sequence
 
 SourceKind = Literal["pixi.lock", "conda-lock", "explicit", "environment"]
 
@@ -60,7 +58,7 @@ class Pin:
     @property
     def spec(self) -> str:
         """The MatchSpec that only this version and build fulfil."""
-        return f"{self.name}=={self.version}={self.build}"
+        return f"{self.name} =={self.version} {self.build}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,13 @@ class Wanted:
     notes: tuple[str, ...] = ()
 
 
-def parse_source(data: bytes, where: str, source: Source, platforms: tuple[str, ...]) -> Wanted:
+def parse_source(
+    data: bytes,
+    where: str,
+    source: Source,
+    platforms: tuple[str, ...],
+    check_spec: Callable[[str], str | None],
+) -> Wanted:
     """Read a lock or environment file of any kind repack knows.
 
     Args:
@@ -90,48 +94,43 @@ def parse_source(data: bytes, where: str, source: Source, platforms: tuple[str, 
         where: its name, for messages.
         source: what the label says of it.
         platforms: the label's platforms; the rest of a lock is not looked at.
+        check_spec: says why a text is no MatchSpec, or None when it is one.
 
     Raises:
         LabelError: it is none of these files, or holds what conda has no package for; all of it
             at once.
     """
     # Each format is imported when it is met: a label has one of them at most.
+    findings = Findings(where)
     if _EXPLICIT.search(data[:MAX_SOURCE]):
         from repack.model.explicit import read_explicit
 
-        findings = Findings(where)
         wanted = read_explicit(decode(data, findings, MAX_SOURCE), findings, platforms)
         findings.end()
         return wanted
     tree = parse(data, where, MAX_SOURCE)
-    findings = Findings(where)
-    wanted = _read_tree(tree, findings, source, platforms)
+    table = tree if isinstance(tree, Table) else Table(1, ())
+    if table.get("environments") is not None:
+        from repack.model.pixilock import read_pixi_lock
+
+        wanted = read_pixi_lock(table, findings, source.environment, platforms)
+    elif table.get("package") is not None:
+        from repack.model.condalock import read_conda_lock
+
+        wanted = read_conda_lock(table, findings, source.categories, platforms)
+    elif table.get("dependencies") is not None:
+        from repack.model.environment import read_environment
+
+        wanted = read_environment(table, findings, check_spec)
+    else:
+        findings.add(
+            1,
+            "neither pixi.lock, conda-lock.yml, explicit list nor environment.yml",
+            "an explicit list has a line '@EXPLICIT'; `conda list --explicit --sha256` writes one",
+        )
+        raise findings.error()
     findings.end()
     return wanted
-
-
-def _read_tree(
-    tree: Node, findings: Findings, source: Source, platforms: tuple[str, ...]
-) -> Wanted:
-    if isinstance(tree, Table):
-        if tree.get("environments") is not None:
-            from repack.model.pixilock import read_pixi_lock
-
-            return read_pixi_lock(tree, findings, source.environment, platforms)
-        if tree.get("package") is not None:
-            from repack.model.condalock import read_conda_lock
-
-            return read_conda_lock(tree, findings, source.categories, platforms)
-        if tree.get("dependencies") is not None:
-            from repack.model.environment import read_environment
-
-            return read_environment(tree, findings)
-    findings.add(
-        1,
-        "neither pixi.lock, conda-lock.yml, explicit list nor environment.yml",
-        "an explicit list has a line '@EXPLICIT'; `conda list --explicit --sha256` writes one",
-    )
-    raise findings.error()
 
 
 def pin_from_url(url: str, sha256: str | None, md5: str | None) -> Pin:

@@ -146,12 +146,14 @@ def read_source(source: Source, platforms: tuple[str, ...]) -> Wanted:
         PlaceError: one cannot be read.
     """
     from repack.model.source import MAX_SOURCE, join, parse_source
+    from repack.places.solver import spec_fault
 
     parts = []
     problems: list[Problem] = []
     for name in source.paths:
         try:
-            parts.append(parse_source(_read(Path(name), MAX_SOURCE), name, source, platforms))
+            data = _read(Path(name), MAX_SOURCE)
+            parts.append(parse_source(data, name, source, platforms, spec_fault))
         except LabelError as error:
             problems.extend(error.problems)
         except PlaceError as error:
