@@ -1,4 +1,4 @@
-"""A certificate authority for a test, and a server certificate of it for 127.0.0.1."""
+"""A certificate authority for a test, and a a server certificate of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _named(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _certificate(subject, key, issuer, issuer_key, *, ca: bool) -> x509.Certificate:
+def _certificate(subject, key, issuer, issuer_key, address=None) -> x509.Certificate:
     now = dt.datetime.now(dt.UTC)
     builder = (
         x509.CertificateBuilder()
@@ -30,14 +30,14 @@ def _certificate(subject, key, issuer, issuer_key, *, ca: bool) -> x509.Certific
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=not address, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
             critical=False,
         )
     )
-    if ca:
+    if not address:
         usage = x509.KeyUsage(
             digital_signature=True,
             key_cert_sign=True,
@@ -51,17 +51,16 @@ def _certificate(subject, key, issuer, issuer_key, *, ca: bool) -> x509.Certific
         )
         builder = builder.add_extension(usage, critical=True)
     else:
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        names = x509.SubjectAlternativeName([address, x509.DNSName("localhost")])
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
         builder = builder.add_extension(names, critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
 
 
-def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
+def authority(folder: Path, address: str = "127.0.0.1") -> tuple[Path, ssl.SSLContext]:
     """A CA file in ``folder``, and what a server needs to be trusted by it."""
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca = _certificate("test authority", ca_key, "test authority", ca_key, ca=True)
-    leaf = _certificate("server", key, "test authority", ca_key, ca=False)
+    ca = _certificate("test authority", ca_key, "test authority", ca_key)
+    leaf = _certificate("server", key, "test authority", ca_key, address)
     pem = serialization.Encoding.PEM
     ca_file, leaf_file = folder / "ca.pem", folder / "server.pem"
     ca_file.write_bytes(ca.public_bytes(pem))

@@ -20,7 +20,9 @@ FLOORS = {
     "__main__": 6,
 }
 DOORS = {
-    "requests": {"places/upstream.py"},
+    "http": {"places/answer.py", "places/connection.py", "places/faults.py", "places/upstream.py"},
+    "requests": set(),
+    "urllib3": set(),
     "rattler": {f"places/{name}.py" for name in ("solver", "native", "lockfile", "linker")},
     "tuf": {"model/metadata.py", "model/amend.py", "places/tuf_client.py"},
     "securesystemslib": {"model/amend.py", "model/notary.py", "places/keyring.py"},

@@ -125,7 +125,10 @@ def local(url: str) -> Iterator[Answer]:
 
 def _path_of(url: str) -> Path:
     """The path a ``file`` URL names on this host (RFC 8089)."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise MissingError("not the URL of a file", where=scrub(url)) from None
     if sys.platform == "win32":
         from urllib.request import url2pathname
 

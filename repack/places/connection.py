@@ -13,6 +13,7 @@ import contextlib
 import socket
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
@@ -48,6 +49,7 @@ class Origin:
         scheme = parts.scheme.lower()
         if scheme not in _PORTS or not parts.hostname:
             raise ValueError(scheme)
+        parts.hostname.encode("idna")  # as the look-up will
         return cls(scheme, parts.hostname, parts.port or _PORTS[scheme])
 
 
@@ -78,6 +80,7 @@ class Proxy:
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname, parts.port or 80
+            (host or "").encode("idna")
         except ValueError:
             host, port = None, 0
         if not host or parts.scheme.lower() != "http":
@@ -223,8 +226,9 @@ def _with_certificates(context: ssl.SSLContext) -> ssl.SSLContext:
     """A bare system has no certificates of its own; take those that come with Python tools."""
     import ssl
 
-    paths = ssl.get_default_verify_paths()
-    if not context.cert_store_stats()["x509_ca"] and not paths.capath:
+    folder = ssl.get_default_verify_paths().capath
+    some = context.cert_store_stats()["x509_ca"] or (folder and any(Path(folder).iterdir()))
+    if not some:
         with contextlib.suppress(ImportError):
             import certifi
 

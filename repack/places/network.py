@@ -244,7 +244,9 @@ def _mirrors(environ: Mapping[str, str], home: Path) -> dict[str, tuple[str, ...
         if path.is_file():
             try:
                 table = tomllib.loads(files.read(path, _LIMIT).decode()).get("mirrors", {})
-                found |= {str(key): tuple(map(str, urls)) for key, urls in table.items()}
+                found |= {
+                    str(key).rstrip("/"): tuple(map(str, urls)) for key, urls in table.items()
+                }
             except (ValueError, AttributeError, TypeError):
                 raise UsageError("not a configuration with mirrors", where=path) from None
     return {prefix: kept for prefix, urls in found.items() if (kept := _usable(urls))}

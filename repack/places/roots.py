@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from repack.errors import IntegrityError, UsageError
 from repack.model.names import Digest
 from repack.places import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 _LIMIT: Final = 1 << 30
@@ -72,17 +72,17 @@ def uses(channels: Path) -> dict[Digest, Use]:
     found: dict[Digest, Use] = {}
     for path in sorted(channels.glob("[!.]*/*/repodata.json")):
         label = path.parent.parent.name
-        for fn, record in _packages(path).items():
-            if isinstance(sha256 := record.get("sha256"), str):
-                before = found.get(digest := Digest(sha256))
-                labels = {*(before.labels if before else ()), label}
-                found[digest] = Use(fn=fn, labels=tuple(sorted(labels)))
+        for fn, sha256 in _packages(path):
+            before = found.get(sha256)
+            labels = {*(before.labels if before else ()), label}
+            found[sha256] = Use(fn=fn, labels=tuple(sorted(labels)))
     return found
 
 
-def _packages(path: Path) -> Mapping[str, Mapping[str, Any]]:
+def _packages(path: Path) -> list[tuple[str, Digest]]:
     try:
         repodata = json.loads(files.read(path, _LIMIT))
-        return {**repodata.get("packages", {}), **repodata.get("packages.conda", {})}
-    except (ValueError, AttributeError, TypeError) as error:
+        rows = {**repodata.get("packages", {}), **repodata.get("packages.conda", {})}
+        return [(fn, Digest(record["sha256"])) for fn, record in rows.items()]
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise IntegrityError("not a repodata", where=path) from error

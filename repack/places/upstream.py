@@ -125,7 +125,10 @@ class Upstream:
         return frozenset(self._secrets.union(proxies))
 
     def _access(self, url: str) -> Access | None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return None  # whoever opens it hears of it
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             return None
         if parts.username is not None:
@@ -152,9 +155,10 @@ class Upstream:
             ClosedError: nothing can be had there.
             UsageError: this machine's certificates or proxy cannot be used.
         """
-        if urlsplit(url).scheme.lower() == "file":
+        if url[:5].lower() == "file:":
             yield from local(url)
             return
+        _origin(url)
         access = self._access(url)
         headers = {"User-Agent": f"repack/{__version__}", "Accept": "*/*"}
         if access and access.header:
@@ -169,24 +173,21 @@ class Upstream:
             proxy = self._pool.proxy(origin)
             route = Route(url, proxy.url if proxy else None, self._network.trusted, shown)
             with route.told(), self._ask(origin, url, headers) as (line, response):
-                # Header bytes come as Latin-1; those that are not ASCII are UTF-8 (RFC 3987).
-                onward = (
-                    (response.getheader("Location") or "")
-                    .encode("latin-1")
-                    .decode(errors="replace")
-                )
                 if response.status in {200, 206}:
                     yield answered(response, route)
                     if not response.isclosed():
                         line.http.close()
                     return
                 _drain(response, line)
-                if response.status == 416 and "Range" in headers:
-                    # Less is there than we have: ask for all of it.
-                    onward, headers = url, _without(headers, "Range", "If-Range")
-                elif response.status not in _REDIRECTS or not onward:
-                    raise route.verdict(response)
-            url = urljoin(url, onward)
+            if response.status == 416 and "Range" in headers:
+                # Less is there than we have: ask for all of it.
+                headers = _without(headers, "Range", "If-Range")
+                continue
+            # Header bytes come as Latin-1; those that are not ASCII are UTF-8 (RFC 3987).
+            onward = (response.getheader("Location") or "").encode("latin-1")
+            if response.status not in _REDIRECTS or not onward:
+                raise route.verdict(response)
+            url = urljoin(url, onward.decode(errors="replace"))
             if _origin(url) != origin:
                 headers, shown = _without(headers, "Authorization"), None
         raise MissingError("redirected too often", where=scrub(url))
@@ -209,6 +210,11 @@ class Upstream:
                     if not line.used:
                         raise
                     continue
+                except ValueError:
+                    # Its message quotes the header, and the header is a secret.
+                    raise MissingError(
+                        "the credentials hold characters that HTTP cannot carry", where=scrub(url)
+                    ) from None
                 yield line, response
                 return
 

@@ -140,7 +140,9 @@ def _run(errands: Sequence[_Errand], tally: _Tally, store: Store, upstream: Upst
     """Let threads work off the errands; whatever ends this function ends them too."""
     queue = deque(errands)
     threads = [
-        threading.Thread(target=_work, args=(queue, tally, store, upstream), daemon=True)
+        threading.Thread(
+            target=_work, args=(queue, tally, store, upstream), name="fetch", daemon=True
+        )
         for _ in range(min(upstream.connections, len(errands)))
     ]
     try:
@@ -159,9 +161,9 @@ def _run(errands: Sequence[_Errand], tally: _Tally, store: Store, upstream: Upst
             until = time.monotonic() + _GRACE
             for thread in threads:
                 # One that is still looking up a host has nothing to spoil; it ends by itself.
-                thread.join(max(0.0, until - time.monotonic()))
-        else:
-            upstream.close()
+                if thread.ident:
+                    thread.join(max(0.0, until - time.monotonic()))
+        upstream.close()
     if tally.crash:
         raise tally.crash
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import os
 import random
@@ -506,6 +507,28 @@ def test_ctrl_c_stops_within_a_second(site, store):
         assert process.wait(timeout=10) == 130
         assert time.monotonic() - began < 1.0
     assert not store.path(wanted.sha256).exists()
+
+
+def test_ctrl_c_in_the_waiting_thread(site, store, upstream):
+    wanted = put(site)
+    site.always["/a-1.0-0.conda"] = servers.slow(0.05, piece=100_000)
+    timer = threading.Timer(0.2, _thread.interrupt_main)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fetch([wanted], store, upstream)
+    assert time.monotonic() - began < 1.2
+    left = [thread for thread in threading.enumerate() if thread.name == "fetch"]
+    assert not any(thread.is_alive() for thread in left)
+
+
+def test_a_fault_of_our_own_is_not_swallowed(site, store, upstream):
+    class Broken(Counting):
+        def _add(self, count):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fetch([put(site)], store, upstream, Broken())
 
 
 @pytest.fixture
