@@ -123,6 +123,6 @@ class Published:
                 url = json.loads(info.read_bytes())["url"]
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-            if url == wanted:
+            if url.removesuffix(".zst").removesuffix(".bz2") == wanted:
                 return info.with_name(info.name.removesuffix(".info.json") + ".json")
         return None
