@@ -45,21 +45,20 @@ def store(command: F) -> F:
         "--store",
         type=FOLDER,
         envvar="REPACK_STORE",
-        default=default_store,
+        default=_default_store,
         help="Package store shared by all labels [default: the user's cache folder].",
     )(command)
+
+
+def _default_store() -> Path:
+    from repack.pipeline.bench import default_store
+
+    return default_store()
 
 
 def as_json(command: F) -> F:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
-
-
-def default_store() -> Path:
-    """The store in the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("repack", appauthor=False) / "store"
 
 
 def now(environment: Mapping[str, str]) -> dt.datetime:

@@ -44,6 +44,7 @@ class Found:
         records: per subdir, ``noarch`` ones included in each, sorted by path.
         lock: the lock file's bytes.
         warnings: what turned up on the way.
+        secrets: what the records' URLs hold beyond the label's own.
     """
 
     questions: Mapping[str, Question]
@@ -51,6 +52,7 @@ class Found:
     lock: bytes = field(repr=False)
     how: How
     warnings: tuple[str, ...] = ()
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def distinct(self) -> tuple[Record, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from repack.places import labels, sandbox
@@ -12,10 +15,9 @@ from repack.places.store import Store
 from repack.places.upstream import Upstream
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
+    from repack import Options
     from repack.model.label import Label
     from repack.model.label_file import PackagesFrom
     from repack.model.outcome import Mode
@@ -46,6 +48,30 @@ class Settings:
     prove: Mode = "linked"
     lock: LockUse = "keep"
     env_file: Path | None = None
+
+    @classmethod
+    def of(cls, options: Options) -> Settings:
+        """Settings from the Python API's options, with the command line's defaults."""
+        env = options.get("env")
+        store = options.get("store")
+        return cls(
+            labels_dir=Path(options.get("labels_dir", "labels")),
+            channels_dir=Path(options.get("channels_dir", "channels")),
+            store_dir=default_store() if store is None else Path(store),
+            home=Path.home(),
+            environment=options.get("environment", os.environ),
+            now=options.get("now") or dt.datetime.now(dt.UTC).replace(microsecond=0),
+            prove=options.get("prove", "linked"),
+            lock="update" if options.get("update") else "keep",
+            env_file=None if env is None else Path(env),
+        )
+
+
+def default_store() -> Path:
+    """The store in the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("repack", appauthor=False) / "store"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from repack.model.progress import SILENT, Progress
 from repack.model.shipment import Shipment, check_same_content
 from repack.pipeline import own
 from repack.pipeline.bench import Bench
+from repack.pipeline.given import harvested
 from repack.places import sandbox
 from repack.places.channel import Channels, Tree, read_or_none
 from repack.places.files import write
@@ -112,6 +113,8 @@ def restore(name: str, release: int, channels_dir: Path, store_dir: Path) -> Pat
 
 
 def _resolve(bench: Bench) -> Found:
+    if bench.settings.env_file is not None:
+        return harvested(bench.settings.env_file, bench)
     old = None if bench.settings.lock == "update" else bench.lock
     return resolve(bench.label, old, bench.store, bench.progress)
 
@@ -204,7 +207,7 @@ def _release(
     )
     tree = Tree(_archives(shipment, bench), texts)
     check_names(tree.paths)
-    search_secrets(tree.texts, tree.packages, bench.label.secrets | bench.upstream.secrets())
+    search_secrets(tree.texts, tree.packages, _secrets(found, bench))
     proofs = _prove(found, shipment, tops, channels.stage(name, tree), bench)
     if read_or_none(bench.lock) != found.lock:
         write(bench.lock, found.lock)
@@ -222,6 +225,10 @@ def _release(
         removed=tuple(sorted(known.keys() - shipment.items.keys())),
         warnings=warnings,
     )
+
+
+def _secrets(found: Found, bench: Bench) -> frozenset[str]:
+    return bench.label.secrets | found.secrets | bench.upstream.secrets()
 
 
 def _archives(shipment: Shipment, bench: Bench) -> dict[RelPath, Path]:
