@@ -52,7 +52,7 @@ class Recipe:
 
 def pack(recipe: Recipe, files: Path, channel: Path, kind: Kind = ".conda", level: int = 6) -> Path:
     """Pack the folder ``files`` into ``channel/SUBDIR/`` and return the archive's path."""
-    from rattler_build import ArchiveType, assemble_package  # noqa: PLC0415 - heavy
+    from rattler_build import ArchiveType, assemble_package
 
     folder = channel / recipe.subdir
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from scripts.archives import Kind, Recipe, pack
 _SKIP: Final = ("site-packages", "dist-packages", "test", "tests", "__pycache__", "idlelib")
 _SKIP_LIKE: Final = ("config-*", "*.pyc", "*.a", "EXTERNALLY-MANAGED")
 _DEPENDS: Final = {"linux-64": ("__unix",), "win-64": ("__win",)}
-_DT_STRTAB, _DT_RPATH, _DT_RUNPATH, _SHT_DYNAMIC = 5, 15, 29, 6
+_DT_RPATH, _DT_RUNPATH, _SHT_DYNAMIC = 15, 29, 6
 
 
 class CannotPackError(Exception):

@@ -213,7 +213,7 @@ def _pack(
 
 def index(channel: Path) -> None:
     """Write ``repodata.json`` and ``.zst`` of every subdir from what the archives say."""
-    from rattler.index import index_fs  # noqa: PLC0415 - heavy
+    from rattler.index import index_fs
 
     for subdir in ("noarch", *SUBDIRS):
         (channel / subdir).mkdir(parents=True, exist_ok=True)

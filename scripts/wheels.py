@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.parser import BytesParser
+from email.parser import Parser
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +25,6 @@ from scripts.archives import EPOCH, PLACEHOLDER, Kind, Recipe, pack
 from scripts.matchspecs import Machine, depends, python_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from email.message import Message
 
 SUBDIRS: Final = ("linux-64", "win-64")
@@ -79,7 +78,7 @@ class Wheel:
                 name,
                 str(version),
                 frozenset(tag.platform for tag in tags),
-                BytesParser().parsebytes(archive.read(metadata)),
+                Parser().parsestr(archive.read(metadata).decode("utf-8", "replace")),
                 _entry_points(archive.read(points).decode()) if points in names else (),
                 max(datetime(*newest, tzinfo=UTC), EPOCH.replace(year=2020)),
             )
@@ -216,8 +215,7 @@ def _write_scripts(entry_points: tuple[str, ...], folder: Path, subdir: str) -> 
 def _entry_points(text: str) -> tuple[str, ...]:
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     # Names of commands are case-sensitive.
-    as_written: Callable[[str], str] = str
-    parser.optionxform = as_written  # type: ignore[method-assign]
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(text)
     return tuple(
         f"{name} = {point.partition('[')[0].strip()}"

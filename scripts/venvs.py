@@ -1,0 +1,91 @@
+"""Makes the virtual environment a script runs in. Standard library only: it runs first."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+OLDEST: Final = (3, 11)
+
+
+def python_in(folder: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def ready(folder: Path, group: str) -> Path:
+    """Make or keep the environment ``folder`` with this project and a dependency group.
+
+    It is kept while ``pyproject.toml``, the interpreter and the place of the clone stay.
+
+    Args:
+        folder: where the environment lies.
+        group: a key of ``[dependency-groups]`` in ``pyproject.toml``.
+
+    Returns:
+        Its interpreter.
+
+    Raises:
+        SystemExit: this Python is too old, or pip or venv failed; their own words were printed.
+    """
+    if sys.version_info < OLDEST:
+        raise SystemExit(
+            f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {sys.version}"
+        )
+    text = (ROOT / "pyproject.toml").read_bytes()
+    mark = hashlib.sha256(repr((sys.version, sys.base_prefix, str(ROOT), group)).encode() + text)
+    stamp, python = folder / "made-from.txt", python_in(folder)
+    if python.exists() and stamp.exists() and stamp.read_text("ascii") == mark.hexdigest():
+        return python
+    _create(folder, ["--editable", str(ROOT), *members(group)])
+    stamp.write_text(mark.hexdigest(), "ascii")
+    return python
+
+
+def tool(folder: Path, arguments: list[str]) -> Path:
+    """Make or keep an environment for somebody else's tool, with pip's own ``arguments``.
+
+    Raises:
+        SystemExit: pip or venv failed; their own words were printed.
+    """
+    stamp, python = folder / "made-from.txt", python_in(folder)
+    mark = repr((sys.version, arguments))
+    if not (python.exists() and stamp.exists() and stamp.read_text("utf-8") == mark):
+        _create(folder, arguments)
+        stamp.write_text(mark, "utf-8")
+    return python
+
+
+def members(group: str) -> list[str]:
+    """The requirements of a dependency group (PEP 735), included groups resolved."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    found: list[str] = []
+    for entry in groups[group]:
+        found += members(entry["include-group"]) if isinstance(entry, dict) else [entry]
+    return found
+
+
+def _create(folder: Path, requirements: list[str]) -> None:
+    print(f"making the environment {folder} …", file=sys.stderr, flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    if uv := shutil.which("uv"):
+        _run([uv, "venv", "--quiet", "--seed", "--python", sys.executable, str(folder)])
+        where = ["--python", str(python_in(folder))]
+        _run([uv, "pip", "install", "--quiet", *where, *requirements])
+        return
+    _run([sys.executable, "-m", "venv", str(folder)])
+    pip = [str(python_in(folder)), "-m", "pip", "install", "--quiet"]
+    _run([*pip, "--disable-pip-version-check", *requirements])
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise SystemExit(f"failed, with exit code {done.returncode}: {' '.join(command)}")
