@@ -1,0 +1,138 @@
+"""All measurements: several rounds, each program once a round, so that a slow minute hits all.
+
+``benchmarks/run.py`` makes the environment and calls this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from benchmarks import contestants as c
+from benchmarks import million, nginx, report, upstream, variants
+from scripts import upstream as real
+
+if TYPE_CHECKING:
+    from benchmarks.measure import Sample
+
+HOME: Final = c.ROOT / ".bench"
+SECOND: Final = "bench2"
+RECORDS: Final = 300
+
+
+class Suite:
+    """The measurements of one run, by name."""
+
+    def __init__(self, arena: c.Arena, served: Path) -> None:
+        self.arena = arena
+        self.served = served
+        self.repack = c.Repack(arena)
+        self.samples: dict[str, list[Sample]] = defaultdict(list)
+        self.facts: dict[str, float] = {}
+
+    def note(self, name: str, sample: Sample | None) -> None:
+        """Keep a sample and say so."""
+        if sample is not None:
+            self.samples[name].append(sample)
+            text = f"{name:20} {sample.wall:7.2f} s {sample.megabytes:6.0f} MB"
+            print(text, file=sys.stderr, flush=True)
+
+    def round(self, number: int, tools: Path) -> None:
+        """Every program once."""
+        arena, repack = self.arena, self.repack
+        variants.switch(self.served / "current", self.served / "upstream")
+        self.note("floor", c.floor(arena))
+        repack.forget()
+        self.note("cold", repack.build(c.LABEL, "--prove", "solved"))
+        self.note("unchanged", repack.build(c.LABEL, "--prove", "solved"))
+        variants.switch(self.served / "current", self.served / f"variant-{number}")
+        self.note("changed", repack.build(c.LABEL, "--prove", "solved", "--update"))
+        variants.switch(self.served / "current", self.served / "upstream")
+        self.note("ship", c.ship(arena, tools))
+        self.note("mirror", c.mirror(arena, tools))
+        self.note("index_fs", c.index(arena))
+        self.note("old", c.old_procedure(arena))
+        self.note("install", c.install(arena))
+        repack.forget()
+        self.note("linked", repack.build())
+        self.note("unchanged linked", repack.build())
+        program = Path(sys.executable).with_name("repack")
+        for _ in range(3):
+            self.note("help", arena.run("help", [program, "--help"]))
+        command = [sys.executable, "-m", "benchmarks.indexing", arena.work / "floor", RECORDS]
+        indexing = arena.run("indexing", command)
+        self.facts["indexing"] = min(float(indexing.output), self.facts.get("indexing", 1e9))
+
+    def second_label(self) -> None:
+        """A label that has all packages of the first but one, and one more."""
+        before = self.repack.disk()
+        specs = [spec for spec in self.arena.specs if spec != "xlsxwriter"]
+        self.repack.write_label(SECOND, [*specs, "packaging", "wheel"])
+        sample = self.repack.build(SECOND)
+        self.note("second", sample)
+        result = c.said(sample)
+        first, second = (self._packages(name) for name in (c.LABEL, SECOND))
+        news = {path: size for path, size in second.items() if path not in first}
+        self.facts["shared"] = 100 * len(first.keys() & second.keys()) / len(second)
+        self.facts["fetched beyond"] = (result["bytes_fetched"] - sum(news.values())) / 1e6
+        self.facts["grown beyond"] = (self.repack.disk() - before - sum(news.values())) / 1e6
+
+    def _packages(self, label: str) -> dict[str, int]:
+        folder = self.arena.work / "channels" / label
+        return {
+            path.relative_to(folder).as_posix(): path.stat().st_size
+            for path in folder.glob("*/*.conda")
+        }
+
+    def millions(self, number: int) -> None:
+        """Solve against a million records, with and without shards, cold and warm."""
+        for channel in ("million", "million-sharded"):
+            url = self.arena.url.replace("current", channel)
+            self.repack.write_label(channel, million.SPECS, url)
+            self.arena.clean("yardstick-repodata", "store", "cache", "channels")
+            for state in ("cold", "warm"):
+                native = self.arena.native("solve", url, *million.SPECS)
+                self.note(f"{channel} native {state}", native)
+                ours = self.repack.build(channel, "--dry-run")
+                self.note(f"{channel} repack {state}", ours)
+        self.facts["rounds"] = number + 1
+
+
+def main() -> None:
+    """Make what is missing, measure, report."""
+    parser = argparse.ArgumentParser(prog="benchmarks/run.py", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each program runs")
+    parser.add_argument("--no-million", action="store_true", help="leave the big channel out")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/")
+    options = parser.parse_args()
+    served, work = HOME / "served", HOME / "work"
+    real.build(served / "upstream", upstream.REQUEST)
+    for number in range(options.rounds):
+        variants.make(served / "upstream", served / f"variant-{number}", number + 1)
+    variants.switch(served / "current", served / "upstream")
+    if not options.no_million:
+        million.make(served / "million")
+    with nginx.serving(served) as address:
+        arena = c.Arena(work, f"{address}/current", upstream.ROOTS)
+        suite = Suite(arena, served)
+        suite.repack.write_label(c.LABEL, upstream.ROOTS)
+        for number in range(options.rounds):
+            print(f"-- round {number + 1} of {options.rounds}", file=sys.stderr)
+            suite.round(number, HOME / "tools")
+        suite.second_label()
+        for number in range(0 if options.no_million else min(3, options.rounds)):
+            suite.millions(number)
+    text = report.text(suite.samples, suite.facts, served / "upstream")
+    print(text)
+    if options.write:
+        report.write(text)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
