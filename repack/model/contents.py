@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _UNSAFE: Final = ("//", "/./", "/../", "\\", "\0", "\r")
 _DRIVE: Final = re.compile(r"(?:\A|\n)/[A-Za-z]:")
 _SUSPECT: Final = re.compile(
-    r'[<>:"|?*\\\x00-\x09\x0b-\x1f]|[. ](?:/|$)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)\s*(?:\.|/|$)',
+    r'[<>:"|?*\\\x00-\x09\x0b-\x1f]|[. ](?:/|$)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)[^\S\n]*(?:\.|/|$)',
     re.MULTILINE | re.IGNORECASE,
 )
 _SYMLINK_HOPS: Final = 40
