@@ -283,23 +283,24 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         yield
 
 
-def try_lock(stream: IO[bytes]) -> bool:
-    """Lock an open file against every other opener that asks, and say whether that went well.
+def try_lock(stream: IO[bytes] | int) -> bool:
+    """Lock an open file, or a folder by its handle, against all others; say if that went well.
 
     The system frees the lock when ``stream`` is closed or the process dies.
 
     Raises:
         OSError: the file system has no locks.
     """
+    handle = stream if isinstance(stream, int) else stream.fileno()
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _LOCKED:
             return False
