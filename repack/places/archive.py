@@ -77,9 +77,8 @@ def survey(path: Path, record: Record, depth: Depth) -> Facts:
     """
     with _blamed_on(record), faults_at(path), path.open("rb") as stream:
         notes = Survey(path.stat().st_size)
-        parts = _conda_parts(stream, record) if record.fn.endswith(".conda") else _bz2_part(stream)
-        with contextlib.closing(parts):
-            for chunks in parts:
+        with contextlib.closing(parts(stream, record.fn)) as streams:
+            for chunks in streams:
                 _walk(chunks, notes, depth)
                 if depth == "info" and notes.described():
                     break
@@ -122,17 +121,28 @@ def _blamed_on(record: Record) -> Iterator[None]:
         ) from fault
 
 
+def parts(stream: IO[bytes], fn: str) -> Generator[Iterator[bytes]]:
+    """The tar streams of the package ``fn``, decompressed, the description first.
+
+    Raises:
+        IntegrityError: the archive is cut off, damaged, or no conda package.
+    """
+    if fn.endswith(".conda"):
+        return _conda_parts(stream, fn.removesuffix(".conda"))
+    return _bz2_part(stream)
+
+
 def _bz2_part(stream: IO[bytes]) -> Generator[Iterator[bytes]]:
     yield _decompressed(stream.read, bz2.BZ2Decompressor)
 
 
-def _conda_parts(stream: IO[bytes], record: Record) -> Generator[Iterator[bytes]]:
+def _conda_parts(stream: IO[bytes], dist: str) -> Generator[Iterator[bytes]]:
     """The two tar streams of a ``.conda``, the description first."""
     with contextlib.ExitStack() as closing:
         with _zip_faults():
             archive = closing.enter_context(zipfile.ZipFile(stream))
             _check_layout(archive, stream)
-            parts = [f"{part}-{record.dist}.tar.zst" for part in ("info", "pkg")]
+            parts = [f"{part}-{dist}.tar.zst" for part in ("info", "pkg")]
             names = archive.namelist()
             for name in ("metadata.json", *parts):
                 if names.count(name) != 1:
