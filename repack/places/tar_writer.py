@@ -73,6 +73,10 @@ class TarWriter:
             self._copy(stream, size, digest, where)
         self._put(bytes(-size % _BLOCK))
 
+    def text(self, name: str, data: bytes) -> None:
+        """Add a small file that is in memory."""
+        self._put(header(name, len(data)) + data + bytes(-len(data) % _BLOCK))
+
     def close(self) -> None:
         """Write the end mark."""
         self._put(bytes(2 * _BLOCK))

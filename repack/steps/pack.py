@@ -83,6 +83,8 @@ def _write_conda(
     out: IO[bytes], spec: PackageSpec, threads: int, advance: Callable[[int], None]
 ) -> None:
     """CEP 35: a stored zip of ``metadata.json`` and two zstd tars."""
+    import zstandard
+
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         metadata = json.dumps({"conda_pkg_format_version": 2}).encode()
         with archive.open(_zip_entry("metadata.json"), "w") as entry:
@@ -94,7 +96,8 @@ def _write_conda(
             with archive.open(name, "w", force_zip64=size > _ZIP64) as entry:
                 sink = compressor.stream_writer(entry, size=size, closefd=False)
                 _write_tar(sink, members, advance)
-                sink.close()  # type: ignore[no-untyped-call]  # no `with`: after an error it raises another
+                # No `with`: after an error, closing would raise another one.
+                sink.flush(zstandard.FLUSH_FRAME)
 
 
 def _write_bz2(out: IO[bytes], spec: PackageSpec, advance: Callable[[int], None]) -> None:
