@@ -235,13 +235,13 @@ def variables(prefix, python):
 def run(conda, kind, prefix, url, specs):
     """Let conda install ``specs``; True when it says it did."""
     python = python_of(conda) if kind == "conda" else None
-    common = ["--yes", "--prefix", prefix, "--override-channels", "--channel", url] + specs
+    common = ["--yes", "--prefix", prefix, "--override-channels", "--channel", url, *specs]
     if kind == "mamba":
         # With --offline, mamba below 2.1.1 doesn't read file:// channels; there is no other here.
-        command = [conda, "install", "--no-rc"] + common
+        command = [conda, "install", "--no-rc", *common]
     else:
         command = [python, "-c", DRIVER] if python else [conda]
-        command += ["install", "--offline"] + common
+        command += ["install", "--offline", *common]
     settings = variables(prefix, python)
     if kind == "mamba":
         settings["CONDA_PKGS_DIRS"] = os.path.join(prefix, "pkgs")
