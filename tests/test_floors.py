@@ -24,7 +24,9 @@ DOORS = {
     "requests": set(),
     "urllib3": set(),
     "rattler": {f"places/{name}.py" for name in ("solver", "native", "lockfile", "linker")},
-    "tuf": {"model/metadata.py", "model/amend.py", "places/tuf_client.py"},
+    "tuf": {
+        f"{m}.py" for m in ("model/metadata", "model/amend", "model/ceremony", "places/tuf_client")
+    },
     "securesystemslib": {"model/amend.py", "model/notary.py", "places/keyring.py"},
     "cryptography": {"places/keyring.py", "model/envelope.py", "model/seal.py"},
 }
