@@ -158,6 +158,6 @@ def _known(channel: Path | None, given: Mapping[str, object]) -> list[PublicHalf
     from repack.places import files
     from repack.places.keyring import Keyring
 
-    ring = Keyring(Path(), KeySet(development=False), {})
+    ring = Keyring(Path(), KeySet(), {})
     adopted = [ring.adopt("ci", files.read(path, MAX_KEY_FILE), None) for path in paths]
     return [PublicHalf.from_dict(key.keyid, key.to_tuf()) for key in adopted]

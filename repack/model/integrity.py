@@ -32,6 +32,7 @@ SUMS: Final = "SHA256SUMS"
 MAX_BYTES: Final = 256 << 20
 MAX_SIZE: Final = 1 << 62
 
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _UNLISTED: Final = re.compile(
     r"repack/(?:integrity\.json|manifest\.json|releases/[1-9][0-9]*/manifest\.json"
     r"|metadata/(?:SHA256SUMS|(?:[1-9][0-9]*\.root|timestamp|snapshot|targets|ci|production)\.json))"
@@ -65,8 +66,8 @@ def parse_sums(data: bytes, where: object) -> dict[str, Digest]:
     """
     found: dict[str, Digest] = {}
     for line in data.decode("utf-8", "replace").splitlines():
-        digest, separator, name = line.partition("  ")
-        if not separator or not name or "/" in name or name in found:
+        digest, _, name = line.partition("  ")
+        if not _SHA256.fullmatch(digest) or not name or "/" in name or name in found:
             raise IntegrityError("a line is malformed", where=where, got=repr(line)[:120])
         found[name] = Digest(digest)
     return found

@@ -49,6 +49,7 @@ class PublicKey:
     scheme: str
     public: str
     uri: str | None = field(default=None, repr=False)
+    development: bool = False
 
     def to_tuf(self) -> dict[str, object]:
         """The key as TUF metadata writes it."""
@@ -71,9 +72,15 @@ class RoleKeys:
 class KeySet:
     """All keys of a label. ``keys`` also holds retired ones: a rotation is signed by them too."""
 
-    development: bool
     roles: Mapping[Role, RoleKeys] = field(default_factory=dict)
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
+
+    @property
+    def development(self) -> bool:
+        """Whether any role is still signed by a key that was made for development."""
+        return any(
+            self.keys[keyid].development for one in self.roles.values() for keyid in one.keys
+        )
 
     def of(self, role: Role) -> RoleKeys:
         """Who signs for ``role``.
@@ -140,14 +147,18 @@ class KeySet:
         """The file ``keys.json``."""
         document = {
             "format": _FORMAT,
-            "development": self.development,
             "roles": {
                 role: {"threshold": self.roles[role].threshold, "keys": list(self.roles[role].keys)}
                 for role in ROLES
                 if role in self.roles
             },
             "keys": {
-                key.keyid: {"role": key.role, **key.to_tuf(), "uri": key.uri}
+                key.keyid: {
+                    "role": key.role,
+                    **key.to_tuf(),
+                    "uri": key.uri,
+                    "development": key.development,
+                }
                 for key in self.keys.values()
             },
         }
@@ -167,15 +178,14 @@ def parse(data: bytes, where: object) -> KeySet:
             raise KeyRefusedError("not a key set", where=where, expected=f"format {_FORMAT}")
         keys = {keyid: parse_key(keyid, row) for keyid, row in document["keys"].items()}
         roles = {_role(name): _role_keys(row) for name, row in document["roles"].items()}
-        development = document["development"]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise KeyRefusedError("the key set is malformed", where=where, got=repr(error)) from error
     unknown = {keyid for row in roles.values() for keyid in row.keys} - set(keys)
-    if unknown or not isinstance(development, bool):
+    if unknown:
         raise KeyRefusedError(
-            "the key set is inconsistent", where=where, got=", ".join(sorted(unknown)) or None
+            "the key set is inconsistent", where=where, got=", ".join(sorted(unknown))
         )
-    return KeySet(development, roles, keys)
+    return KeySet(roles, keys)
 
 
 def parse_key(keyid: str, row: Mapping[str, object]) -> PublicKey:
@@ -191,7 +201,9 @@ def parse_key(keyid: str, row: Mapping[str, object]) -> PublicKey:
     if not all(isinstance(text, str) for text in (keyid, *texts)):
         raise TypeError("a field is no text")
     keytype, scheme, public = map(str, texts)
-    return PublicKey(keyid, _role(row["role"]), keytype, scheme, public, uri)
+    made_for_development = row.get("development") is True
+    role = _role(row["role"])
+    return PublicKey(keyid, role, keytype, scheme, public, uri, made_for_development)
 
 
 def _role(name: object) -> Role:

@@ -24,7 +24,7 @@ from repack.errors import (
     RootChainError,
     ThresholdError,
 )
-from repack.model.canonical import loads
+from repack.model.canonical import canonical, loads
 from repack.model.integrity import SUMS, sums
 from repack.model.trust import parse_release, read_time
 
@@ -78,6 +78,9 @@ def parse(data: bytes, role: str, where: object) -> Metadata[Any]:
         raise MetadataInvalidError(
             "the metadata is malformed", where=where, got=repr(error.__cause__)[:200]
         ) from error
+    if canonical(found.to_dict()) != canonical(document):
+        # Signatures are checked over what python-tuf understood; that must be what stands there.
+        raise MetadataInvalidError("the metadata has more than one reading", where=where)
     if type(found.signed) is not _TYPES[role]:
         raise MetadataInvalidError(
             "metadata of another role", where=where, expected=role, got=found.signed.type

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -79,11 +80,12 @@ class Keyring:
         """
         if (folder / KEYS_FILE).exists():
             return cls.open(folder, environment)
-        ring = cls(folder, KeySet(development=True), environment)
+        ring = cls(folder, KeySet(), environment)
         secret = base64.b64encode(secrets.token_bytes(48)) + b"\n"
         files.write(folder / HMAC_FILE, secret, mode=0o600)
         for role in ROLES:
-            ring.keyset = ring.keyset.adding(ring.generate(role, "ed25519"))
+            key = ring.generate(role, "ed25519")
+            ring.keyset = ring.keyset.adding(replace(key, development=True))
         ring.save()
         with files.faults_at(folder):
             folder.chmod(0o700)
@@ -94,7 +96,7 @@ class Keyring:
         """Open the key folder; where there is none, begin an empty set. Raises as :meth:`open`."""
         if (folder / KEYS_FILE).exists():
             return cls.open(folder, environment)
-        return cls(folder, KeySet(development=False), environment)
+        return cls(folder, KeySet(), environment)
 
     def save(self) -> None:
         """Write ``keys.json``. Raises as :func:`repack.places.files.write` does."""
@@ -182,13 +184,13 @@ class Keyring:
             private = load_pem_private_key(pem, password)
             assert isinstance(public, SSlibKey)  # noqa: S101 - else CryptoSigner says so itself
             return CryptoSigner(private, public)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise KeyRefusedError(
-                "the private key cannot be read", where=where, hint=f"is {PASSPHRASE} right?"
-            ) from error
         except KeyMismatchError as error:
             raise KeyRefusedError(
                 "the private key does not belong to the public one", where=where
+            ) from error
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise KeyRefusedError(
+                "the private key cannot be read", where=where, hint=f"is {PASSPHRASE} right?"
             ) from error
 
     def _encryption(self) -> KeySerializationEncryption:
