@@ -12,8 +12,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tuf.api.exceptions import RepositoryError
-
 from repack.errors import IntegrityError, KeyRefusedError, MetadataInvalidError
 from repack.model.canonical import canonical, loads
 from repack.model.keyset import KeySet
@@ -108,7 +106,7 @@ def parse(data: bytes, where: object) -> Ceremony:
             {role: tuple(map(str, signers[role])) for role in opened},
             None if keyset is None else parse_keyset(canonical(keyset), where),
         )
-    except (KeyError, TypeError, RepositoryError) as error:
+    except (KeyError, TypeError) as error:
         raise MetadataInvalidError("the ceremony's file is malformed", where=where) from error
 
 

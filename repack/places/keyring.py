@@ -13,32 +13,18 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
-from securesystemslib.exceptions import KeyMismatchError
-from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
-from securesystemslib.signer import Key as PublicHalf
-
 from repack.errors import KeyRefusedError
 from repack.model.keys import MAX_KEY_FILE
-from repack.model.keyset import MAX_BYTES, ROLES, KeySet, PublicKey, parse
+from repack.model.keyset import MAX_BYTES, ROLES, KeySet, parse
 from repack.places import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from repack.model.keyset import Algorithm, Role
+    from securesystemslib.signer import Signer
+
+    from repack.model.keyset import Algorithm, PublicKey, Role
 
 KEYS_FILE: Final = "keys.json"
 HMAC_FILE: Final = "hmac.key"
@@ -72,6 +58,13 @@ class Keyring:
         return cls(folder, parse(files.read(path, MAX_BYTES), path), environment)
 
     @classmethod
+    def open_or_begin(cls, folder: Path, environment: Mapping[str, str]) -> Keyring:
+        """Open the key folder; where there is none, begin an empty set. Raises as :meth:`open`."""
+        if (folder / KEYS_FILE).exists():
+            return cls.open(folder, environment)
+        return cls(folder, KeySet(), environment)
+
+    @classmethod
     def open_or_create(cls, folder: Path, environment: Mapping[str, str]) -> Keyring:
         """Open the key folder; where there is none, make a development set in it.
 
@@ -91,13 +84,6 @@ class Keyring:
             folder.chmod(0o700)
         return ring
 
-    @classmethod
-    def open_or_begin(cls, folder: Path, environment: Mapping[str, str]) -> Keyring:
-        """Open the key folder; where there is none, begin an empty set. Raises as :meth:`open`."""
-        if (folder / KEYS_FILE).exists():
-            return cls.open(folder, environment)
-        return cls(folder, KeySet(), environment)
-
     def save(self) -> None:
         """Write ``keys.json``. Raises as :func:`repack.places.files.write` does."""
         files.write(self.folder / KEYS_FILE, self.keyset.to_bytes())
@@ -108,17 +94,15 @@ class Keyring:
         Raises:
             PlaceError: it cannot be written.
         """
-        if algorithm == "ed25519":
-            signer = CryptoSigner.generate_ed25519()
-        else:
-            signer = CryptoSigner.generate_ecdsa(scheme="ecdsa-sha2-nistp384")
-        public = signer.public_key
-        name = f"{role}-{public.keyid[:8]}.pem"
-        key = load_pem_private_key(signer.private_bytes, None)
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, self._encryption())
+        from repack.places import private_keys
+
+        signer = private_keys.generate(algorithm)
+        keyid = signer.public_key.keyid
+        name = f"{role}-{keyid[:8]}.pem"
+        pem = private_keys.to_pem(signer, self._environment.get(PASSPHRASE))
         files.write(self.folder / name, pem, mode=0o600)
-        self._signers[public.keyid] = signer
-        return _entry(public, role, f"file:{name}")
+        self._signers[keyid] = signer
+        return private_keys.entry(signer.public_key, role, f"file:{name}")
 
     def adopt(self, role: Role, public_pem: bytes, uri: str | None) -> PublicKey:
         """Take over the public half of a key made elsewhere.
@@ -126,11 +110,9 @@ class Keyring:
         Raises:
             KeyRefusedError: it is no public key in PEM, or of a kind that cannot sign metadata.
         """
-        try:
-            public = SSlibKey.from_crypto(load_pem_public_key(public_pem))
-        except (ValueError, UnsupportedAlgorithm) as error:
-            raise KeyRefusedError("not a public key in PEM", got=str(error)[:200]) from error
-        return _entry(public, role, uri)
+        from repack.places import private_keys
+
+        return private_keys.adopt(role, public_pem, uri)
 
     def signer(self, keyid: str) -> Signer | None:
         """What signs with the key, or None when its private half is not here.
@@ -140,7 +122,7 @@ class Keyring:
         """
         if keyid not in self._signers:
             key = self.keyset.keys.get(keyid)
-            self._signers[keyid] = None if key is None or key.uri is None else self._load(key)
+            self._signers[keyid] = None if key is None else self._load(key)
         return self._signers[keyid]
 
     def hmac_ref(self) -> str | None:
@@ -149,53 +131,24 @@ class Keyring:
         return f"file:{path}" if path.is_file() else None
 
     def _load(self, key: PublicKey) -> Signer | None:
-        assert key.uri is not None  # noqa: S101 - the caller looked
-        scheme, _, rest = key.uri.partition(":")
-        where = f"key {key.keyid[:16]} of role {key.role}"
-        public = PublicHalf.from_dict(key.keyid, key.to_tuf())
-        match scheme:
-            case "file":
-                path = self.folder / rest
+        from repack.places import private_keys
+
+        phrase = self._environment.get(PASSPHRASE)
+        match (key.uri or "").partition(":"):
+            case ("", _, _):
+                return None
+            case ("file", _, name):
+                path = self.folder / name
                 if not path.is_file():
                     return None
-                return self._from_pem(files.read(path, MAX_KEY_FILE), public, str(path))
-            case "env":
-                text = self._environment.get(rest)
-                return None if text is None else self._from_pem(text.encode(), public, key.uri)
-            case _:
-                try:
-                    return Signer.from_priv_key_uri(key.uri, public, self._secret)
-                except Exception as error:  # each signer raises what its library raises
-                    raise KeyRefusedError(
-                        f"the key's {scheme} signer cannot be used",
-                        where=where,
-                        got=f"{type(error).__name__}: {error}"[:300],
-                    ) from error
-
-    def _from_pem(self, pem: bytes, public: PublicHalf, where: str) -> Signer:
-        phrase = self._environment.get(PASSPHRASE)
-        encrypted = b"ENCRYPTED" in pem
-        if encrypted and not phrase:
-            raise KeyRefusedError(
-                "the private key is encrypted", where=where, hint=f"set {PASSPHRASE}"
-            )
-        password = phrase.encode() if encrypted and phrase else None
-        try:
-            private = load_pem_private_key(pem, password)
-            assert isinstance(public, SSlibKey)  # noqa: S101 - else CryptoSigner says so itself
-            return CryptoSigner(private, public)
-        except KeyMismatchError as error:
-            raise KeyRefusedError(
-                "the private key does not belong to the public one", where=where
-            ) from error
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise KeyRefusedError(
-                "the private key cannot be read", where=where, hint=f"is {PASSPHRASE} right?"
-            ) from error
-
-    def _encryption(self) -> KeySerializationEncryption:
-        phrase = self._environment.get(PASSPHRASE)
-        return BestAvailableEncryption(phrase.encode()) if phrase else NoEncryption()
+                pem = files.read(path, MAX_KEY_FILE)
+                return private_keys.from_pem(pem, key, phrase, str(path))
+            case ("env", _, variable):
+                text = self._environment.get(variable)
+                if text is None:
+                    return None
+                return private_keys.from_pem(text.encode(), key, phrase, f"env:{variable}")
+        return private_keys.from_uri(str(key.uri), key, self._secret)
 
     def _secret(self, name: str) -> str:
         """A PIN or the like that a signer asks for: in the environment, never on a terminal."""
@@ -208,13 +161,6 @@ class Keyring:
 
 def public_pem(key: PublicKey) -> str:
     """The public half as PEM, to be taken over elsewhere by ``--public``."""
-    if key.keytype != "ed25519":
-        return key.public
-    half = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public))
-    pem = half.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return pem.decode("ascii")
+    from repack.places import private_keys
 
-
-def _entry(public: PublicHalf, role: Role, uri: str | None) -> PublicKey:
-    value = str(public.keyval["public"])
-    return PublicKey(public.keyid, role, public.keytype, public.scheme, value, uri)
+    return private_keys.to_public_pem(key)
