@@ -24,11 +24,14 @@ DOORS = {
     "requests": set(),
     "urllib3": set(),
     "rattler": {f"places/{name}.py" for name in ("solver", "native", "lockfile", "linker")},
-    "tuf": {
-        f"{m}.py" for m in ("model/metadata", "model/amend", "model/ceremony", "places/tuf_client")
+    "tuf": {f"model/{n}.py" for n in ("metadata", "amend", "ceremony")} | {"places/tuf_client.py"},
+    "securesystemslib": {
+        "model/amend.py",
+        "model/notary.py",
+        "places/keyring.py",
+        "places/private_keys.py",
     },
-    "securesystemslib": {"model/amend.py", "model/notary.py", "places/keyring.py"},
-    "cryptography": {"places/keyring.py", "model/envelope.py", "model/seal.py"},
+    "cryptography": {"places/private_keys.py", "model/envelope.py", "model/seal.py"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 
