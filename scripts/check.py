@@ -17,6 +17,7 @@ CHECKS: Final = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
     "types": ["mypy"],
+    "docs": ["scripts.docs", "--check"],
     "tests": ["pytest"],
 }
 
