@@ -14,6 +14,7 @@ import io
 import json
 import sys
 import tarfile
+import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -130,23 +131,37 @@ def write_repodata(folder: Path, records: dict[str, Any]) -> None:
 
 
 def archive(package: Package, folder: Path, form: Format) -> Path:
-    """Write the archive of ``package`` into ``folder``."""
-    file = folder / f"{package.dist}.tar.bz2"
-    with tarfile.open(file, "w:bz2", format=tarfile.PAX_FORMAT) as tar:
-        for name, data in _members(package).items():
+    """Write the archive of ``package`` into ``folder``; the same package gives the same bytes."""
+    members = _members(package)
+    if form == "tar.bz2":
+        file = folder / f"{package.dist}.tar.bz2"
+        file.write_bytes(bz2.compress(_tar(members)))
+        return file
+    import zstandard
+
+    file = folder / f"{package.dist}.conda"
+    parts = {
+        "metadata.json": b'{"conda_pkg_format_version": 2}',
+        f"pkg-{package.dist}.tar.zst": {n: d for n, d in members.items() if n[:5] != "info/"},
+        f"info-{package.dist}.tar.zst": {n: d for n, d in members.items() if n[:5] == "info/"},
+    }
+    with zipfile.ZipFile(file, "w") as zipped:
+        for name, part in parts.items():
+            data = part if isinstance(part, bytes) else zstandard.compress(_tar(part))
+            zipped.writestr(zipfile.ZipInfo(name), data)
+    return file
+
+
+def _tar(members: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             member.mtime = 1700000000
             member.mode = 0o755 if name.startswith("bin/") else 0o644
             tar.addfile(member, io.BytesIO(data))
-    if form == "tar.bz2":
-        return file
-    from conda_package_handling.api import transmute
-
-    errors = transmute(str(file), ".conda", out_folder=str(folder))
-    assert not errors, errors
-    file.unlink()
-    return folder / f"{package.dist}.conda"
+    return stream.getvalue()
 
 
 def _members(package: Package) -> dict[str, bytes]:

@@ -63,6 +63,9 @@ def summary(outcome: Outcome) -> str:
         count = f"{platform.packages} package{'' if platform.packages == 1 else 's'}"
         proof = "" if outcome.state == "previewed" else f", {_PROOFS[platform.proof.mode]}"
         lines.append(f"  {subdir}: {count}, {screen.amount(platform.bytes)}{proof}")
+        if platform.longest_prefix is not None:
+            longest = platform.longest_prefix
+            lines.append(f"    without long paths a prefix may have {longest} characters")
     for sign, paths in (("+", outcome.added), ("-", outcome.removed)):
         lines += [f"  {sign} {path}" for path in paths[:_SHOWN]]
         if len(paths) > _SHOWN:

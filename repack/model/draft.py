@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from repack.model.canonical import canonical
@@ -16,7 +16,7 @@ from repack.model.release import Release
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from repack.model.names import LabelName, RelPath
     from repack.model.outcome import Mode
@@ -128,21 +128,18 @@ class Standing:
         """Path -> SHA-256 of its packages."""
         return {a.path: a.sha256 or "" for a in self.manifest.artifacts}
 
-    def platforms(
-        self, installs: Mapping[str, Sequence[Record]], own: Collection[str]
-    ) -> dict[str, Platform]:
+    def platforms(self, shipment: Shipment, own: Collection[str]) -> dict[str, Platform]:
         """What installs per subdir: what the draft holds and the numbered packages beside it."""
-        counted = {record.path for records in installs.values() for record in records}
         numbered = [
             artifact
             for artifact in self.manifest.artifacts
-            if artifact.path not in counted and package_name(artifact.path) in own
+            if artifact.path not in shipment.items and package_name(artifact.path) in own
         ]
-        found = platforms(installs, self.modes)
+        found = platforms(shipment, {s: Proof(mode) for s, mode in self.modes.items()})
         for subdir, platform in found.items():
             mine = [a for a in numbered if a.path.split("/")[0] in (NOARCH, subdir)]
             size = platform.bytes + sum(artifact.size for artifact in mine)
-            found[subdir] = Platform(platform.packages + len(mine), size, platform.proof)
+            found[subdir] = replace(platform, packages=platform.packages + len(mine), bytes=size)
         return found
 
     def serves(self, draft: Draft) -> bool:
@@ -152,16 +149,15 @@ class Standing:
         )
 
 
-def platforms(
-    installs: Mapping[str, Sequence[Record]], proofs: Mapping[str, Proof | Mode]
-) -> dict[str, Platform]:
+def platforms(shipment: Shipment, proofs: Mapping[str, Proof]) -> dict[str, Platform]:
     """What installs per subdir, and how that is proved."""
     found = {}
-    for subdir, records in installs.items():
-        proof = proofs[subdir]
+    for subdir, records in shipment.installs.items():
+        reach = shipment.reach(subdir)
         found[subdir] = Platform(
             packages=len(records),
             bytes=sum(record.size for record in records),
-            proof=proof if isinstance(proof, Proof) else Proof(proof),
+            proof=proofs[subdir],
+            longest_prefix=reach.longest_prefix if reach else None,
         )
     return found

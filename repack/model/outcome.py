@@ -30,11 +30,25 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """One subdir of a release: packages and bytes that install there, and the proof."""
+    """One subdir of a release.
+
+    Attributes:
+        packages: how many install there.
+        bytes: of their archives.
+        proof: how it was proved.
+        longest_prefix: characters a prefix may have on Windows without long paths; None elsewhere.
+    """
 
     packages: int
     bytes: int
     proof: Proof
+    longest_prefix: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The row of ``platforms``."""
+        row = {"packages": self.packages, "bytes": self.bytes, "proof": self.proof.mode}
+        reach = {} if self.longest_prefix is None else {"longest_prefix": self.longest_prefix}
+        return {**row, **reach}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +83,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, object]:
         """The document ``repack label --json`` prints."""
-        platforms = {
-            subdir: {"packages": p.packages, "bytes": p.bytes, "proof": p.proof.mode}
-            for subdir, p in self.platforms.items()
-        }
+        platforms = {subdir: platform.to_json() for subdir, platform in self.platforms.items()}
         return {
             "label": self.label,
             "release": self.release or None,

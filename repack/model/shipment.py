@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from repack.errors import IntegrityError
 from repack.model.channel import NOARCH
+from repack.model.reach import Reach
 from repack.model.urls import scrub
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ class Shipment:
     def subdirs(self) -> tuple[str, ...]:
         """The folders of the channel, ``noarch`` first."""
         return (NOARCH, *sorted(self.installs))
+
+    def reach(self, subdir: str) -> Reach | None:
+        """How long paths get on Windows; None for other platforms."""
+        if not subdir.startswith("win-"):
+            return None
+        items = (self.items[record.path] for record in self.installs[subdir])
+        return Reach.of((item.record, item.facts) for item in items)
 
     def records(self, subdir: str) -> tuple[Record, ...]:
         """The records of one folder."""

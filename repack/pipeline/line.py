@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from repack.model.channel import NOARCH, check_names, package_name
 from repack.model.draft import Draft, artifacts, contents, moment, platforms
 from repack.model.names import LabelName, RelPath
-from repack.model.outcome import Outcome, Proof
+from repack.model.outcome import Outcome, Platform, Proof
 from repack.model.progress import SILENT, Progress
 from repack.model.shipment import Shipment, check_same_content
 from repack.pipeline import own
@@ -82,6 +82,7 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     found = _resolve(bench)
     before = releases.standing(bench.channels, bench.label.name)
     known, mine = (before.packages if before else {}), own.names(bench.label)
+    modes = bench.modes(found.questions)
     new = {record.path: record.sha256 for record in found.distinct}
     kept = {path for path in known if path in new or package_name(path) in mine}
     return Outcome(
@@ -89,7 +90,10 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
         state="previewed",
         release=before.release if before else 0,
         channel=str(bench.channels.published(bench.label.name)),
-        platforms=platforms(found.records, bench.modes(found.questions)),
+        platforms={
+            subdir: Platform(len(records), sum(r.size for r in records), Proof(modes[subdir]))
+            for subdir, records in found.records.items()
+        },
         added=tuple(path for path in new if path not in known),
         removed=tuple(sorted(set(known) - kept)),
         seconds=time.monotonic() - began,
@@ -147,7 +151,7 @@ def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Dra
             if record.name in named or record.name in own.names(bench.label)
         )
     texts = {
-        **describe(name, found.lock, tuple(found.questions.values()), shipment.installs),
+        **describe(name, found.lock, tuple(found.questions.values()), shipment),
         **installers(_plan(roots, shipment, bench)),
     }
     return Draft(name, shipment, texts, roots, bench.modes(found.questions), keys.names)
@@ -186,7 +190,7 @@ def _keep_standing(before: Standing, shipment: Shipment, bench: Bench) -> Outcom
         state=state,
         release=before.release,
         channel=str(channels.published(name)),
-        platforms=before.platforms(shipment.installs, own.names(bench.label)),
+        platforms=before.platforms(shipment, own.names(bench.label)),
         warnings=judge(shipment, bench.label),
     )
 
@@ -220,7 +224,7 @@ def _release(
         state="published",
         release=release.number,
         channel=str(channels.published(name)),
-        platforms=platforms(shipment.installs, proofs),
+        platforms=platforms(shipment, proofs),
         added=tuple(path for path in shipment.items if path not in known),
         removed=tuple(sorted(known.keys() - shipment.items.keys())),
         warnings=warnings,

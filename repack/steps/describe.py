@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from repack.model.names import RelPath
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from repack.model.found import Question
     from repack.model.names import LabelName
     from repack.model.record import Record
+    from repack.model.shipment import Shipment
 
 
 def describe(
     name: LabelName,
     lock: bytes,
     questions: Sequence[Question],
-    records: Mapping[str, Sequence[Record]],
+    shipment: Shipment,
 ) -> dict[RelPath, bytes]:
-    """Lock, environment file, explicit lists and target profile, by path in the channel.
-
-    Args:
-        records: per subdir what is installed there, as it stands in the channel.
-    """
+    """Lock, environment file, explicit lists and target profile, by path in the channel."""
     specs = sorted({spec for question in questions for spec in question.specs})
     texts = {
         RelPath("repack/lock.yml"): lock,
         RelPath("repack/environment.yml"): _environment(name, specs),
-        RelPath("repack/profile.json"): _profile(questions),
+        RelPath("repack/profile.json"): _profile(questions, shipment),
     }
-    for subdir, installed in records.items():
+    for subdir, installed in shipment.installs.items():
         texts[RelPath(f"repack/explicit-{subdir}.txt")] = _explicit(subdir, installed)
     return texts
 
@@ -65,8 +63,8 @@ def _explicit(subdir: str, records: Sequence[Record]) -> bytes:
     return "\n".join(lines).encode() + b"\n"
 
 
-def _profile(questions: Sequence[Question]) -> bytes:
-    document = {
+def _profile(questions: Sequence[Question], shipment: Shipment) -> bytes:
+    document: dict[str, dict[str, object]] = {
         question.profile.subdir: {
             "virtual_packages": [str(package) for package in question.profile.virtual_packages],
             "conda": question.profile.conda,
@@ -76,4 +74,7 @@ def _profile(questions: Sequence[Question]) -> bytes:
         }
         for question in questions
     }
+    for subdir, profile in document.items():
+        if reach := shipment.reach(subdir):
+            profile["paths"] = asdict(reach)
     return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
