@@ -10,6 +10,7 @@ Formats: YAML 1.2 (read by ruamel.yaml) and JSON (RFC 8259), both in UTF-8.
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -155,7 +156,9 @@ def _parse_yaml(text: str, findings: Findings) -> Node:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an anchor used twice is no harm
+            root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         findings.add((mark.line if mark else 0) + 1, *_yaml_fault(error.problem or error.context))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from repack.model.document import Items, Scalar, Table
 from repack.model.pixilock import items_of, text_of
 from repack.model.source import Wanted
+from repack.model.spec import spaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +39,11 @@ def read_environment(
                 f"{item.text[:80]!r} names a channel",
                 f"write {spec!r}: channels are the label's",
             )
-        elif fault := check_spec(item.text.strip()):
+        elif fault := check_spec(spaced(item.text)):
             reason = " ".join(fault.split())[:160]
             findings.add(item.line, f"{item.text[:80]!r} is no MatchSpec: {reason}")
         else:
-            specs.append(item.text.strip())
+            specs.append(spaced(item.text))
     if not dependencies.values:
         findings.add(dependencies.line, "'dependencies' is empty")
     notes = [

@@ -163,6 +163,23 @@ def digest_in(raw: Mapping[str, Any], key: str, length: int) -> str | None:
     return None
 
 
+def may_have_added_pip(raw: Mapping[str, Any]) -> bool:
+    """Whether a client may have added ``pip`` to the dependencies of this record.
+
+    conda and mamba do so for python (``add_pip_as_python_dependency``) before they solve, and write
+    it down as if upstream had said it.
+    """
+    depends = raw.get("depends")
+    return raw.get("name") == "python" and isinstance(depends, list) and depends[-1:] == ["pip"]
+
+
+def without_added_pip(raw: Mapping[str, Any], index: Mapping[str, Any]) -> dict[str, Any]:
+    """``raw`` as upstream published it, if the archive's own ``index`` asks for no ``pip``."""
+    given = index.get("depends")
+    named = {str(spec).split(" ", 1)[0] for spec in given} if isinstance(given, list) else set()
+    return {**raw} if "pip" in named else {**raw, "depends": raw["depends"][:-1]}
+
+
 def _file_name(meta: Mapping[str, Any], url: str | None) -> str:
     paths = [meta.get("fn"), url, meta.get("package_tarball_full_path")]
     for path in paths:

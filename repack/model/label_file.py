@@ -21,6 +21,7 @@ from repack.model.names import PLATFORMS, Digest, LabelName
 from repack.model.profile import read_profile
 from repack.model.schema import check
 from repack.model.source import Source
+from repack.model.spec import spaced
 from repack.model.urls import scrub_text, secrets_in
 from repack.model.variables import fill
 from repack.model.view import Line, View
@@ -179,7 +180,7 @@ class _Reader:
     def _specs(self, key: str) -> tuple[str, ...]:
         found: dict[str, None] = {}
         for given in self._top.lines(key):
-            text = given.text.strip()
+            text = spaced(given.text)
             self._check_spec(key, Line(text, given.line))
             found[text] = None
         return tuple(found)
@@ -226,10 +227,6 @@ class _Reader:
             if subdir in PLATFORMS:
                 profile = View(value if isinstance(value, Table) else Table(line, ()))
                 found[subdir] = self._profile(subdir, profile)
-        if self._top.has("platforms") and not list(table.entries()):
-            self._findings.add(
-                table.line, "'platforms' is empty", "write linux-64: {} or win-64: {}"
-            )
         return found
 
     def _profile(self, subdir: str, table: View) -> Profile:

@@ -144,9 +144,16 @@ SCHEMA: Final[Schema] = _table(
         "packages": {**_SPECS, "minItems": 1, "description": "MatchSpecs to install."},
         "from": _SOURCE,
         "platforms": {
-            **_table({"linux-64": {}, "win-64": {}}, "Target profiles by platform."),
+            **_table(
+                {
+                    "linux-64": _table(_LINUX, "64-bit x86 Linux."),
+                    "win-64": _table(_WINDOWS, "64-bit x86 Windows."),
+                },
+                "Target profiles by platform; {} or nothing for the defaults.",
+            ),
             "minProperties": 1,
             "others": "repack builds for linux-64 and win-64",
+            "sample": "write linux-64: {} or win-64: {}",
         },
         "constraints": {**_SPECS, "description": "MatchSpecs that bound but do not pull in."},
         "exclude_newer": {
@@ -184,11 +191,6 @@ SCHEMA: Final[Schema] = _table(
     "A repack label: one customer's distribution.",
     ("label", "channels", "platforms"),
 )
-# A platform written as `win-64:` with nothing behind it has the defaults.
-SCHEMA["properties"]["platforms"]["properties"] = {
-    "linux-64": {**_table(_LINUX, "64-bit x86 Linux."), "type": ["object", "null"]},
-    "win-64": {**_table(_WINDOWS, "64-bit x86 Windows."), "type": ["object", "null"]},
-}
 
 
 def label_schema() -> Schema:
@@ -211,7 +213,7 @@ _PACKAGED: Final = {"anyOf": [{"required": ["packages"]}, {"required": ["from"]}
 
 
 def _for_editors(schema: Schema) -> None:
-    for ours in ("form", "others", "format"):
+    for ours in ("form", "others", "sample", "format"):
         schema.pop(ours, None)
     required = schema.get("required", [])
     for name, inner in schema.get("properties", {}).items():

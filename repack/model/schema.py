@@ -1,8 +1,8 @@
 """Checks a tree against a JSON schema and says where, and in plain words, it does not fit.
 
-Only the keywords that :mod:`repack.model.label_schema` uses are known. Two are ours: ``form`` says
-in words what a text with a ``pattern`` should look like, ``others`` what to do about a key that is
-not known. A validator library has no lines, and costs more time to import than a build in which
+Only the keywords that :mod:`repack.model.label_schema` uses are known. Three are ours: ``form``
+says in words what a text with a ``pattern`` should look like, ``others`` what to do about a key
+that is not known, ``sample`` what to write instead of nothing or of another type. A validator library has no lines, and costs more time to import than a build in which
 nothing changed can spare.
 """
 
@@ -63,7 +63,7 @@ def _fits_type(node: Node, schema: Schema, findings: Findings, name: str) -> boo
     named = [one for one in allowed if "string" not in allowed or one not in {"null", "boolean"}]
     expected = " or ".join(_NAMES[one] for one in named)
     where = f"'{name}' must be {expected}" if name else "the file must be a mapping of keys"
-    findings.add(node.line, f"{where}, not {_describe(node)}", _hint(node, allowed, name))
+    findings.add(node.line, f"{where}, not {_describe(node)}", _hint(node, schema, allowed))
     return False
 
 
@@ -88,16 +88,15 @@ def _describe(node: Node) -> str:
     return f"{names.get(node.kind, 'the text')} {node.text[:60]!r}"
 
 
-def _hint(node: Node, allowed: list[str], name: str) -> str | None:
-    if not isinstance(node, Scalar):
-        return None
+def _hint(node: Node, schema: Schema, allowed: list[str]) -> str | None:
+    if not isinstance(node, Scalar) or "sample" in schema:
+        return schema.get("sample")
     text = node.text[:60]
     rules = (
         ("string" in allowed and node.kind != "null", f'quote it: "{text}"'),
         ("array" in allowed and node.kind == "text", f"write a list: [{text}]"),
         ("boolean" in allowed and text.lower() in _LOOKS_BOOL, "true or false, without quotes"),
         ("integer" in allowed and text.strip("-").isdigit(), "without quotes"),
-        ("object" in allowed and name.startswith("platforms."), "write {} for the defaults"),
     )
     return next((hint for applies, hint in rules if applies), None)
 
@@ -132,6 +131,8 @@ def _check_table(node: Table, schema: Schema, findings: Findings, name: str) -> 
     known: Mapping[str, Schema] = schema.get("properties", {})
     other = schema.get("additionalProperties", False)
     required = schema.get("required", ())
+    if len(node.entries) < schema.get("minProperties", 0):
+        findings.add(node.line, f"'{name}' is empty", schema.get("sample"))
     seen: dict[str, int] = {}
     for entry in node.entries:
         path = f"{name}.{entry.key}" if name else entry.key

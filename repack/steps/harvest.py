@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import FetchError, IntegrityError
-from repack.model.installed import Installed, improve, is_poor, is_same, of_meta
+from repack.model.installed import (
+    Installed,
+    improve,
+    is_poor,
+    is_same,
+    may_have_added_pip,
+    of_meta,
+    without_added_pip,
+)
 from repack.model.progress import SILENT
 from repack.model.record import Record
 from repack.model.urls import scrub, secrets_in
@@ -137,6 +145,8 @@ def _take_whole(package: Installed, caches: tuple[Path, ...]) -> _Taken:
     if is_poor(package.raw):
         package = _enriched(package, caches, archive, warnings)
     raw = dict(package.raw)
+    if may_have_added_pip(raw):
+        raw = without_added_pip(raw, _index(package, caches, archive))
     if hashes:
         raw.update(sha256=hashes.sha256, size=hashes.size)
         raw.setdefault("md5", hashes.md5)
@@ -186,6 +196,16 @@ def _enriched(
     raise _LostError(
         f"{package.fn}: its record is incomplete, and no package cache has a whole one"
     )
+
+
+def _index(package: Installed, caches: tuple[Path, ...], archive: Path | None) -> Mapping[str, Any]:
+    """The archive's own description; empty when it is not here."""
+    found = (
+        document
+        for name, document in _better(package, caches, archive)
+        if name == "index.json" and is_same(package.raw, document)
+    )
+    return next(found, {})
 
 
 def _better(

@@ -1,0 +1,21 @@
+"""MatchSpecs as text: the ways to write one that conda knows and a strict parser doesn't."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# Source: conda, ``conda/models/match_spec.py``; `conda env export` writes nothing else.
+_TRIPLE: Final = re.compile(
+    r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*) ?={1,2}(?P<version>[^\s=<>~\[\]]+)=(?P<build>[^\s=\[\]]+)"
+)
+
+
+def spaced(text: str) -> str:
+    """``text``, with ``name=version=build`` written as ``name ==version build``."""
+    text = " ".join(text.split())
+    match = _TRIPLE.fullmatch(text)
+    if match is None:
+        return text
+    name, version, build = match.groups()
+    return f"{name} {version if '*' in version else f'=={version}'} {build}"
