@@ -36,7 +36,7 @@ def read_conda_lock(
         found = pins.setdefault(platform, [])
         if platform in platforms:
             found.extend(_pin(package, findings))
-    if left and not any(pins.values()):
+    if left and not pins:
         findings.add(
             1,
             f"no package of category {' or '.join(categories)} in the lock",

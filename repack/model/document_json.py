@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from repack.model.document import Findings, Kind, Node
 
 _DECODER: Final = JSONDecoder()
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_SPACES: Final = frozenset(" \t\r\n")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WORDS: Final[dict[str, Kind]] = {"true": "bool", "false": "bool", "null": "null"}
 
@@ -118,9 +118,8 @@ class _Reader:
         return string
 
     def _skip(self) -> None:
-        match = _SPACE.match(self._text, self._at)
-        if match:
-            self._at = match.end()
+        while self._text[self._at : self._at + 1] in _SPACES:
+            self._at += 1
 
     def _here(self) -> int:
         self._line += self._text.count("\n", self._counted, self._at)

@@ -275,6 +275,14 @@ MISTAKES = [
         "keep_releases: '3'",
         "5: 'keep_releases' must be a whole number, not the text '3' (without quotes)",
     ),
+    (
+        "signing: {expiry: {root: 0x10}}",
+        "5: 'signing.expiry.root' must be a decimal number, not '0x10'",
+    ),
+    (
+        "signing: {keys: '${NO}/keys'}",
+        "5: variable NO is not set (export NO=…)",
+    ),
     ("keep_releases: 3.0", "5: 'keep_releases' must be a whole number, not the number '3.0'"),
 ]
 

@@ -21,6 +21,7 @@ platforms:
   - __glibc=2.17
 - name: my-win
   subdir: win-64
+- nothing
 environments:
   default:
     channels:
@@ -175,7 +176,7 @@ def test_older_pixi_locks(text):
 def test_pypi_packages_are_named_and_only_where_they_matter():
     assert problems(PIXI_7, environment="test") == [
         (
-            "given:25: pypi package 'requests-2.0-py3-none-any.whl' is no conda package"
+            "given:26: pypi package 'requests-2.0-py3-none-any.whl' is no conda package"
             " (have it packed for conda, or take it out of the environment)"
         )
     ]
@@ -186,10 +187,10 @@ def test_pypi_packages_are_named_and_only_where_they_matter():
     [
         ("version: 7", "version: 8", "1: pixi.lock version '8' is not known"),
         ("version: 7", "version: 3", "1: pixi.lock version '3' is not known"),
-        ("  default:", "  prod:", "9: no environment 'default' in the lock (it has: prod, test)"),
-        ("      - conda: https://h.example/linux-64/aa-1.0-0.conda", "      - aa", "14: a package of the lock"),
-        ("linux-64/aa-1.0-0.conda", "linux-64/aa.conda", "14: 'https://h.example/linux-64/aa.conda'"),
-        (SHA, "abc", "14: aa-1.0-0.conda: 'abc' is no hash of 64 hex digits"),
+        ("  default:", "  prod:", "10: no environment 'default' in the lock (it has: prod, test)"),
+        ("      - conda: https://h.example/linux-64/aa-1.0-0.conda", "      - aa", "15: a package of the lock"),
+        ("linux-64/aa-1.0-0.conda", "linux-64/aa.conda", "15: 'https://h.example/linux-64/aa.conda'"),
+        (SHA, "abc", "15: aa-1.0-0.conda: 'abc' is no hash of 64 hex digits"),
         ("subdir: win-64", "subdir: linux-64", "1: two platforms of the lock are linux-64"),
     ],
 )  # fmt: skip
@@ -215,6 +216,15 @@ def test_conda_lock_by_category():
         (
             "given:33: pip package 'tool' is no conda package"
             " (have it packed for conda, or take it out of the environment)"
+        )
+    ]
+    assert problems(f"{CONDA_LOCK}- oops\n") == [
+        "given:42: a package of the lock must be a mapping"
+    ]
+    assert problems(CONDA_LOCK.replace("aa-1.0-0.conda", "aa.zip")) == [
+        (
+            "given:13: 'https://conda.anaconda.org/conda-forge/linux-64/aa.zip'"
+            " is no archive of a conda package"
         )
     ]
     found = problems(CONDA_LOCK.replace("category: main", "category: dev"))

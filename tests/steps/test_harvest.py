@@ -75,6 +75,13 @@ def test_what_conda_says_of_itself(environment):
     assert info.virtual_packages == (found if environment.age == "current" else ())
 
 
+def test_virtual_packages_of_another_form_are_passed_over(current):
+    current.add(THING)
+    odd = ["__glibc=2.36=0", ["__glibc"], ["__linux", 6, "0"], ["__unix", "0", "0"]]
+    info = harvest(current.info(virtual_pkgs=odd)).info
+    assert info.virtual_packages == (VirtualPackage("__unix", "0"),)
+
+
 def test_what_is_in_no_cache_is_left_to_be_fetched(current):
     current.add(THING).unlink()
     current.add(DATA)
@@ -182,6 +189,26 @@ def test_a_damaged_archive_cannot_complete_a_record(current):
         harvest(current.info())
 
 
+@pytest.mark.parametrize("number", [None, "0", True])
+def test_a_record_without_a_build_number_is_incomplete(current, number):
+    current.add(THING, build_number=number)
+    current.remember(THING)
+    assert harvest(current.info()).records[0].build_number == 0
+
+
+def test_the_format_is_guessed_where_nobody_says_it(tmp_path):
+    environment = Environment(tmp_path, "old")
+    environment.add(THING)
+    change_meta(environment, THING.dist, fn=None, url=None)
+    assert harvest(environment.info()).records[0].fn == "thing-1.0-0.tar.bz2"
+
+
+def test_a_size_that_is_none_cannot_be_fetched(current):
+    current.add(THING, size="large").unlink()
+    with pytest.raises(FetchError, match="the repodata record is incomplete"):
+        harvest(current.info())
+
+
 def test_an_empty_list_of_dependencies_is_no_zeroed_record(current):
     current.add(THING, depends=[])
     assert harvest(current.info()).records[0].depends == ()
@@ -240,6 +267,8 @@ def test_what_pip_installed_is_named(current):
         ({"url": None, "subdir": None, "channel": "defaults", "noarch": "python"}, "noarch"),
         ({"fn": "thing-1.0-0", "url": None}, "linux-64"),
         ({"fn": None}, "linux-64"),
+        ({"fn": None, "url": None, "link": None}, "linux-64"),
+        ({"url": "thing-1.0-0.conda", "subdir": "noarch"}, "noarch"),
     ],
 )
 def test_where_a_package_belongs(current, changes, path):
