@@ -30,14 +30,13 @@ from repack.errors import KeyRefusedError, MixAndMatchError
 from repack.model.keyset import EXPIRY_DAYS
 from repack.model.metadata import (
     DELEGATED,
-    DEVELOPMENT,
     LABEL,
     SIGNED_AT,
     MetadataSet,
     is_signed,
     releases_in,
 )
-from repack.model.trust import read_time, show
+from repack.model.trust import DEVELOPMENT, read_time, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -177,7 +177,7 @@ def parse(data: bytes, where: object) -> KeySet:
         if not isinstance(document, dict) or document["format"] != _FORMAT:
             raise KeyRefusedError("not a key set", where=where, expected=f"format {_FORMAT}")
         keys = {keyid: parse_key(keyid, row) for keyid, row in document["keys"].items()}
-        roles = {_role(name): _role_keys(row) for name, row in document["roles"].items()}
+        roles = {role_named(name): _role_keys(row) for name, row in document["roles"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise KeyRefusedError("the key set is malformed", where=where, got=repr(error)) from error
     unknown = {keyid for row in roles.values() for keyid in row.keys} - set(keys)
@@ -202,11 +202,16 @@ def parse_key(keyid: str, row: Mapping[str, object]) -> PublicKey:
         raise TypeError("a field is no text")
     keytype, scheme, public = map(str, texts)
     made_for_development = row.get("development") is True
-    role = _role(row["role"])
+    role = role_named(row["role"])
     return PublicKey(keyid, role, keytype, scheme, public, uri, made_for_development)
 
 
-def _role(name: object) -> Role:
+def role_named(name: object) -> Role:
+    """The role called ``name``.
+
+    Raises:
+        ValueError: there is none.
+    """
     for role in ROLES:
         if role == name:
             return role

@@ -26,7 +26,7 @@ from repack.errors import (
 )
 from repack.model.canonical import canonical, loads
 from repack.model.integrity import SUMS, sums
-from repack.model.trust import parse_release, read_time
+from repack.model.trust import DEVELOPMENT, parse_release, read_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 5_000_000
 SPEC_MAJOR: Final = "1"
 SIGNED_AT: Final = "x-repack-signed-at"
-DEVELOPMENT: Final = "x-repack-development"
 LABEL: Final = "x-repack-label"
 # First match wins for a client that just asks for a path, and production says more.
 DELEGATED: Final[tuple[SignedFor, ...]] = ("production", "ci")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 SignedFor = Literal["ci", "production"]
+DEVELOPMENT: Final = "x-repack-development"
+"""The field of a root that says its keys are for development."""
 _TARGET_PATH: Final = re.compile(r"releases/([1-9][0-9]{0,9})/manifest\.json")
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from repack.model.channel import NOARCH, check_names, package_name
 from repack.model.draft import Draft, artifacts, contents, moment, platforms
+from repack.model.integrity import METADATA_DIR
 from repack.model.names import LabelName, RelPath
 from repack.model.outcome import Outcome, Platform, Proof
 from repack.model.progress import SILENT, Progress
@@ -21,6 +22,7 @@ from repack.pipeline.given import harvested
 from repack.places import sandbox
 from repack.places.channel import Channels, Tree, read_or_none
 from repack.places.files import write
+from repack.places.metadata_folder import newest, read_folder
 from repack.places.solver import spec_name
 from repack.places.store import Store
 from repack.steps import release as releases
@@ -33,7 +35,7 @@ from repack.steps.installers import InstallPlan, PlatformPlan, installers
 from repack.steps.prove import Scratch, prove
 from repack.steps.resolve import resolve
 from repack.steps.restore import past_tree
-from repack.steps.sign import Contents, sign
+from repack.steps.sign import Contents, outlook, sign, verifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,6 +155,7 @@ def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Dra
     texts = {
         **describe(name, found.lock, tuple(found.questions.values()), shipment),
         **installers(_plan(roots, shipment, bench)),
+        **verifier(),
     }
     return Draft(name, shipment, texts, roots, bench.modes(found.questions), keys.names)
 
@@ -191,7 +194,10 @@ def _keep_standing(before: Standing, shipment: Shipment, bench: Bench) -> Outcom
         release=before.release,
         channel=str(channels.published(name)),
         platforms=before.platforms(shipment, own.names(bench.label)),
-        warnings=judge(shipment, bench.label),
+        warnings=(
+            *judge(shipment, bench.label),
+            *outlook(read_folder(channels.published(name) / METADATA_DIR), bench.settings.now),
+        ),
     )
 
 
@@ -205,13 +211,13 @@ def _release(
     release = draft.release(releases.next_number(channels, name, before), moment(now))
     shipment, tops = own.add_release_packages(draft, release, keys, bench)
     texts = {**draft.texts, **installers(_plan(tops, shipment, bench)), **index(shipment)}
-    previous = releases.metadata(channels, name)
+    previous = newest(channels, name)
     texts |= sign(
         release, Contents(contents(shipment, texts), artifacts(shipment)), keys, previous, now
     )
     tree = Tree(_archives(shipment, bench), texts)
     check_names(tree.paths)
-    search_secrets(tree.texts, tree.packages, _secrets(found, bench))
+    search_secrets(tree.texts, tree.packages, _secrets(found, bench) | keys.secrets)
     proofs = _prove(found, shipment, tops, channels.stage(name, tree), bench)
     if read_or_none(bench.lock) != found.lock:
         write(bench.lock, found.lock)
@@ -227,8 +233,13 @@ def _release(
         platforms=platforms(shipment, proofs),
         added=tuple(path for path in shipment.items if path not in known),
         removed=tuple(sorted(known.keys() - shipment.items.keys())),
-        warnings=warnings,
+        warnings=(*warnings, *outlook(_metadata(texts), now)),
     )
+
+
+def _metadata(texts: Mapping[RelPath, bytes]) -> dict[str, bytes]:
+    found = {path: data for path, data in texts.items() if path.startswith(f"{METADATA_DIR}/")}
+    return {path.rpartition("/")[2]: data for path, data in found.items()}
 
 
 def _secrets(found: Found, bench: Bench) -> frozenset[str]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from repack.errors import LabelError, Problem
 from repack.model import manifest
 from repack.model.bundle import manifest_package, metapackage
 from repack.model.draft import artifacts
-from repack.model.keys import parse_key
+from repack.model.keys import MAX_KEY_FILE, parse_key
+from repack.model.keyset import role_named
+from repack.model.label import Signing as LabelSigning
 from repack.model.names import RelPath
 from repack.model.package import numbered
 from repack.places import files
-from repack.places.keyring import HMAC_FILE, Keyring
+from repack.places.keyring import KEYS_FILE, Keyring
 from repack.steps.bundle import Bundling, bundle
 from repack.steps.inspect import inspect
 from repack.steps.pack import pack
-from repack.steps.sign import Signing
+from repack.steps.sign import UNSIGNED, Signing
 
 if TYPE_CHECKING:
     from repack.model.draft import Draft
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from repack.model.release import Release
     from repack.model.shipment import Shipment
     from repack.pipeline.bench import Bench
-
-_KEY_LIMIT: Final = 64 << 10
 
 
 def bundles(bench: Bench) -> tuple[Record, ...]:
@@ -72,29 +72,36 @@ def _pack(spec: PackageSpec, bench: Bench) -> Record:
 def signing(bench: Bench) -> Signing:
     """The keys the label signs with; none for a label without ``signing``.
 
+    A label that names no key folder, or one that is not there, gets development keys in it.
+
     Raises:
         KeyRefusedError: a key cannot be read or used.
     """
-    given = bench.label.signing
+    given, folder = bench.label.signing, Path("keys") / bench.label.name
     if given is None:
-        return Signing()
-    folder = Path(given.keys) if given.keys else Path("keys") / bench.label.name
-    ring = (
-        Keyring.open(folder, bench.settings.environment)
-        if given.keys
-        else Keyring.open_or_create(folder, bench.settings.environment)
-    )
-    text = given.hmac or (f"file:{folder / HMAC_FILE}" if (folder / HMAC_FILE).exists() else None)
-    if text is None:
-        return Signing(keys=ring, expiry=given.expiry)
-    key = parse_key(text, "signing.hmac").resolve(
-        bench.settings.environment, lambda path: files.read(Path(path), _KEY_LIMIT)
-    )
-    if given.key_id:
-        key = replace(key, key_id=given.key_id)
-    if warning := key.warning:
-        bench.progress.note(warning)
-    return Signing(key, ring, given.expiry)
+        if not (folder / KEYS_FILE).is_file():
+            return UNSIGNED
+        given = LabelSigning()
+    variables = bench.settings.environment
+    folder = Path(given.keys) if given.keys else folder
+    made_before = folder.exists()
+    if given.keys and made_before:
+        ring = Keyring.open(folder, variables)
+    else:
+        ring = Keyring.open_or_create(folder, variables)
+        if not made_before:
+            bench.progress.note(f"made development keys in {folder}; see `repack key`")
+    for role, threshold in given.thresholds.items():
+        ring.keyset = ring.keyset.needing(role_named(role), threshold)
+    text, hmac = given.hmac or ring.hmac_ref(), None
+    if text is not None:
+        hmac = parse_key(text, "signing.hmac").resolve(
+            variables, lambda path: files.read(Path(path), MAX_KEY_FILE), "signing.hmac"
+        )
+        hmac = replace(hmac, key_id=given.key_id or hmac.key_id)
+        if hmac.warning:
+            bench.progress.note(hmac.warning)
+    return Signing(hmac, ring, given.expiry)
 
 
 def names(label: Label) -> frozenset[str]:

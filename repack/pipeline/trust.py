@@ -13,9 +13,8 @@ from repack.errors import KeyRefusedError
 from repack.model.integrity import METADATA_DIR
 from repack.places import files
 from repack.places.keyring import Keyring
-from repack.places.metadata_folder import write_folder
+from repack.places.metadata_folder import newest, write_folder
 from repack.steps import ceremony
-from repack.steps.release import metadata
 from repack.steps.sign import load
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class Office:
 
     def base(self) -> MetadataSet:
         """The published metadata, verified. Raises as :func:`repack.steps.sign.load` does."""
-        return load(self.label, metadata(self.channels, self.label))
+        return load(self.label, newest(self.channels, self.label))
 
     def publish(self, amendment: Amendment) -> MetadataSet:
         """Sign, and put the new set in the place of the old.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from repack.model.channel import is_litter
+from repack.model.integrity import METADATA_DIR
 from repack.places import files
 from repack.places.channel import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from repack.model.names import LabelName
+    from repack.places.channel import Channels
 
 _LIMIT = 5_000_000
 
@@ -27,6 +32,25 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     with files.faults_at(folder):
         paths = [path for path in sorted(folder.iterdir()) if not is_litter(path.name)]
     return {path.name: files.read(path, _LIMIT) for path in paths}
+
+
+def newest(channels: Channels, label: LabelName) -> dict[str, bytes]:
+    """A label's metadata as it was last signed, by file name; empty when nothing was.
+
+    Versions of metadata never go back: a restored release gets the newest too, and damage to the
+    published files costs nothing.
+    """
+    last = max(channels.releases(label), default=0)
+    folders = [channels.history(label) / str(last), channels.published(label)]
+    return max((read_folder(folder / METADATA_DIR) for folder in folders), key=_version)
+
+
+def _version(group: Mapping[str, bytes]) -> int:
+    try:
+        version = json.loads(group["timestamp.json"])["signed"]["version"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return 1 if group else 0
+    return version if isinstance(version, int) else 1
 
 
 def write_folder(folder: Path, content: Mapping[str, bytes]) -> None:

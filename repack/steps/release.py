@@ -12,6 +12,7 @@ from repack.model.integrity import INTEGRITY_PATH, METADATA_DIR
 from repack.model.names import RelPath
 from repack.places import files
 from repack.places.channel import sizes
+from repack.places.metadata_folder import newest, read_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -39,12 +40,21 @@ def standing(channels: Channels, label: LabelName) -> Standing | None:
     remembered = channels.remembered(label, number, MANIFEST)
     if not _whole(channels.published(label), entries) or remembered not in (None, data):
         return Standing(found, "damaged")
-    return Standing(found, "unremembered" if remembered is None else "whole")
+    if remembered is None:
+        return Standing(found, "unremembered")
+    return Standing(found, "whole" if _is_signed(channels, label, number) else "damaged")
 
 
 def _whole(folder: Path, entries: dict[RelPath, integrity.Entry]) -> bool:
     there = {path: size for path, size in sizes(folder).items() if not integrity.is_unlisted(path)}
     return there == {path: entry.size for path, entry in entries.items()}
+
+
+def _is_signed(channels: Channels, label: LabelName, number: int) -> bool:
+    """Whether the metadata is as it was last signed; one that was never signed has none."""
+    remembered = channels.history(label) / str(number) / METADATA_DIR
+    published = read_folder(channels.published(label) / METADATA_DIR)
+    return published == (newest(channels, label) if remembered.is_dir() else {})
 
 
 def next_number(channels: Channels, label: LabelName, before: Standing | None) -> int:
@@ -74,14 +84,3 @@ def texts(channels: Channels, label: LabelName, packages: Collection[str]) -> di
         for path in sizes(folder)
         if path not in packages
     }
-
-
-def metadata(channels: Channels, label: LabelName) -> dict[str, bytes] | None:
-    """The signed metadata to go on from, by file name: that of the newest release there is."""
-    newest = max(channels.releases(label), default=0)
-    folders = [channels.published(label), channels.history(label) / str(newest)]
-    found = [
-        {path.name: files.read(path, _LIMIT) for path in (folder / METADATA_DIR).glob("*.json")}
-        for folder in folders
-    ]
-    return next((group for group in found if group), None)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from repack.errors import FetchError, UsageError
 from repack.model import manifest
 from repack.model.channel import MANIFEST
+from repack.model.integrity import METADATA_DIR
 from repack.model.names import RelPath
 from repack.places.channel import Tree
+from repack.places.metadata_folder import newest
 
 if TYPE_CHECKING:
     from repack.model.manifest import Manifest
@@ -81,5 +83,11 @@ def past_tree(channels: Channels, label: LabelName, release: int, store: Store) 
             got=", ".join(gone[:5]),
             hint="`repack store gc` keeps what history names; build the label anew",
         )
+    # Versions of signed metadata never go back, or targets would refuse them as a replay.
+    signed = {path for path in texts if path.startswith(f"{METADATA_DIR}/")}
+    texts = {path: data for path, data in texts.items() if path not in signed}
+    if signed:
+        group = newest(channels, label)
+        texts |= {RelPath(f"{METADATA_DIR}/{name}"): data for name, data in group.items()}
     packages = {a.path: store.path(a.sha256) for a in found.artifacts if a.sha256 is not None}
     return Tree(packages, texts)

@@ -8,15 +8,20 @@ python-tuf and cryptography come in when there is something to sign with.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import TYPE_CHECKING
 
+from repack import data
+from repack.errors import IntegrityError
+from repack.model.canonical import loads
 from repack.model.integrity import INTEGRITY_PATH, MANIFEST_PATH, METADATA_DIR, to_bytes
 from repack.model.keyset import EXPIRY_DAYS
 from repack.model.manifest import IntegrityRef, build
 from repack.model.names import Digest, RelPath
-from repack.model.trust import SignedRelease
+from repack.model.trust import DEVELOPMENT, SignedRelease, read_time, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,15 +108,37 @@ def sign(
     manifest = build(release.head(), tuple(contents.artifacts), pin)
     if signing.hmac is not None:
         manifest = manifest.signed(signing.hmac)
-    data = manifest.to_bytes()
-    made = {INTEGRITY_PATH: listing, MANIFEST_PATH: data}
+    described = manifest.to_bytes()
+    made = {INTEGRITY_PATH: listing, MANIFEST_PATH: described}
     if signing.keys is not None:
-        signed = _signed(release, data)
+        signed = _signed(release, described)
         # the same bytes where a plain TUF client looks for the target
-        made[RelPath(f"repack/{signed.path}")] = data
-        for name, content in _metadata(signed, data, signing, previous, now).items():
+        made[RelPath(f"repack/{signed.path}")] = described
+        for name, content in _metadata(signed, described, signing, previous, now).items():
             made[RelPath(f"{METADATA_DIR}/{name}")] = content
     return made
+
+
+def verifier() -> dict[RelPath, bytes]:
+    """The program that travels with every channel and checks it, by path in the channel."""
+    return {RelPath("repack/verify.py"): resources.files(data).joinpath("verify.py").read_bytes()}
+
+
+def outlook(metadata: Mapping[str, bytes] | None, now: datetime) -> tuple[str, ...]:
+    """What to warn about in one's own metadata, by file name: expiry, and keys for development.
+
+    Nothing is verified: that is for those who receive it.
+    """
+    expiries, newest = {}, (0, False)
+    for name, content in (metadata or {}).items():
+        with contextlib.suppress(IntegrityError, KeyError, TypeError, AttributeError):
+            signed = loads(content, name, len(content))["signed"]  # type: ignore[index]
+            if signed["_type"] == "root":
+                newest = max(newest, (signed["version"], signed.get(DEVELOPMENT) is True))
+            elif expires := read_time(signed["expires"]):
+                expiries[name.removesuffix(".json")] = expires
+    development = ("the release is signed with development keys",) if newest[1] else ()
+    return (*development, *warnings(expiries, now))
 
 
 def load(label: str, previous: Mapping[str, bytes] | None) -> MetadataSet:
