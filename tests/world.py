@@ -38,11 +38,20 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         return super().translate_path(path.replace(f"/t/{TOKEN}/", "/"))
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Takes many connections at once, and says nothing of those that end early."""
+
+    request_queue_size = 128
+
+    def handle_error(self, request, client_address):
+        return
+
+
 @contextlib.contextmanager
 def serving(folder: Path):
     """Serve ``folder`` on the loopback; yields the URL and the list of paths asked for."""
     handler = partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with Server(("127.0.0.1", 0), handler) as server:
         server.asked = []
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
