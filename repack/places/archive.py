@@ -18,10 +18,11 @@ import zipfile
 import zlib
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
-from repack.errors import IntegrityError
+from repack.errors import IntegrityError, PlaceError
+from repack.model.archive import Facts
 from repack.model.survey import Survey
 from repack.model.tar import Tar
-from repack.places.files import CHUNK, faults_at
+from repack.places.files import CHUNK, faults_at, read, write_cached
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -32,13 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
-    from repack.model.archive import Depth, Facts
+    from repack.model.archive import Depth
     from repack.model.record import Record
 
 _COMPRESSED: Final = 256 << 10  # bytes read from an archive at once
+_FACTS_LIMIT: Final = 16 << 20  # bytes of a file of facts
 _LOCAL_HEADER: Final = 30
 _DESCRIPTOR: Final = 24  # bytes a zip may have behind a member, at most
-_BAD_ZIP: Final = (
+# What the readers of zip and zstd raise on bad data; for zip documented nowhere, found by fuzzing.
+DAMAGE: Final = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -47,6 +50,7 @@ _BAD_ZIP: Final = (
     OverflowError,
     RuntimeError,  # of an encrypted member
     ValueError,
+    zstd.ZstdError,
 )
 
 
@@ -93,6 +97,19 @@ def sha384(path: Path) -> str:
         while count := stream.readinto(buffer):
             digest.update(view[:count])
     return digest.hexdigest()
+
+
+def recall_facts(cache: Path) -> Facts | None:
+    """The facts that were kept in a file; None when there are none, or none that are whole."""
+    try:
+        return Facts.of_json(json.loads(read(cache, _FACTS_LIMIT)))
+    except (PlaceError, IntegrityError, ValueError, RecursionError):
+        return None
+
+
+def remember_facts(cache: Path, facts: Facts) -> None:
+    """Keep facts. Raises as :func:`repack.places.files.write` does."""
+    write_cached(cache, json.dumps(facts.to_json()).encode("ascii"))
 
 
 def _walk(chunks: Iterator[bytes], notes: Survey, depth: Depth) -> None:
@@ -184,10 +201,10 @@ def _check_layout(archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def _zip_faults() -> Iterator[None]:
-    """Turn what ``zipfile`` raises on a bad file, which is documented nowhere, into our error."""
+    """Turn what ``zipfile`` raises on a bad file into our error."""
     try:
         yield
-    except _BAD_ZIP as fault:
+    except DAMAGE as fault:
         raise IntegrityError("archive is damaged or cut off", got=fault) from fault
     except OSError as fault:
         if fault.errno != errno.EINVAL:  # a seek to before the start
@@ -215,7 +232,7 @@ def _decompressed(
             data = b""
         try:
             chunk = machine.decompress(data, CHUNK)
-        except (OSError, ValueError, zstd.ZstdError) as fault:
+        except (OSError, *DAMAGE) as fault:
             raise IntegrityError("archive is damaged", got=fault) from fault
         if chunk:
             yield chunk

@@ -4,6 +4,7 @@
 packages/ab/<sha256>      read-only archives; a channel's files are hard links to them
 partial/<sha256>          on their way, see :mod:`repack.places.partial`
 facts/ab/<sha256>.json    what was found out about an archive
+made/ab/<sha256>.*.json   what was made of it in another format; that lies under packages/, too
 pkgs/                     extracted packages, as rattler keeps them
 records/NAME.json         upstream's own records for the lock of a label
 scratch/NAME/             where a label's packages are tried
@@ -25,8 +26,10 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from repack.errors import IntegrityError
@@ -36,7 +39,6 @@ from repack.places.partial import Partial, mark, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from repack.model.record import Record
     from repack.places.roots import Use
@@ -88,6 +90,27 @@ class Store:
     def facts_path(self, sha256: Digest) -> Path:
         """Where what was found out about the archive is, or would be."""
         return self.root / "facts" / sha256[:2] / f"{sha256}.json"
+
+    def made_path(self, sha256: Digest, recipe: str) -> Path:
+        """Where it is noted which archive ``recipe`` makes of this one, or would be."""
+        return self.root / "made" / sha256[:2] / f"{sha256}.{recipe}.json"
+
+    @contextlib.contextmanager
+    def making(self) -> Iterator[Path]:
+        """A folder to make archives in, on the store's file system; removed in the end.
+
+        Raises:
+            SpaceError: the disk is full.
+            PlaceError: the store cannot be written.
+        """
+        folder = self.root / "made" / "making"
+        with files.faults_at(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            own = Path(tempfile.mkdtemp(prefix=files.TEMP_PREFIX, dir=folder))
+        try:
+            yield own
+        finally:
+            files.remove(own)
 
     @property
     def package_cache(self) -> Path:

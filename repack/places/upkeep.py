@@ -22,6 +22,7 @@ from repack.model.progress import SILENT
 from repack.places import files
 from repack.places.partial import VALIDATOR
 from repack.places.store import Entry, files_in, unlink
+from repack.places.tarbz2 import read_made
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -106,6 +107,7 @@ def sweep(store: Store, keep: Collection[Digest], grace: float = DAY) -> Swept:
     for path in files_in(store.root / "facts"):
         if path.stem not in left and _old(path, before):
             unlink(path)
+    _sweep_made(store, left, before)
     return Swept(files=len(freed), bytes=sum(freed), kept=len(left))
 
 
@@ -141,6 +143,17 @@ def _sweep_partials(store: Store, before: float) -> Iterator[int]:
                 if files.try_lock(stream):
                     yield os.fstat(stream.fileno()).st_size
                     unlink(path)
+
+
+def _sweep_made(store: Store, left: Collection[Digest], before: float) -> None:
+    """Notes of archives that are gone, and what a killed builder left half-made."""
+    for path in files_in(store.root / "made"):
+        if not _old(path, before):
+            continue
+        if path.is_dir():
+            files.remove(path)
+        elif (made := read_made(path)) is None or made.sha256 not in left:
+            unlink(path)
 
 
 def _sweep_extracted(store: Store, keep: Collection[Digest], before: float) -> Iterator[int]:

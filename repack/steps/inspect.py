@@ -6,17 +6,15 @@ there or to be whole: what cannot be read is learnt again.
 
 from __future__ import annotations
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from repack.errors import IntegrityError, PlaceError, RepackError
+from repack.errors import IntegrityError, RepackError
 from repack.model.archive import Facts, judge
 from repack.model.progress import SILENT, Progress
-from repack.places import files
-from repack.places.archive import sha384, survey
+from repack.places.archive import recall_facts, remember_facts, sha384, survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from repack.model.record import Record
 
 Hashes = Literal["none", "sha384"]
-_CACHED: Final = 16 << 20  # bytes of one cache file
 _THREADS: Final = 8
 
 
@@ -80,7 +77,7 @@ def inspect(
     facts: dict[Digest, Facts] = {}
     todo: list[_Job] = []
     for sha256, job in jobs.items():
-        known = _recall(job.cache)
+        known = recall_facts(job.cache)
         if known is not None and _suffices(known, job):
             facts[sha256] = known
         else:
@@ -124,25 +121,18 @@ def _attempt(job: _Job, done: Callable[[int], None]) -> Facts | RepackError:
 
 
 def _learn(job: _Job) -> Facts:
-    facts = _recall(job.cache)
+    facts = recall_facts(job.cache)
     if facts is None or not facts.covers(job.depth):
         digest = None if facts is None else facts.sha384
         facts = replace(survey(job.archive, job.record, job.depth), sha384=digest)
     if job.hashes == "sha384" and facts.sha384 is None:
         facts = replace(facts, sha384=sha384(job.archive))
-    files.write_cached(job.cache, json.dumps(facts.to_json()).encode("ascii"))
+    remember_facts(job.cache, facts)
     return facts
 
 
 def _suffices(facts: Facts, job: _Job) -> bool:
     return facts.covers(job.depth) and (job.hashes == "none" or facts.sha384 is not None)
-
-
-def _recall(cache: Path) -> Facts | None:
-    try:
-        return Facts.of_json(json.loads(files.read(cache, _CACHED)))
-    except (PlaceError, IntegrityError, ValueError, RecursionError):
-        return None
 
 
 def _raise(faults: list[RepackError]) -> None:
