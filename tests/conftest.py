@@ -5,8 +5,12 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from hypothesis import settings
 
 from scripts import upstream
+
+# For `--hypothesis-profile=long`: a fuzz run of minutes.
+settings.register_profile("long", max_examples=20_000, deadline=None)
 
 
 @pytest.fixture(scope="session")
