@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from repack.errors import Problem
+from repack.errors import LabelError, Problem
 from repack.model.names import RelPath, windows_fault
 from repack.model.package import (
     DEFAULT_LEVEL,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from repack.model.record import Record
 
 MAX_PATH: Final = 200
+# The manifest package, and what it carries beside the bundles' folders.
+_OWN: Final = frozenset({"manifest", "manifest.json", "lock.yml", "profile.json"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,12 @@ def bundle_package(
         members: the files, with paths inside the bundle's folder.
 
     Raises:
+        LabelError: the name is taken by what repack itself carries, or is none on Windows.
         UsageError: name, version or level cannot be a conda package's.
     """
+    fault = "is what repack calls a file of its own" if name in _OWN else windows_fault(name)
+    if fault:
+        raise LabelError([Problem(f"bundles.{name}", f"{name!r} {fault}", "take another name")])
     return PackageSpec(
         name=f"{label}-{name}",
         version=bundle.version,

@@ -68,7 +68,7 @@ _BUNDLE: Final = _table(
             "pattern": r"^[0-9A-Za-z][0-9A-Za-z.!+_]*$",
             "form": "a conda version such as '2024.10.0'",
         },
-        "compression_level": {"type": "integer", "minimum": 1, "maximum": 22},
+        "compression_level": {"type": "integer", "minimum": 1, "maximum": 19},
         "license": {"type": "string", "description": "SPDX expression of the data's licence."},
     },
     "One folder of models, strategies or other data.",

@@ -33,6 +33,7 @@ MANIFEST_LIMIT: Final = 32 << 20
 SIGNATURE_LIMIT: Final = 64 << 10
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,127}\Z")
 _SHOWN: Final = 20
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z")
 
 Demand = Literal["required", "if-key"]
 Checked = Literal["verified", "not checked", "unsigned"]
@@ -163,8 +164,10 @@ class ReleaseManifest:
         version, generated_at = raw.get("version"), raw.get("generated_at")
         if not isinstance(version, str) or not _VERSION.match(version):
             raise IntegrityError("no usable version", where=MANIFEST, got=repr(version)[:128])
-        if not isinstance(generated_at, str):
-            raise IntegrityError("generated_at is no text", where=MANIFEST)
+        if not isinstance(generated_at, str) or not _TIME.match(generated_at):
+            raise IntegrityError(
+                "generated_at is no time", where=MANIFEST, got=repr(generated_at)[:80]
+            )
         return cls(version, generated_at, tuple(_artifact(row) for row in raw["artifacts"]), raw)
 
     def to_bytes(self) -> bytes:

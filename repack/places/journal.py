@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from repack.errors import PlaceError, RepackError
+from repack.errors import IntegrityError, PlaceError, RepackError
 from repack.model import canonical
 from repack.places import files
 
@@ -116,7 +116,10 @@ def points_to(folder: Path) -> Path | None:
     """The folder whose journal says what was going on in ``folder`` when a run was killed."""
     document = _load(folder / _JOURNAL)
     if "journal" in document:
-        return Path(str(document["journal"])).parent
+        there = document["journal"]
+        if not isinstance(there, str) or not Path(there).is_absolute():
+            raise _unreadable(folder / _JOURNAL)
+        return Path(there).parent
     return folder if document else None
 
 
@@ -218,7 +221,10 @@ def _exchanged(source: Path, target: Path) -> bool:
 def _load(journal: Path) -> dict[str, object]:
     if not journal.is_file():
         return {}
-    found = canonical.loads(files.read(journal, _LIMIT), journal, _LIMIT)
+    try:
+        found = canonical.loads(files.read(journal, _LIMIT), journal, _LIMIT)
+    except IntegrityError:
+        found = None
     return found if isinstance(found, dict) and found else {"moves": None}
 
 
@@ -227,12 +233,16 @@ def _plan(document: dict[str, object], journal: Path) -> Plan:
         moves = [Move(Path(a), Path(b), int(c)) for a, b, c in document["moves"]]  # type: ignore[attr-defined]
         litter = [Path(path) for path in document["litter"]]  # type: ignore[attr-defined]
     except (LookupError, TypeError, ValueError) as fault:
-        raise PlaceError(
-            "the journal of an interrupted run is unreadable",
-            where=journal,
-            hint="look at the folders beside it, then remove it",
-        ) from fault
+        raise _unreadable(journal) from fault
     return Plan(tuple(moves), tuple(litter))
+
+
+def _unreadable(journal: Path) -> PlaceError:
+    return PlaceError(
+        "the journal of an interrupted run is unreadable",
+        where=journal,
+        hint="look at the folders beside it, then remove it",
+    )
 
 
 def _inode(path: Path) -> int:

@@ -47,6 +47,7 @@ def bundle(label: LabelName, name: str, spec: BundleSpec, how: Bundling) -> Bund
     Raises:
         FolderError: lists every file that a package cannot carry to every system.
         PlaceError: there is no such folder.
+        LabelError: the bundle's name is taken.
         UsageError: name or version cannot be a conda package's.
     """
     folder = Path(spec.path)

@@ -141,6 +141,10 @@ def _build(
             advance(artifact.size)
 
         again = read_release(source, Trust(), take).manifest
+    for exchange in exchanges.values():
+        for path in (exchange.new, *(path for path, e in walk(exchange.new) if e.is_dir())):
+            with files.faults_at(path):
+                path.chmod(0o755)  # whatever the umask, whoever runs the strategies reads them
     if again != manifest:
         raise IntegrityError("the release changed while it was installed", where=source)
 

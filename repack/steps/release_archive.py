@@ -7,7 +7,7 @@ import gzip
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from repack.errors import RepackError, UsageError
+from repack.errors import FolderError, Problem, RepackError, UsageError
 from repack.model.names import Digest384, RelPath
 from repack.model.progress import SILENT, Progress
 from repack.model.release_archive import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from repack.model.keys import Key
     from repack.model.release_archive import Trust
     from repack.places.release_file import Read
-    from repack.places.tree import Hashed
+    from repack.places.tree import Hashed, Tree
 
 _LEVEL: Final = 6
 _SUFFIX: Final = ".tar.gz"
@@ -67,6 +67,8 @@ def prepare(order: Order, archive: Path, progress: Progress = SILENT) -> Release
         PlaceError: a file cannot be read or the archive not written.
     """
     found = _gather(order.folders, archive, progress)
+    if not found:
+        raise UsageError("there is nothing to package: the folders hold no file")
     artifacts = {path: Artifact(path, one.leaf.size, Digest384(one.digest)) for path, one in found}
     stamp = f"{order.moment:%Y-%m-%dT%H:%M:%SZ}"
     manifest = ReleaseManifest.of(order.version, stamp, artifacts.values())
@@ -108,21 +110,28 @@ def _gather(
             expected="a folder of models, of strategies, or both",
             got=", ".join(f"no folder {folder}" for folder in folders.values()) or None,
         )
-    found: list[tuple[RelPath, Hashed]] = []
+    trees: dict[Section, Tree] = {}
+    problems: list[Problem] = []
     for section, folder in folders.items():
         if section not in there:
             progress.note(f"no folder {folder}: the release has no {section}")
             continue
         if folder.resolve() in archive.absolute().resolve().parents:
             raise UsageError("the archive would lie in a folder it packs", where=archive)
-        tree = scan(folder)
-        if tree.litter:
-            progress.note(f"{section}: left out {', '.join(tree.litter)}")
-        hashed = digests(tree, "sha384", progress=progress)
-        found += [(RelPath(f"{section}/{one.leaf.path}"), one) for one in hashed]
-    if not found:
-        raise UsageError("there is nothing to package: the folders hold no file")
-    return found
+        try:
+            trees[section] = scan(folder)
+        except FolderError as error:
+            problems += [Problem(f"{section}/{p.where}", p.what) for p in error.problems]
+    if problems:
+        raise FolderError(problems, where=", ".join(str(folder) for folder in there.values()))
+    return [row for section, tree in trees.items() for row in _hashed(section, tree, progress)]
+
+
+def _hashed(section: Section, tree: Tree, progress: Progress) -> list[tuple[RelPath, Hashed]]:
+    if tree.litter:
+        progress.note(f"{section}: left out {', '.join(tree.litter)}")
+    hashed = digests(tree, "sha384", progress=progress)
+    return [(RelPath(f"{section}/{one.leaf.path}"), one) for one in hashed]
 
 
 def _packaged_before(manifest: ReleaseManifest, archive: Path) -> str | None:

@@ -144,6 +144,7 @@ def test_files_that_are_not_what_the_manifest_says(tmp_path, change, match):
         manifest(version="../1"),
         manifest(version=1),
         manifest(generated_at=None),
+        manifest(generated_at="yesterday"),
         manifest(artifacts=[]),
         manifest(artifacts={}),
         manifest(artifacts=["models/a"]),
@@ -160,7 +161,7 @@ def test_files_that_are_not_what_the_manifest_says(tmp_path, change, match):
         b'{"a":' * 100_000,
         json.dumps(manifest(note="\ud800")).encode(),
     ],
-    ids=range(34),
+    ids=range(35),
 )
 def test_manifests_that_cannot_be(tmp_path, document):
     text = b"null" if document is None else document

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repack.errors import LabelError
 from repack.model.bundle import (
     bundle_package,
     follow,
@@ -44,6 +45,12 @@ def test_bundle_is_named_and_placed_by_label():
 def test_licence_and_level_come_from_the_label():
     spec = bundle_package(LABEL, "m", replace(MODELS, license="MIT", compression_level=3), [])
     assert (spec.license, spec.level) == ("MIT", 3)
+
+
+@pytest.mark.parametrize("name", ["manifest", "manifest.json", "lock.yml", "con"])
+def test_names_that_a_bundle_cannot_have(name):
+    with pytest.raises(LabelError, match="bundles." + name):
+        bundle_package(LABEL, name, MODELS, [])
 
 
 def test_first_of_its_version():

@@ -73,7 +73,7 @@ def test_everything_odd_is_listed_at_once(tmp_path, monkeypatch):
     assert len(caught.value.to_json()["problems"]) == 10
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root makes devices")
 def test_devices(tmp_path):
     folder = make(tmp_path / "m", fine=b"1")
     os.mknod(folder / "null", 0o20666, os.makedev(1, 3))

@@ -154,10 +154,14 @@ def test_versions_that_are_none(tmp_path, version):
 
 def test_odd_files_are_all_listed(tmp_path):
     folder = fill(tmp_path / "src", {**FILES, "models/con": b"1", "models/x.": b"2"})
-    (folder / "models/link").symlink_to("a.bin")
+    (folder / "strategies/link").symlink_to("a.bin")
     with pytest.raises(FolderError) as caught:
         prepare(order(folder), tmp_path / "a.tar.gz")
-    assert {p.where for p in caught.value.problems} == {"con", "x.", "link"}
+    assert {p.where for p in caught.value.problems} == {
+        "models/con",
+        "models/x.",
+        "strategies/link",
+    }
 
 
 def test_archive_inside_what_it_packs(tmp_path, release):
@@ -179,6 +183,15 @@ def test_install_from_nothing(tmp_path, release):
     assert state(tmp_path / "t") == FILES
     assert report == Report("1.0.0", "verified", tuple(sorted(FILES)), {}, (), report.seconds)
     assert ((tmp_path / "t/models/a.bin").stat().st_mode & 0o777) == 0o644
+
+
+def test_folders_are_readable_whatever_the_umask(tmp_path, release):
+    old = os.umask(0o077)
+    try:
+        install(release, targets(tmp_path / "t"), Trust(KEY), NOW)
+    finally:
+        os.umask(old)
+    assert (tmp_path / "t/models/sub").stat().st_mode & 0o777 == 0o755
 
 
 def test_install_over_an_older_one(tmp_path, release):
