@@ -242,7 +242,7 @@ MISTAKES = [
     ),
     (
         "bundles: {m: {path: x, version: '1', compression_level: 99}}",
-        "5: 'bundles.m.compression_level' must be between 1 and 22, not 99",
+        "5: 'bundles.m.compression_level' must be between 1 and 19, not 99",
     ),
     (
         "after_install: rebot",
