@@ -110,8 +110,8 @@ class ReleaseManifest:
         raw: the manifest as it was read, fields unknown to this version included; what is signed.
 
     Raises:
-        IntegrityError: two artifacts share a path, or some system cannot hold one, or there is
-            none.
+        IntegrityError: the version is no plain word, the time is none, two artifacts share a
+            path, some system cannot hold one, or there is none.
     """
 
     version: str
@@ -120,7 +120,13 @@ class ReleaseManifest:
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the paths."""
+        """Check what came from outside."""
+        if not isinstance(self.version, str) or not _VERSION.match(self.version):
+            raise IntegrityError("no usable version", where=MANIFEST, got=repr(self.version)[:128])
+        if not isinstance(self.generated_at, str) or not _TIME.match(self.generated_at):
+            raise IntegrityError(
+                "generated_at is no time", where=MANIFEST, got=repr(self.generated_at)[:80]
+            )
         if not self.artifacts:
             raise IntegrityError("the release holds no file", where=MANIFEST)
         problems = [
@@ -138,11 +144,8 @@ class ReleaseManifest:
         """A new manifest.
 
         Raises:
-            UsageError: the version is no plain word.
             IntegrityError: as the class says.
         """
-        if not _VERSION.match(version):
-            raise UsageError("no usable version", expected="such as 2024.10.0", got=version[:128])
         ordered = tuple(sorted(artifacts, key=lambda artifact: artifact.path))
         raw = {
             "version": version,
@@ -161,14 +164,8 @@ class ReleaseManifest:
         raw = canonical.loads(data, MANIFEST, MANIFEST_LIMIT)
         if not isinstance(raw, dict) or not isinstance(raw.get("artifacts"), list):
             raise IntegrityError("no release manifest", where=MANIFEST, expected="artifacts")
-        version, generated_at = raw.get("version"), raw.get("generated_at")
-        if not isinstance(version, str) or not _VERSION.match(version):
-            raise IntegrityError("no usable version", where=MANIFEST, got=repr(version)[:128])
-        if not isinstance(generated_at, str) or not _TIME.match(generated_at):
-            raise IntegrityError(
-                "generated_at is no time", where=MANIFEST, got=repr(generated_at)[:80]
-            )
-        return cls(version, generated_at, tuple(_artifact(row) for row in raw["artifacts"]), raw)
+        artifacts = tuple(_artifact(row) for row in raw["artifacts"])
+        return cls(raw.get("version"), raw.get("generated_at"), artifacts, raw)  # type: ignore[arg-type]
 
     def to_bytes(self) -> bytes:
         """The file, for people too."""
@@ -194,6 +191,16 @@ class ReleaseManifest:
         if not isinstance(inner, dict) or inner.get("algorithm") != HMAC_SHA384:
             raise SignatureError("unknown signature", where=SIGNATURE, expected=HMAC_SHA384)
         return "not checked"
+
+
+def check_version(version: str) -> None:
+    """Check the version that somebody wants to give a release.
+
+    Raises:
+        UsageError: it is no plain word.
+    """
+    if not _VERSION.match(version):
+        raise UsageError("no usable version", expected="such as 2024.10.0", got=version[:128])
 
 
 def some(rows: list[str]) -> str:

@@ -32,6 +32,7 @@ _INFO_LIMIT: Final = 256 << 20
 _FILE_LIMIT: Final = 64 << 20
 _INDEX: Final = "info/index.json"
 _PATHS: Final = "info/paths.json"
+_NO_TIME: Final = "1980-01-01T00:00:00Z"
 _SHARE: Final = "share/repack/"
 
 
@@ -83,7 +84,7 @@ def read_channel(folder: Path, trust: Trust, take: Take = nowhere) -> Read:
             artifacts += found.artifacts
     if not artifacts:
         raise UsageError(f"the channel has no bundle {' or '.join(SECTIONS)}", where=folder)
-    generated = release.generated_at or ""
+    generated = release.generated_at or _NO_TIME
     return Read(ReleaseManifest.of(release.version, generated, artifacts), checked)
 
 
@@ -180,9 +181,9 @@ def _describe(index_file: bytes, paths_file: bytes, fn: str) -> tuple[str, Relea
         prefix = f"{_SHARE}{label}/"
         rows = [_artifact(row, prefix, section) for row in paths["paths"]]  # type: ignore[index]
         made = dt.datetime.fromtimestamp(index["timestamp"] / 1000, dt.UTC)  # type: ignore[index]
+        return prefix, ReleaseManifest.of(version, f"{made:%Y-%m-%dT%H:%M:%SZ}", rows)
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError, OSError) as fault:
         raise IntegrityError("the package's description is incomplete", got=repr(fault)) from fault
-    return prefix, ReleaseManifest.of(version, f"{made:%Y-%m-%dT%H:%M:%SZ}", rows)
 
 
 def _artifact(row: dict[str, object], prefix: str, section: str) -> Artifact:

@@ -194,14 +194,19 @@ def _move(source: Path, target: Path) -> None:
     if not target.exists():
         files.rename(source, target)
     elif not _exchanged(source, target):
-        between = aside(target)
-        files.rename(target, between)
-        try:
-            files.rename(source, target)
-        except BaseException:
-            files.rename(between, target)
-            raise
-        files.rename(between, source)
+        _exchange_by_renames(source, target, aside(target))
+
+
+def _exchange_by_renames(source: Path, target: Path, between: Path) -> None:
+    done: list[tuple[Path, Path]] = []
+    try:
+        for here, there in ((target, between), (source, target), (between, source)):
+            files.rename(here, there)
+            done.append((here, there))
+    except BaseException:
+        for here, there in reversed(done):
+            files.rename(there, here)
+        raise
 
 
 def _exchanged(source: Path, target: Path) -> bool:

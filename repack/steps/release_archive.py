@@ -16,6 +16,7 @@ from repack.model.release_archive import (
     Artifact,
     ReleaseManifest,
     Section,
+    check_version,
 )
 from repack.places import files
 from repack.places.bundle_file import read_release
@@ -66,6 +67,7 @@ def prepare(order: Order, archive: Path, progress: Progress = SILENT) -> Release
         SpaceError: the disk is full.
         PlaceError: a file cannot be read or the archive not written.
     """
+    check_version(order.version)
     found = _gather(order.folders, archive, progress)
     if not found:
         raise UsageError("there is nothing to package: the folders hold no file")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from repack.cli.main import run
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 ARCHIVE = "var/releases/offline-2024.10.0.tar.gz"
 KEY = "SERVICE=U2VjcmV0S21leQ=="
@@ -178,6 +180,28 @@ def test_two_at_once(work):
         done = install(work)
         holder.stdin.close()
     assert (done.returncode, json.loads(done.stdout)["error"]) == (8, "busy")
+
+
+def test_in_this_process(work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    folders = ["--models-dir", "data/models", "--strategies-dir", "data/strategies"]
+    key = ["--key", "hex:" + "ab" * 32]
+    prepare = ["bundle", "prepare", "--version", "1", "--output", "a.tar.gz", *folders, *key]
+    assert run(prepare) == 0
+    assert "a.tar.gz: release 1, 3 files, signed" in capsys.readouterr().out
+    assert run([*prepare, "--manifest-output", "m.json", "--json"]) == 0
+    manifest = json.loads(capsys.readouterr().out)["manifest"]
+    assert json.loads((work / "m.json").read_text()) == manifest
+    assert run(["bundle", "verify", "--source", "a.tar.gz", *key, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == manifest
+    live = ["--models-dir", "live/m", "--strategies-dir", "live/s", "--backup-dir", "live/b"]
+    assert run(["bundle", "install", "--source", "a.tar.gz", *live, "--report", "r.json"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "release 1: 3 files installed\n"
+    assert "no key was given" in shown.err
+    assert json.loads((work / "r.json").read_text())["signature"] == "not checked"
+    assert run(["bundle", "install", "--source", "a.tar.gz", *live, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["backups"]) == 2
 
 
 def test_for_people(work):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import bz2
 import contextlib
 import hashlib
 import io
 import json
+import tarfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -183,6 +185,71 @@ def test_files_that_the_package_does_not_list(tmp_path, monkeypatch):
     path = pack(spec, tmp_path, ".tar.bz2").path
     with pytest.raises(IntegrityError, match="does not list"):
         read_release(path, Trust())
+
+
+def retold(monkeypatch, tmp_path, change, **files: bytes):
+    """A package whose description says something else than what is in it."""
+    made = Member.of("share/repack/x/models/a", b"1")
+    real = PackageSpec.info
+
+    def info(self):
+        rows = {
+            member.path: json.loads(member.content)
+            for member in real(self)
+            if ".json" in member.path
+        }
+        change(rows)
+        return tuple(Member.of(path, json.dumps(row).encode()) for path, row in rows.items())
+
+    monkeypatch.setattr(PackageSpec, "info", info)
+    members = (made, *(Member.of(path, data) for path, data in files.items()))
+    return pack(numbered(PackageSpec("x-models", "1", members=members)), tmp_path, ".tar.bz2").path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows.pop("info/index.json"),
+        lambda rows: rows.pop("info/paths.json"),
+        lambda rows: rows["info/index.json"].pop("timestamp"),
+        lambda rows: rows["info/index.json"].update(timestamp="x"),
+        lambda rows: rows["info/index.json"].update(timestamp=10**30),
+        lambda rows: rows["info/index.json"].update(name=7),
+        lambda rows: rows["info/index.json"].update(version="1/2"),
+        lambda rows: rows.update({"info/index.json": []}),
+        lambda rows: rows.update({"info/paths.json": {}}),
+        lambda rows: rows["info/paths.json"].update(paths=[]),
+        lambda rows: rows["info/paths.json"].update(paths=[[]]),
+        lambda rows: rows["info/paths.json"]["paths"][0].update(size_in_bytes="1"),
+        lambda rows: rows["info/paths.json"]["paths"][0].update(path_type="softlink"),
+        lambda rows: rows["info/paths.json"]["paths"][0].update(sha256="0"),
+        lambda rows: rows["info/paths.json"]["paths"][0].update(_path="share/repack/x/models/../b"),
+    ],
+)
+def test_descriptions_that_cannot_be(tmp_path, monkeypatch, change):
+    with pytest.raises(IntegrityError):
+        read_release(retold(monkeypatch, tmp_path, change), Trust())
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.REGTYPE])
+def test_members_that_no_bundle_has(tmp_path, kind):
+    """A link, a device, and the description a second time."""
+    path = packed(tmp_path, "models", ".tar.bz2")
+    data = bz2.decompress(path.read_bytes())
+    extra = tarfile.TarInfo("info/index.json" if kind == tarfile.REGTYPE else "models")
+    extra.type, extra.linkname = kind, "/etc"
+    head = next(n for n in range(0, len(data), 512) if data.startswith(b"share/repack", n))
+    path.write_bytes(bz2.compress(data[:head] + extra.tobuf() + data[head:]))
+    with pytest.raises(IntegrityError):
+        read_release(path, Trust())
+
+
+def test_folders_in_a_package_are_fine(tmp_path):
+    path = packed(tmp_path, "models", ".tar.bz2")
+    folder = tarfile.TarInfo("share")
+    folder.type = tarfile.DIRTYPE
+    path.write_bytes(bz2.compress(folder.tobuf() + bz2.decompress(path.read_bytes())))
+    assert read_release(path, Trust()).manifest.artifacts
 
 
 def test_a_package_under_another_name(tmp_path):

@@ -128,6 +128,28 @@ def test_a_move_that_fails_takes_all_back(tmp_path, two, monkeypatch, failing):
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("failing", range(3))
+def test_a_rename_that_fails_takes_all_back(tmp_path, two, monkeypatch, failing):
+    """Where two folders cannot be exchanged: first rename, second rename, third rename."""
+    real, count = files.rename, iter(range(100))
+    monkeypatch.setattr(journal, "_exchanged", lambda _source, _target: False)
+
+    def rename(source, target):
+        if (
+            target.name in {"models", ".repack-old-models", ".repack-new-models"}
+            and next(count) == failing
+        ):
+            raise OSError(errno.EBUSY, "busy")
+        real(source, target)
+
+    monkeypatch.setattr(files, "rename", rename)
+    with pytest.raises(PlaceError, match="busy"):
+        swap(two)
+    assert [state(e.target)["a"] for e in two] == ["old", "old"]
+    assert list((tmp_path / "backups").iterdir()) == []
+    assert leftovers(tmp_path) == []
+
+
 def test_what_can_be_neither_finished_nor_undone_is_finished_next_time(tmp_path, two, monkeypatch):
     real, count = journal._move, iter(range(100))
 
@@ -273,6 +295,10 @@ def test_full_disk(tmp_path):
         ):
             (exchange.new / "big").write_bytes(bytes(2 << 20))
         assert state(disk / "models") == {"a": "old"}
+        (disk / "models/a").chmod(0o640)
+        swap([exchange])
+        assert state(exchange.backup) == {"a": "old"}
+        assert (exchange.backup / "a").stat().st_mode & 0o777 == 0o640
         fill(disk / "models", big="x" * 600_000)
         with pytest.raises(SpaceError):
             swap([Exchange(fill(tmp_path / "far", big="x" * 900_000), disk / "backups/far-1")])

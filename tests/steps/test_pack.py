@@ -17,6 +17,7 @@ from repack.model.bundle import manifest_package, metapackage
 from repack.model.label import BundleSpec
 from repack.model.names import LabelName
 from repack.model.package import FORMATS, Member, PackageSpec, numbered
+from repack.model.progress import SILENT
 from repack.places.linker import link
 from repack.steps.bundle import Bundling, bundle
 from repack.steps.pack import pack
@@ -203,6 +204,20 @@ def test_empty_bundle(tmp_path):
     (tmp_path / "m/empty").mkdir(parents=True)
     with pytest.raises(FolderError, match="cannot be packed"):
         spec_of(tmp_path / "m")
+
+
+def test_litter_is_left_out_and_told(tmp_path, models, capsys):
+    class Notes:
+        phase = SILENT.phase
+
+        def note(self, text):
+            sys.stdout.write(text)
+
+    (models / ".DS_Store").touch()
+    how = Bundling(".conda", progress=Notes())
+    spec = bundle(LABEL, "models", BundleSpec(str(models), "1"), how).spec
+    assert len(spec.members) == 3
+    assert capsys.readouterr().out == "models: left out .DS_Store"
 
 
 def test_unchanged_bundle_is_recognised(tmp_path, models):
