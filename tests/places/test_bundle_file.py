@@ -238,7 +238,7 @@ def test_members_that_no_bundle_has(tmp_path, kind):
     data = bz2.decompress(path.read_bytes())
     extra = tarfile.TarInfo("info/index.json" if kind == tarfile.REGTYPE else "models")
     extra.type, extra.linkname = kind, "/etc"
-    head = next(n for n in range(0, len(data), 512) if data.startswith(b"share/repack", n))
+    head = max(n for n in range(0, len(data), 512) if data.startswith(b"share/repack", n))
     path.write_bytes(bz2.compress(data[:head] + extra.tobuf() + data[head:]))
     with pytest.raises(IntegrityError):
         read_release(path, Trust())
