@@ -11,6 +11,7 @@ of clock and floor, so that setting a clock back brings no expired metadata to l
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import (
     ClockSetBackError,
+    ContentMissingError,
     IntegrityError,
     MetadataExpiredError,
     MetadataInvalidError,
@@ -29,10 +31,13 @@ from repack.errors import (
     WrongTypeError,
 )
 from repack.model.keyset import WARN_DAYS
+from repack.model.manifest import parse as parse_manifest
 from repack.model.names import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from repack.model.manifest import Manifest
 
 SignedFor = Literal["ci", "production"]
 DEVELOPMENT: Final = "x-repack-development"
@@ -170,6 +175,33 @@ def choose(releases: Sequence[SignedRelease], wanted: Wanted, seen: Seen) -> Sig
             hint="name the release to go back on purpose",
         )
     return newest
+
+
+def accept_manifest(release: SignedRelease, data: bytes, where: object) -> Manifest:
+    """The manifest of a release that was chosen, if ``data`` is the one that was signed for.
+
+    Raises:
+        ContentMissingError: it is another one, or cut off.
+        IntegrityError: it is the one, and malformed.
+    """
+    sha256 = hashlib.sha256(data).hexdigest()
+    if len(data) != release.length or sha256 != release.sha256:
+        raise ContentMissingError(
+            f"the manifest is not the one that is signed for release {release.number}",
+            where=where,
+            expected=f"{release.sha256}, {release.length} bytes",
+            got=f"{sha256}, {len(data)} bytes",
+            hint="copy the medium again",
+        )
+    found = parse_manifest(data, where)
+    if (found.id, found.version) != (release.label, str(release.number)):
+        raise MixAndMatchError(
+            "the signed manifest is of another release",
+            where=where,
+            expected=f"{release.label} {release.number}",
+            got=f"{found.id} {found.version}",
+        )
+    return found
 
 
 def _has_tag(release: SignedRelease, tag: str | None) -> bool:

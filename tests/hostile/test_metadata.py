@@ -1,12 +1,14 @@
 """Metadata as an attacker with the stick would leave it; none of it may be believed.
 
 The fuzz part changes any value anywhere in any metadata file, with the lists of hashes mended as
-an attacker would mend them: nothing but our own errors, and no accepted forgery.
+an attacker would mend them: nothing but our own errors, and no accepted forgery. ``REPACK_FUZZ=100``
+runs it a hundred times as long.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from datetime import timedelta
 
@@ -37,6 +39,7 @@ from repack.places.tuf_client import believe, believe_once
 from repack.steps.sign import Signing
 from tests import channels
 
+LONG = int(os.environ.get("REPACK_FUZZ", "1"))
 FILES = (
     "1.root.json",
     "timestamp.json",
@@ -283,7 +286,9 @@ def put(document, way, value):
 
 
 @settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=250 * LONG,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_fuzz(bank, tmp_path, data):
@@ -305,7 +310,7 @@ def test_fuzz(bank, tmp_path, data):
     assert found.metadata.expiries() == genuine.metadata.expiries()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 * LONG, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["root", "ci", "timestamp", "snapshot", "targets"]))
 def test_fuzz_bytes(data, role):
     with pytest.raises(RepackError):
@@ -313,7 +318,9 @@ def test_fuzz_bytes(data, role):
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150 * LONG,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_fuzz_the_signing_side(bank, data):

@@ -3,9 +3,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repack.errors import IntegrityError, RepackError, SignatureError
@@ -15,6 +16,7 @@ from repack.model.keys import Key
 from repack.model.manifest import Artifact, IntegrityRef, Manifest, build, parse
 from repack.model.names import Digest, Digest384, RelPath
 
+LONG = int(os.environ.get("REPACK_FUZZ", "1"))
 KEY = Key("oem-updates", bytes(range(32)))
 SHA256, SHA384 = hashlib.sha256(b"").hexdigest(), hashlib.sha384(b"").hexdigest()
 # as the contract shows it, both kinds of artifact
@@ -181,6 +183,7 @@ def mutated(document):
 SIGNED = json.loads(parse(written(), "m").signed(KEY).to_bytes())
 
 
+@settings(max_examples=200 * LONG, deadline=None)
 @given(mutated(SIGNED))
 def test_no_change_is_accepted_and_none_ends_in_a_traceback(document):
     try:
@@ -193,6 +196,7 @@ def test_no_change_is_accepted_and_none_ends_in_a_traceback(document):
     assert bare[0] == bare[1]
 
 
+@settings(max_examples=100 * LONG, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes(data):
     with pytest.raises(RepackError):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from repack.errors import (
     ClockSetBackError,
+    ContentMissingError,
     MetadataExpiredError,
     MetadataInvalidError,
     MixAndMatchError,
@@ -18,11 +21,13 @@ from repack.errors import (
     WrongTagError,
     WrongTypeError,
 )
+from repack.model.manifest import Manifest
 from repack.model.names import Digest
 from repack.model.trust import (
     Seen,
     SignedRelease,
     Wanted,
+    accept_manifest,
     check_times,
     choose,
     parse_release,
@@ -222,3 +227,24 @@ def test_bad_signed_targets(path, hashes, change):
         parse_release(path, 10, hashes, {**CUSTOM, **change})
     with pytest.raises(MetadataInvalidError):
         parse_release(path, 10, hashes, None)
+
+
+def signed_for(manifest):
+    data = manifest.to_bytes()
+    digest = Digest(hashlib.sha256(data).hexdigest())
+    return replace(release(3), length=len(data), sha256=digest), data
+
+
+def test_the_manifest_that_was_signed_for():
+    one, data = signed_for(Manifest("bank", "3", ("noarch",), ()))
+    assert accept_manifest(one, data, "m").release == 3
+    for other in (b"", data[:-1], data + b" ", data.replace(b"3", b"4")):
+        with pytest.raises(ContentMissingError):
+            accept_manifest(one, other, "m")
+
+
+@pytest.mark.parametrize(("name", "version"), [("bank", "4"), ("other", "3")])
+def test_a_manifest_of_another_release(name, version):
+    one, data = signed_for(Manifest(name, version, ("noarch",), ()))
+    with pytest.raises(MixAndMatchError):
+        accept_manifest(one, data, "m")
