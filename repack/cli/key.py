@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from repack.cli import options, screen
-from repack.cli.promote import FILE, office, state, step_of, tell
+from repack.cli.promote import FILE, agree, office, state, step_of, tell
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def rotate(
     step, file = step_of(given)
     place = office(name, given["folder"], channels_dir)
     if step == "sign" and file is not None:
-        what, used = trust.sign(place.keys, file)
+        what, used = trust.sign(place.keys, file, agree)
         return tell(name, {"step": step, "what": what, "signed": used}, as_json=as_json)
     if step == "finish" and file is not None:
         done = trust.finish(place, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def command(
     step, file = step_of(given)
     place = office(name, given["folder"], given["channels_dir"])
     if step == "sign" and file is not None:
-        what, used = trust.sign(place.keys, file)
+        what, used = trust.sign(place.keys, file, agree)
         tell(name, {"step": step, "what": what, "signed": used}, as_json=as_json)
     elif step == "finish" and file is not None:
         tell(name, {"step": step, **state(trust.finish(place, file))}, as_json=as_json)
@@ -52,6 +53,14 @@ def command(
         tell(name, {"step": step, "what": what, "file": str(file)}, as_json=as_json)
     else:
         tell(name, {"step": step, **state(trust.promote(place, release, tags))}, as_json=as_json)
+
+
+def agree(what: list[str]) -> None:
+    """Show what is going to be signed; a person is asked, a script is not."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        for line in what:
+            click.echo(line, err=True)
+        click.confirm("Sign this?", abort=True, err=True)
 
 
 def step_of(options_given: Mapping[str, Any]) -> tuple[str, Path | None]:

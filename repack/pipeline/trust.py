@@ -18,7 +18,7 @@ from repack.steps import ceremony
 from repack.steps.sign import load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -123,16 +123,25 @@ def prepare_promotion(office: Office, release: int, tags: Sequence[str], file: P
     return list(made.lines())
 
 
-def sign(keys: Keyring, file: Path) -> tuple[list[str], list[str]]:
+def sign(
+    keys: Keyring, file: Path, agree: Callable[[list[str]], None] = lambda _: None
+) -> tuple[list[str], list[str]]:
     """Add signatures to a ceremony's file; say what it is, and which keys were used.
+
+    Args:
+        keys: the keys that are here.
+        file: the file; signatures are added to it.
+        agree: is shown what is going to be signed, and raises to stop it.
 
     Raises:
         KeyRefusedError: no key here may sign anything in it, or it is no ceremony's file.
     """
     given = ceremony.read(files.read(file, MAX_CEREMONY), file)
+    what = list(given.lines())
+    agree(what)
     used = ceremony.sign(given, keys)
     files.write(file, given.to_bytes())
-    return list(given.lines()), used
+    return what, used
 
 
 def finish(office: Office, file: Path) -> MetadataSet:

@@ -251,6 +251,41 @@ def test_commands_end_in_json(world, capsys):
         assert isinstance(said, dict)
 
 
+def test_verify_for_people(world, capsys):
+    build(world, signing=SIGNING)
+    (world.channel / "Thumbs.db").write_bytes(b"")
+    capsys.readouterr()
+    assert run(["verify", str(world.channel), "--key", "hex:abcd"]) == 6
+    said = capsys.readouterr()
+    assert "the signature does not fit" in said.out
+    assert "is NOT as it should be: 1 findings" in said.out
+    assert "only 2 bytes" in said.err
+    assert "ignored: Thumbs.db" in said.err
+    assert (
+        run(
+            [
+                "promote",
+                "bank",
+                "--release",
+                "1",
+                "--tag",
+                "a",
+                "--channels-dir",
+                str(world.channels),
+            ]
+        )
+        == 0
+    )
+    assert run(["verify", str(world.channel), "--key", "env:REPACK_HMAC_KEY"]) == 0
+    said = capsys.readouterr()
+    assert "bank release 1 is whole and unchanged" in said.out
+    assert "shared key oem-updates and development keys, whose root is not pinned" in said.out
+    assert "production tags: a" in said.out
+    channels.flip(next((world.channel / "noarch").glob("*.conda")))
+    assert run(["verify", str(world.channel)]) == 6
+    assert "changed: noarch/" in capsys.readouterr().out
+
+
 def test_a_ceremony_by_commands(world):
     build(world, signing=SIGNING)
     place = ["--channels-dir", str(world.channels)]

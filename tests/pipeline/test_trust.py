@@ -231,6 +231,21 @@ def test_ceremony_promotes_with_a_key_that_was_never_here(bank, safe):
     assert bank.is_sound()
 
 
+def test_a_signer_who_does_not_agree_signs_nothing(bank, safe):
+    move_to_safe(bank, safe, "production")
+    file = bank.folder / "promotion.json"
+    said = trust.prepare_promotion(bank.office(), 1, ["a"], file)
+    before = file.read_bytes()
+
+    def refuse(what):
+        assert what == said
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trust.sign(Keyring.open(safe, {}), file, refuse)
+    assert file.read_bytes() == before
+
+
 def test_nobody_signs_twice_or_what_is_not_his(bank, safe):
     move_to_safe(bank, safe, "production")
     file = bank.folder / "promotion.json"
