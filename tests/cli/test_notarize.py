@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.small_channel import channel_at
+from tests.cli.test_license import run
+
+OUT = ("--out", "var/dist/notary/")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    channel_at(tmp_path / "channels" / "halkbank")
+    return tmp_path
+
+
+def test_notarise_and_check(site):
+    done = run("notarize", "channels/halkbank", *OUT, "--json")
+    assert (done["sequence"], done["changed"]) == (1, True)
+    report = site / done["report"]
+    assert b'"development keys"' in report.read_bytes()
+    good = run("notarize", "channels/halkbank", "--check", *OUT, "--json")
+    assert (good["status"], good["entries"], good["release"]) == ("ok", 1, "halkbank-1")
+    assert run("notarize", "--check", *OUT, "--keys", "keys/halkbank") == (
+        "1 notarisations, all in order"
+    )
+    assert "already" in run("notarize", "channels/halkbank", *OUT)
+    report.write_bytes(report.read_bytes().replace(b"2026", b"2027"))
+    bad = run("notarize", "channels/halkbank", "--check", *OUT, "--json", code=6)
+    assert "halkbank-1.json" in bad["issues"][0]
+
+
+def test_checking_makes_no_keys(site):
+    run("notarize", "channels/halkbank", *OUT)
+    (site / "keys").rename(site / "elsewhere")
+    error = run("notarize", "channels/halkbank", "--check", *OUT, "--json", code=6)
+    assert error["error"] == "key-refused"
+    assert not (site / "keys").exists()
+
+
+def test_a_public_key_in_pem_will_do(site):
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+    )
+
+    run("notarize", "channels/halkbank", *OUT)
+    private = load_pem_private_key(
+        next((site / "keys/halkbank").glob("ci-*.pem")).read_bytes(), None
+    )
+    form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (site / "ci.pem").write_bytes(private.public_key().public_bytes(*form))
+    run("notarize", "--check", *OUT, "--public-key", "ci.pem")
+
+
+@pytest.mark.parametrize("words", [(), ("--check",), ("nowhere",), ("nowhere", "--check")])
+def test_bad_calls(site, words):
+    assert run("notarize", *words, *OUT, "--json", code=2)["exit_code"] == 2
+    assert not (site / "keys").exists()
