@@ -6,7 +6,7 @@ import contextlib
 import os
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from repack.errors import LicenseError, PlaceError, RepackError, SpaceError, UsageError
 from repack.model.dates import stamp
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _TIME_STEP: Final = timedelta(hours=24)
 _MAX_REPORTS: Final = 10_000
+
+OldFormat = Literal["rewrite", "leave"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,21 @@ class Finding:
         return bool(self.verdicts) and not self.issues and all(v.is_right for v in self.verdicts)
 
 
-def look(asking: Asking) -> Finding:
+def look(asking: Asking, old_format: OldFormat = "rewrite") -> Finding:
     """Judge every licence of the store.
+
+    Args:
+        asking: who asks.
+        old_format: whether a store of the old format is written anew, or left as it is.
 
     Raises:
         LicenseError: the store does not open.
         FingerprintError: the device cannot be told.
         PlaceError: there is no store.
     """
-    opened, notes = _open(asking)
+    opened, notes = (
+        _open(asking) if old_format == "rewrite" else (asking.vault.open(asking.device), ())
+    )
     verdicts = opened.ledger.verdicts(asking.circumstances(opened))
     return Finding(opened, verdicts, _issues(opened, asking.now), notes)
 
