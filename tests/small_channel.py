@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
-import json
+from importlib import resources
 
+import zstandard
+
+from repack import data
 from repack.model.dates import stamp
 from repack.model.integrity import Entry
 from repack.model.manifest import Artifact
@@ -12,7 +16,8 @@ from repack.model.names import Digest, Digest384, LabelName, RelPath
 from repack.model.profile import Profile
 from repack.model.record import Record
 from repack.model.release import Release
-from repack.places import files
+from repack.model.repodata import encode
+from repack.places import files, host
 from repack.places.lockfile import write_lock
 from repack.steps.sign import Contents, Signing, sign
 from tests.licensing import KEY, NOW
@@ -20,28 +25,36 @@ from tests.licensing import KEY, NOW
 UPSTREAM = "https://conda.example.org/t/SECRET-TOKEN/prometeia"
 
 
-def record(name, data, subdir="noarch"):
-    digest = hashlib.sha256(data).hexdigest()
+def record(name, body, subdir="noarch"):
+    digest = hashlib.sha256(body).hexdigest()
     raw = {"name": name, "version": "1.0", "build": "0", "build_number": 0, "subdir": subdir,
-           "sha256": digest, "size": len(data), "depends": [], "md5": "0" * 32}  # fmt: skip
+           "sha256": digest, "size": len(body), "depends": [], "md5": "0" * 32}  # fmt: skip
     fn = f"{name}-1.0-0.conda"
     return Record.of(raw, fn, f"{UPSTREAM}/{subdir}/{fn}")
 
 
-def channel_at(folder, release=1, content=b"pytho"):
+def channel_at(folder, release=1, content=b"pytho", keys=None):
     """Write release ``release`` of label halkbank into ``folder``."""
+    moment = host.now() if keys else NOW
     bodies = {"pytho": content, "ratingpro": b"ratingpro", "halkbank-models": b"models"}
-    records = {name: record(name, data) for name, data in bodies.items()}
+    records = {name: record(name, body) for name, body in bodies.items()}
     upstream = [records["pytho"], records["ratingpro"]]
+    index = {"packages": {}, "packages.conda": {one.fn: dict(one.raw) for one in records.values()}}
     texts = {
+        "repack/verify.py": (resources.files(data) / "verify.py").read_bytes(),
         "repack/lock.yml": write_lock([UPSTREAM], {Profile.of("linux-64"): upstream}),
-        "noarch/repodata.json": json.dumps({"packages.conda": {}}).encode(),
-        "linux-64/repodata.json": b"{}",
     }
-    texts |= {str(records[name].path): data for name, data in bodies.items()}
+    for subdir, sections in (("noarch", index), ("linux-64", {})):
+        document = encode({"info": {"subdir": subdir}, **sections})
+        texts |= {
+            f"{subdir}/repodata.json": document,
+            f"{subdir}/repodata.json.zst": zstandard.compress(document),
+            f"{subdir}/repodata.json.bz2": bz2.compress(document),
+        }
+    texts |= {str(records[name].path): body for name, body in bodies.items()}
     entries = [
-        Entry(RelPath(path), Digest(hashlib.sha256(data).hexdigest()), len(data))
-        for path, data in texts.items()
+        Entry(RelPath(path), Digest(hashlib.sha256(body).hexdigest()), len(body))
+        for path, body in texts.items()
     ]
     artifacts = [
         Artifact(
@@ -49,8 +62,8 @@ def channel_at(folder, release=1, content=b"pytho"):
         )
         for name, one in records.items()
     ]
-    state = Release(LabelName("halkbank"), release, ("linux-64",), stamp(NOW))
-    texts |= sign(state, Contents(entries, artifacts), Signing(hmac=KEY), None, NOW)
-    for path, data in texts.items():
-        files.write(folder / path, data)
+    state = Release(LabelName("halkbank"), release, ("linux-64",), stamp(moment))
+    texts |= sign(state, Contents(entries, artifacts), Signing(KEY, keys), None, moment)
+    for path, body in texts.items():
+        files.write(folder / path, body)
     return folder
