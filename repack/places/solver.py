@@ -45,7 +45,8 @@ def spec_name(text: str) -> str:
     """The name of the package that a MatchSpec asks for."""
     import rattler
 
-    return str(rattler.MatchSpec(text, strict=True).name)
+    name = rattler.MatchSpec(text, strict=True).name
+    return "" if name is None else str(name.normalized)
 
 
 def solve(
