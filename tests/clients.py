@@ -34,14 +34,16 @@ class Conda:
     path: str
     version: tuple[int, ...]
 
-    def run(self, *arguments: str, home: Path, condarc: str = "") -> subprocess.CompletedProcess:
+    def run(
+        self, *arguments: str, home: Path, condarc: str = "", **more: str
+    ) -> subprocess.CompletedProcess:
         """Run it with its network cut, its home in ``home`` and no configuration but ``condarc``."""
         rc = home / "condarc.yml"
         home.mkdir(parents=True, exist_ok=True)
         rc.write_text(condarc, encoding="utf-8")
         return subprocess.run(
             [*network_cutter(), self.path, *arguments],
-            env=environment(home, CONDARC=str(rc)),
+            env=environment(home, CONDARC=str(rc), **more),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -161,7 +161,7 @@ def test_py_rattler_installs(tmp_path):
     check(prefix)
 
 
-async def by_rattler(url: str, prefix: str, cache: str) -> None:
+async def by_rattler(url: str, prefix: str, cache: str, *specs: str) -> None:
     """Solve and install as a program built on py-rattler does."""
     from rattler import (
         BuildString,
@@ -177,7 +177,7 @@ async def by_rattler(url: str, prefix: str, cache: str) -> None:
     glibc = GenericVirtualPackage(PackageName("__glibc"), Version("2.17"), BuildString("0"))
     records = await solve(
         [Channel(url)],
-        ["tiny-app", "pip"],
+        specs or ["tiny-app", "pip"],
         gateway=Gateway(cache_dir=Path(cache) / "repodata"),
         platforms=["linux-64", "noarch"],
         virtual_packages=[glibc],
