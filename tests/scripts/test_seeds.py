@@ -8,12 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from scripts import repackenv
+from tests import tiny
+from tests.clients import environment
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "update-offline-repo.sh"
@@ -190,3 +195,91 @@ def test_what_is_no_envinfo_is_said(here, capsys, text):
         (here / "envinfo.json").write_text(text)
     assert repackenv.main(["out"]) == 2
     assert "envinfo.json" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the packages are for Linux")
+class TestForReal:
+    """Both scripts with the real repack and a small upstream that wants a token."""
+
+    @pytest.fixture
+    def upstream(self, tmp_path):
+        tiny.channel(tmp_path / "up", tiny.PACKAGES)
+        served = tmp_path / "www" / "t" / "tk-s3cret"
+        served.mkdir(parents=True)
+        (tmp_path / "up").rename(served / "vendor")
+        handler = partial(QuietHandler, directory=str(tmp_path / "www"))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever).start()
+            yield f"http://127.0.0.1:{server.server_port}/t/${{TOKEN}}/vendor"
+            server.shutdown()
+
+    def test_update_makes_a_channel_without_the_token(self, tmp_path, upstream):
+        home = tmp_path / "home"
+        home.mkdir()
+        variables = environment(
+            home, REPACK_CHANNELS=upstream, PYTHON=sys.executable, PATH="/usr/bin:/bin"
+        )
+        command = ["sh", str(SCRIPT), "halk", "tk-s3cret", str(tmp_path / "out"), "tiny-app >=2"]
+        for _ in range(2):
+            subprocess.run(command, env=variables, check=True, cwd=tmp_path)
+        channel = tmp_path / "out" / "halk"
+        assert (channel / "noarch" / "tiny-app-2.0-py_0.conda").is_file()
+        for folder in (channel, tmp_path / "out" / ".history"):
+            for file in (path for path in folder.rglob("*") if path.is_file()):
+                assert b"tk-s3cret" not in file.read_bytes(), file
+
+    def test_repackenv_takes_exactly_the_environment(self, tmp_path, upstream):
+        prefix = tmp_path / "envs" / "Prod"
+        program = (
+            "import asyncio, os, sys; from tests.test_clients import by_rattler;"
+            "asyncio.run(by_rattler(*sys.argv[1:])); sys.stdout.flush(); os._exit(0)"
+        )
+        url = upstream.replace("${TOKEN}", "tk-s3cret")
+        home = tmp_path / "home"
+        home.mkdir()
+        variables = environment(home, PYTHONPATH=str(ROOT), TOKEN="tk-s3cret")
+        made = [sys.executable, "-c", program, url, str(prefix), str(tmp_path / "cache")]
+        subprocess.run(made, env=variables, check=True)
+        info = {
+            "platform": "linux-64",
+            "active_prefix": str(prefix),
+            "pkgs_dirs": [str(tmp_path / "cache" / "pkgs")],
+            "channels": [url.replace("tk-s3cret", "<TOKEN>") + "/linux-64"],
+            "conda_version": "26.7.1",
+        }
+        (tmp_path / "envinfo.json").write_text(json.dumps(info))
+        script = [sys.executable, str(ROOT / "scripts" / "repackenv.py"), "out"]
+        variables["REPACK_CHANNELS"] = upstream
+
+        def run(*options: str) -> subprocess.CompletedProcess:
+            return subprocess.run(
+                [*script, *options],
+                env=variables,
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+        done = run("-o", "tgfolder.txt")
+        assert done.returncode == 0, done.stderr
+        channel = tmp_path / "out" / "prod"
+        assert done.stdout == f"{channel}\n" == (tmp_path / "tgfolder.txt").read_text()
+        plan = json.loads((channel / "repack" / "install.json").read_text())
+        packages = set(plan["subdirs"]["linux-64"]["packages"])
+        assert {p.dist for p in tiny.PACKAGES} == {p for p in packages if "prod" not in p}
+        assert run().returncode == 2
+        assert run("-f", "-nc").returncode == 0
+        assert run("-f").returncode == 0
+        manifest = json.loads((channel / "repack" / "manifest.json").read_text())
+        assert manifest["version"] == "1"
+        history = tmp_path / "out" / ".history"
+        assert [path.name for path in history.iterdir()] == ["prod"]
+        assert [path.name for path in (history / "prod").iterdir()] == ["1"]
+        assert not list((tmp_path / "out").glob(".repack-*"))
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Keep the tests' output to themselves."""
