@@ -18,6 +18,7 @@ from repack.model.urls import channel_url
 from repack.places.sandbox import network_cutter
 from tests import tiny
 from tests.clients import Conda, environment, installed, need
+from tests.test_clients import run_rattler
 
 pytestmark = [
     pytest.mark.slow,
@@ -148,17 +149,8 @@ def test_py_rattler_installs(channels, tmp_path):
     if not network_cutter():
         pytest.skip("this system cannot take a process's network away")
     channel, prefix = channels / LABELS["current"], tmp_path / "env"
-    program = (
-        "import asyncio, os, sys; from tests.test_clients import by_rattler;"
-        "asyncio.run(by_rattler(*sys.argv[1:])); sys.stdout.flush(); os._exit(0)"
-    )
-    url = channel_url(str(channel), windows=False)
-    arguments = [url, str(prefix), str(tmp_path / "cache"), channel.name, "pip"]
-    subprocess.run(
-        [*network_cutter(), sys.executable, "-c", program, *arguments],
-        env=environment(tmp_path / "home", PYTHONPATH=str(Path.cwd())),
-        check=True,
-    )
+    done = run_rattler(channel, prefix, tmp_path, channel.name, "pip")
+    assert done.returncode == 0, done.stderr
     check(prefix, channel)
 
 

@@ -119,7 +119,8 @@ def test_the_environment_stays_with_its_channel(conda, tmp_path):
     root, home = add_installers(make(tmp_path / "ch", conda), conda), tmp_path / "home"
     prefix = tmp_path / "env"
     assert run_installer(root, conda, home, prefix).returncode == 0
-    (home / ".condarc").write_text("")
+    if conda.age == "current":
+        (home / ".condarc").write_text("channels: [https://evil.invalid/c]\n")
     variables = environment(home, CONDA_PREFIX=str(prefix), CONDA_SHLVL="1")
     command = [*network_cutter(), conda.path]
     shown = subprocess.run(
@@ -127,7 +128,7 @@ def test_the_environment_stays_with_its_channel(conda, tmp_path):
     )
     info = json.loads(shown.stdout)
     url = channel_url(str(root), windows=False)
-    assert info["channels"] == [f"{url}/linux-64", f"{url}/noarch"]
+    assert info["channels"][:2] == [f"{url}/linux-64", f"{url}/noarch"]
     assert info["offline"] is True
     assert info["pkgs_dirs"][0] == f"{prefix}/pkgs"
     for verb in (["remove", "--yes", "tiny-app"], ["install", "--yes", "tiny-app"]):
@@ -142,23 +143,39 @@ def test_the_environment_stays_with_its_channel(conda, tmp_path):
     check(prefix)
 
 
-def test_py_rattler_installs(tmp_path):
+@pytest.mark.parametrize("own", ["ü#%+! x", "a@b", "noarch", "t"])
+def test_py_rattler_installs_from_folders_called_anything(tmp_path, own):
     if not network_cutter():
         pytest.skip("this system cannot take a process's network away")
-    root = tiny.channel(tmp_path / "ü#%+! x")
-    program = tmp_path / "install.py"
-    program.write_text(
-        "import asyncio, os, sys\nfrom tests.test_clients import by_rattler\n"
-        "asyncio.run(by_rattler(*sys.argv[1:]))\nsys.stdout.flush()\nos._exit(0)\n"
-    )
+    root = tiny.channel(tmp_path / own)
     prefix = tmp_path / "env"
-    url = channel_url(str(root), windows=False)
-    subprocess.run(
-        [*network_cutter(), sys.executable, str(program), url, str(prefix), str(tmp_path / "c")],
-        env=environment(tmp_path / "home", PYTHONPATH=str(Path(__file__).parents[1])),
-        check=True,
-    )
+    done = run_rattler(root, prefix, tmp_path)
+    assert done.returncode == 0, done.stderr
     check(prefix)
+
+
+def test_py_rattler_wants_noarch(tmp_path):
+    if not network_cutter():
+        pytest.skip("this system cannot take a process's network away")
+    root = tiny.channel(tmp_path / "ch")
+    shutil.rmtree(root / "noarch")
+    assert "noarch" in run_rattler(root, tmp_path / "env", tmp_path).stderr
+
+
+def run_rattler(root: Path, prefix: Path, work: Path, *specs: str):
+    """Install by py-rattler in a process of its own, which can crash when it ends."""
+    program = (
+        "import asyncio, os, sys; from tests.test_clients import by_rattler;"
+        "asyncio.run(by_rattler(*sys.argv[1:])); sys.stdout.flush(); os._exit(0)"
+    )
+    url = channel_url(str(root), windows=False)
+    return subprocess.run(
+        [*network_cutter(), sys.executable, "-c", program, url, prefix, work / "cache", *specs],
+        env=environment(work / "home", PYTHONPATH=str(Path(__file__).parents[1])),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 async def by_rattler(url: str, prefix: str, cache: str, *specs: str) -> None:
@@ -279,6 +296,30 @@ def test_pip_is_asked_for_wherever_python_is(conda, tmp_path):
     packages = tuple(tiny.old(p) for p in tiny.PACKAGES if p.name == "python")
     root = tiny.channel(tmp_path / "ch", packages, "tar.bz2")
     assert "pip" in fails(conda, root, tmp_path, "python")
+
+
+@pytest.mark.parametrize("own", ["noarch", "t", "a#b", "a?b", "a::b", "50%25", "x.conda"])
+def test_current_conda_loses_channels_in_some_folders(tmp_path, own):
+    conda = need("current")
+    fails(conda, make(tmp_path / own, conda), tmp_path)
+
+
+def test_current_conda_creates_no_environment_with_a_space_in_its_last_folder(tmp_path):
+    conda = need("current")
+    url = channel_url(str(make(tmp_path / "ch", conda)), windows=False)
+    with pytest.raises(AssertionError, match="cannot contain"):
+        conda.install(url, tmp_path / "an env", *SPECS, home=tmp_path / "home")
+
+
+def test_the_user_s_lists_are_joined_to_those_of_condarc(conda, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".condarc").write_text("pkgs_dirs: [/other/pkgs]\nchannels: [file:///other]\n")
+    own = "pkgs_dirs: [/own/pkgs]\nchannels: [file:///own]\ndefault_channels: []\n"
+    done = conda.run("info", "--json", home=home, condarc=own)
+    info = json.loads(done.stdout)
+    assert info["pkgs_dirs"] == ["/own/pkgs", "/other/pkgs"]
+    assert "file:///other/noarch" in info["channels"]
 
 
 def test_current_conda_silently_installs_nothing_from_a_folder_with_an_at_sign(tmp_path):
