@@ -111,6 +111,12 @@ def install(arena: Arena) -> measure.Sample:
     return arena.native("install", arena.url, prefix, cache, *arena.specs)
 
 
+def solve(arena: Arena, url: str, specs: Sequence[str]) -> measure.Sample:
+    """repack's solver alone."""
+    command = [sys.executable, "-m", "benchmarks.solving", url, arena.work / "solver-repodata"]
+    return arena.run("solver", [*command, *specs])
+
+
 def ship(arena: Arena, tools: Path) -> measure.Sample:
     """(c) conda-ship's external layout, on a lock that is there already."""
     arena.clean("ship")

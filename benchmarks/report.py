@@ -29,6 +29,16 @@ _TITLES: Final = {
     "unchanged linked": "repack label, nothing changed (linked)",
     "changed": "repack label --update, one package changed",
     "second": "repack label, a second label sharing most packages",
+    "million native cold": "py-rattler solves, a million records, cold",
+    "million solver cold": "repack solves, a million records, cold",
+    "million native warm": "py-rattler solves, a million records, warm",
+    "million solver warm": "repack solves, a million records, warm",
+    "million-sharded native cold": "py-rattler solves, the same in shards, cold",
+    "million-sharded solver cold": "repack solves, the same in shards, cold",
+    "million-sharded native warm": "py-rattler solves, the same in shards, warm",
+    "million-sharded solver warm": "repack solves, the same in shards, warm",
+    "million label": "repack label --dry-run, a million records, no cache",
+    "million-sharded label": "repack label --dry-run, the same in shards, cold",
     "help": "repack --help",
 }
 
@@ -129,7 +139,7 @@ def _indexing(wall: Mapping[str, float], facts: Mapping[str, float]) -> list[Tar
 def _million(middle: Mapping[str, Sample]) -> list[Target]:
     found = []
     for state in ("cold", "warm"):
-        ours, theirs = (middle.get(f"million {who} {state}") for who in ("repack", "native"))
+        ours, theirs = (middle.get(f"million {who} {state}") for who in ("solver", "native"))
         if not ours or not theirs:
             return []
         shown = f"{ours.wall:.2f} s : {theirs.wall:.2f} s"
@@ -140,7 +150,7 @@ def _million(middle: Mapping[str, Sample]) -> list[Target]:
                 f"{what}, memory", 600, ours.megabytes, "MB", f"py-rattler {theirs.megabytes:.0f}"
             ),
         ]
-        ours, theirs = (middle[f"million-sharded {who} {state}"] for who in ("repack", "native"))
+        ours, theirs = (middle[f"million-sharded {who} {state}"] for who in ("solver", "native"))
         shown = f"py-rattler {theirs.wall:.2f} s, {theirs.megabytes:.0f} MB"
         found += [
             Target(f"{what}, sharded", 0.2, ours.wall, "s", shown),

@@ -1,0 +1,27 @@
+"""repack's solver alone, against py-rattler's: ``python -m benchmarks.solving URL CACHE SPEC …``.
+
+The same question as ``benchmarks.native solve`` asks; what repack adds is that every record comes
+back as upstream published it, checked. Prints the number of records.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from repack.model.profile import Profile
+from repack.places.solver import Question, solve
+
+
+def main() -> None:
+    """Solve and leave before py-rattler's threads can crash."""
+    url, cache, *specs = sys.argv[1:]
+    profile = Profile.of("linux-64", {"__glibc": "2.28", "__linux": "5.10"})
+    print(len(solve([url], Question(profile, tuple(specs)), Path(cache))))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
