@@ -10,8 +10,9 @@ import os
 import sys
 from pathlib import Path
 
+from repack.model.found import Question
 from repack.model.profile import Profile
-from repack.places.solver import Question, solve
+from repack.places.solver import solve
 
 
 def main() -> None:

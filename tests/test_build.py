@@ -273,3 +273,31 @@ def test_wrong_command_lines(world, capsys, monkeypatch, arguments, code, words)
     monkeypatch.chdir(world.root)
     assert run(arguments) == code
     assert words in capsys.readouterr().err
+
+
+def test_old_conda_gets_tar_bz2_and_no_virtual_packages(world):
+    first = world.build(package_format="tar.bz2", platforms={"linux-64": {"conda": "4.3"}})
+    paths = check(world.channel, ("noarch", "linux-64"))
+    assert all(path.endswith(".tar.bz2") for path in paths)
+    for subdir in ("noarch", "linux-64"):
+        for record in records(world.channel, subdir).values():
+            assert not [spec for spec in record["depends"] if spec.startswith("__")]
+    fixed = foreign(world.channel, "noarch")["tiny-app-2.0-py_0.tar.bz2"]
+    assert fixed["depends"] == ["python >=3.6", "tiny-lib >=1!1", "tiny-data"]
+    changed = {change["before"]: change for change in first["changes"]}
+    assert changed["linux-64/tiny-lib-1!2.0+x-0.conda"]["dropped"] == ["depends __glibc >=2.17"]
+    lock = (world.labels / "bank.lock").read_text()
+    assert "# repack: linux-64/tiny-lib-1!2.0+x-0.conda -> " in lock
+    before = snapshot(world.channels)
+    again = world.build()
+    assert (again["changed"], again["bytes_fetched"]) == (False, 0)
+    assert snapshot(world.channels) == before
+    world.write()
+    assert world.repack("diff", "bank") == 0
+
+
+def test_old_conda_and_a_new_python_are_warned_about(world):
+    python = replace(tiny.PACKAGES[0], version="3.11.9")
+    world.serve(python, *tiny.PACKAGES[1:])
+    warnings = world.build(package_format="tar.bz2", platforms={"linux-64": {}})["warnings"]
+    assert any("tiny-app" in warning and "3.10" in warning for warning in warnings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from repack.model.shipment import merge
@@ -53,6 +53,10 @@ class Found:
     how: How
     warnings: tuple[str, ...] = ()
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def shipping(self, records: Mapping[str, tuple[Record, ...]]) -> Found:
+        """The same answer with other records for the same packages."""
+        return replace(self, records=records)
 
     @property
     def distinct(self) -> tuple[Record, ...]:

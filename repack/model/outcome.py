@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from repack.model.conversion import changes_json
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from repack.model.conversion import Change
 
 Mode = Literal["linked", "solved"]
 Isolation = Literal["namespace", "proxy"]
@@ -60,7 +64,7 @@ class Outcome:
         channel: the folder, as text.
         added: paths in the channel that the release before did not have.
         removed: paths that went.
-        changes: how packages were changed on the way, a line each.
+        changes: how packages were changed on the way.
         warnings: what a release engineer should know; errors when the label is ``strict``.
     """
 
@@ -73,7 +77,7 @@ class Outcome:
     removed: tuple[str, ...] = ()
     bytes_fetched: int = 0
     seconds: float = 0.0
-    changes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -94,6 +98,6 @@ class Outcome:
             "removed": list(self.removed),
             "bytes_fetched": self.bytes_fetched,
             "seconds": round(self.seconds, 3),
-            "changes": list(self.changes),
+            "changes": changes_json(self.changes),
             "warnings": list(self.warnings),
         }

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from repack.model.channel import NOARCH, check_names, package_name
+from repack.model.channel import check_names, package_name
 from repack.model.draft import Draft, artifacts, contents, moment, platforms
 from repack.model.integrity import METADATA_DIR
 from repack.model.names import LabelName, RelPath
@@ -19,18 +19,17 @@ from repack.model.shipment import Shipment, check_same_content
 from repack.pipeline import own
 from repack.pipeline.bench import Bench
 from repack.pipeline.given import harvested
-from repack.places import sandbox
+from repack.pipeline.intake import take_in
 from repack.places.channel import Channels, Tree, read_or_none
 from repack.places.files import write
+from repack.places.lockfile import annotated
 from repack.places.metadata_folder import newest, read_folder
 from repack.places.solver import spec_name
 from repack.places.store import Store
 from repack.steps import release as releases
 from repack.steps.describe import describe
-from repack.steps.fetch import fetch
 from repack.steps.guard import judge, search_secrets
 from repack.steps.index import index
-from repack.steps.inspect import inspect
 from repack.steps.installers import InstallPlan, PlatformPlan, installers
 from repack.steps.prove import Scratch, prove
 from repack.steps.resolve import resolve
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from repack.model.archive import Depth
     from repack.model.draft import Standing
     from repack.model.found import Found
     from repack.model.outcome import State
@@ -60,17 +58,23 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
     with Channels(settings.channels_dir).exclusive(LabelName(name)):
         bench = Bench.of(name, settings, progress)
         found = _resolve(bench)
-        fetched = fetch(found.distinct, bench.store, bench.upstream, progress)
-        shipment = _take_in(found, bench)
+        goods = take_in(found, bench)
+        found = replace(found, lock=annotated(found.lock, map(str, goods.changes)))
         keys = own.signing(bench)
-        draft = _draft(found, shipment, keys, bench)
+        draft = _draft(found, goods.shipment, keys, bench)
         before = releases.standing(bench.channels, bench.label.name)
         if before is not None and before.serves(draft):
-            outcome = _keep_standing(before, shipment, bench)
+            outcome = _keep_standing(before, goods.shipment, bench)
         else:
             outcome = _release(found, draft, before, keys, bench)
     seconds = time.monotonic() - began
-    return replace(outcome, bytes_fetched=fetched.bytes, seconds=seconds)
+    return replace(
+        outcome,
+        bytes_fetched=goods.bytes,
+        seconds=seconds,
+        changes=goods.changes,
+        warnings=(*found.warnings, *goods.warnings, *outcome.warnings),
+    )
 
 
 def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome:
@@ -85,7 +89,7 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     before = releases.standing(bench.channels, bench.label.name)
     known, mine = (before.packages if before else {}), own.names(bench.label)
     modes = bench.modes(found.questions)
-    new = {record.path: record.sha256 for record in found.distinct}
+    new = {_published_path(record, bench) for record in found.distinct}
     kept = {path for path in known if path in new or package_name(path) in mine}
     return Outcome(
         label=bench.label.name,
@@ -96,7 +100,7 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
             subdir: Platform(len(records), sum(r.size for r in records), Proof(modes[subdir]))
             for subdir, records in found.records.items()
         },
-        added=tuple(path for path in new if path not in known),
+        added=tuple(sorted(new - known.keys())),
         removed=tuple(sorted(set(known) - kept)),
         seconds=time.monotonic() - began,
         warnings=found.warnings,
@@ -118,27 +122,17 @@ def restore(name: str, release: int, channels_dir: Path, store_dir: Path) -> Pat
     return channels.published(label)
 
 
+def _published_path(record: Record, bench: Bench) -> RelPath:
+    """Where a record's package will be in the channel, converted or not."""
+    suffix = bench.archive if bench.label.package_format == "tar.bz2" else ""
+    return RelPath(f"{record.subdir}/{record.dist}{suffix}") if suffix else record.path
+
+
 def _resolve(bench: Bench) -> Found:
     if bench.settings.env_file is not None:
         return harvested(bench.settings.env_file, bench)
     old = None if bench.settings.lock == "update" else bench.lock
     return resolve(bench.label, old, bench.store, bench.progress)
-
-
-def _take_in(found: Found, bench: Bench) -> Shipment:
-    """All packages but those that carry the release's number, each looked into once ever."""
-    here = {NOARCH, sandbox.host_subdir()}
-    deep = bench.settings.prove == "linked"
-
-    def depth(record: Record) -> Depth:
-        return "whole" if deep or record.subdir not in here else "info"
-
-    own.check_names(found, bench.label)
-    bundles = own.bundles(bench)
-    wanted: list[tuple[Record, Depth]] = [(record, depth(record)) for record in found.distinct]
-    wanted += [(record, "info") for record in bundles]
-    facts = inspect(wanted, bench.store, "sha384", bench.progress)
-    return Shipment.of(found.records, facts).with_own(bundles, facts)
 
 
 def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Draft:
@@ -206,8 +200,9 @@ def _release(
 ) -> Outcome:
     """Make the draft a release: number it, sign it, prove it, publish it."""
     channels, name, now = bench.channels, bench.label.name, bench.settings.now
-    warnings = (*found.warnings, *judge(draft.shipment, bench.label))
-    check_same_content(releases.past_packages(channels, name), found.distinct)
+    warnings = judge(draft.shipment, bench.label)
+    records = [item.record for item in draft.shipment.items.values()]
+    check_same_content(releases.past_packages(channels, name), records)
     release = draft.release(releases.next_number(channels, name, before), moment(now))
     shipment, tops = own.add_release_packages(draft, release, keys, bench)
     texts = {**draft.texts, **installers(_plan(tops, shipment, bench)), **index(shipment)}

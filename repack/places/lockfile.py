@@ -20,11 +20,12 @@ from repack.places import files
 from repack.places.native import agree, to_natives, to_records, without_derived
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from repack.model.profile import Profile
 
 _LIMIT: Final = 256 << 20
+_MARK: Final = "# repack: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def read_lock(path: Path) -> Lock:
     from rattler import exceptions as rx
     from rattler.lock import LockFile
 
-    data = files.read(path, _LIMIT)
+    data = bare(files.read(path, _LIMIT))
     try:
         environment = LockFile.from_path(path).default_environment()
         if environment is None:
@@ -105,6 +106,17 @@ def write_lock(channels: Sequence[str], solutions: Mapping[Profile, Sequence[Rec
         except rattler.exceptions.IoError as error:
             raise PlaceError(str(error), where=target) from None
         return target.read_bytes()
+
+
+def annotated(lock: bytes, changes: Iterable[str]) -> bytes:
+    """A lock with what repack changed about its packages, as comments behind it."""
+    lines = [f"{_MARK}{change}\n" for change in changes]
+    return bare(lock) + "".join(lines).encode()
+
+
+def bare(lock: bytes) -> bytes:
+    """A lock without these comments."""
+    return b"".join(line for line in lock.splitlines(True) if not line.startswith(_MARK.encode()))
 
 
 def remember(path: Path, lock: bytes, records: Mapping[str, Sequence[Record]]) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.small_channel import channel_at
 from tests.cli.test_license import run
+from tests.small_channel import channel_at
 
 OUT = ("--out", "var/dist/notary/")
 

@@ -12,8 +12,8 @@ from repack.errors import BusyError, IntegrityError, KeyRefusedError, RepackErro
 from repack.model import notary
 from repack.places import files
 from repack.steps.notarize import LOG, Notary, check, describe, notarize
-from tests.small_channel import channel_at
 from tests.licensing import NOW, killed_at
+from tests.small_channel import channel_at
 
 SIGNER = CryptoSigner.generate_ed25519()
 STRANGER = CryptoSigner.generate_ed25519()

@@ -1,0 +1,110 @@
+"""Everything a label needs into the store, looked into, and in the format its target reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from repack.model.channel import NOARCH
+from repack.model.conversion import noarch_python_trouble, without_link_json
+from repack.model.shipment import Shipment
+from repack.pipeline import own
+from repack.places import sandbox
+from repack.steps.fetch import fetch
+from repack.steps.inspect import inspect
+from repack.steps.transmute import transmute, unmade
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from repack.model.archive import Depth
+    from repack.model.conversion import Change
+    from repack.model.found import Found
+    from repack.model.names import RelPath
+    from repack.model.record import Record
+    from repack.pipeline.bench import Bench
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What came in.
+
+    Attributes:
+        shipment: all packages but those that carry the release's number.
+        bytes: what was transferred.
+        changes: how packages were converted for an old conda.
+        warnings: what an old conda will make of them.
+    """
+
+    shipment: Shipment
+    bytes: int
+    changes: tuple[Change, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def take_in(found: Found, bench: Bench) -> Intake:
+    """Fetch what the store lacks, look into each archive once ever, convert where that is wanted.
+
+    Raises:
+        FetchError: archives could not be had.
+        IntegrityError: an archive is not what its record says.
+        SpaceError: the disk is full.
+    """
+    own.check_names(found, bench.label)
+    if bench.archive == ".tar.bz2":
+        return _for_old_conda(found, bench)
+    fetched = fetch(found.distinct, bench.store, bench.upstream, bench.progress)
+    return Intake(_look_into(found, found.distinct, bench), fetched.bytes)
+
+
+def _for_old_conda(found: Found, bench: Bench) -> Intake:
+    upstream = found.distinct
+    # Once an archive was made, upstream's is not needed any more.
+    needed = unmade(upstream, bench.store)
+    fetched = fetch(needed, bench.store, bench.upstream, bench.progress)
+    inspect(_depths(needed, bench), bench.store, progress=bench.progress)
+    made = transmute(upstream, bench.store, bench.progress)
+    new: dict[RelPath, Record] = {
+        old.path: result.record for old, result in zip(upstream, made, strict=True)
+    }
+    installs = {s: tuple(new[r.path] for r in group) for s, group in found.records.items()}
+    converted = found.shipping(installs)
+    shipment = _look_into(converted, converted.distinct, bench)
+    changes = tuple(result.change for result in made if result.change is not None)
+    return Intake(shipment, fetched.bytes, changes, tuple(_trouble(shipment)))
+
+
+def _look_into(found: Found, records: Sequence[Record], bench: Bench) -> Shipment:
+    bundles = own.bundles(bench)
+    wanted = _depths(records, bench)
+    wanted += [(record, "info") for record in bundles]
+    facts = inspect(wanted, bench.store, "sha384", bench.progress)
+    return Shipment.of(found.records, facts).with_own(bundles, facts)
+
+
+def _depths(records: Sequence[Record], bench: Bench) -> list[tuple[Record, Depth]]:
+    """How deep to look: what this machine does not install is read whole instead.
+
+    Linking does not find what an archive hides beside its list of files, so with the full proof
+    everything is read whole.
+    """
+    here = {NOARCH, sandbox.host_subdir()}
+    whole = bench.settings.prove == "linked"
+    return [(r, "whole" if whole or r.subdir not in here else "info") for r in records]
+
+
+def _trouble(shipment: Shipment) -> list[str]:
+    found = []
+    for subdir, records in shipment.installs.items():
+        pairs = [(r, shipment.items[r.path].facts) for r in records]
+        if names := noarch_python_trouble(records):
+            found.append(
+                f"{subdir}: conda below 4.7 cannot link noarch python packages for Python 3.10"
+                f" and later: {', '.join(names)}"
+            )
+        if names := without_link_json(pairs):
+            found.append(
+                f"{subdir}: conda below 4.7 takes these noarch python packages, which have no"
+                f" info/link.json, for ordinary ones: {', '.join(names)}"
+            )
+    return found
