@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from repack.errors import IntegrityError, KeyRefusedError, MetadataInvalidError
+from repack.errors import KeyRefusedError, MetadataInvalidError
 from repack.model.canonical import canonical, loads
 from repack.model.keyset import KeySet
 from repack.model.keyset import parse as parse_keyset
@@ -108,13 +108,3 @@ def parse(data: bytes, where: object) -> Ceremony:
         )
     except (KeyError, TypeError) as error:
         raise MetadataInvalidError("the ceremony's file is malformed", where=where) from error
-
-
-def same_content(one: Ceremony, other: Ceremony) -> bool:
-    """Whether two files are about the same change, signatures aside."""
-    try:
-        return {role: canonical(m.signed.to_dict()) for role, m in one.opened.items()} == {
-            role: canonical(m.signed.to_dict()) for role, m in other.opened.items()
-        }
-    except IntegrityError:
-        return False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from repack.model.manifest import Artifact
     from repack.model.names import RelPath
 
-MAX_REPODATA: Final = 1 << 30
+MAX_REPODATA: Final = 256 << 20
 ARCHIVES: Final = (".conda", ".tar.bz2")
 Kind = Literal["missing", "extra", "changed", "contradiction", "signature", "malformed"]
 

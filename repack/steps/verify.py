@@ -138,26 +138,28 @@ def _subdir(channel: Path, name: str, there: Inventory, verdict: Verdict) -> Sub
         path = f"{name}/repodata.json{suffix}"
         variants[f"repodata.json{suffix}"] = None
         if path in there.found:
+            plain = variants.get("repodata.json")
             try:
                 data = files.read(channel / path, MAX_REPODATA)
-                variants[f"repodata.json{suffix}"] = _unpack(data, suffix)
+                variants[f"repodata.json{suffix}"] = _unpack(data, suffix, len(plain or b""))
             except (IntegrityError, zstandard.ZstdError, OSError, EOFError) as error:
-                verdict.findings.append(
-                    Finding("malformed", path, "cannot be unpacked", None, str(error))
-                )
+                why = str(error)[:200]
+                verdict.findings.append(Finding("malformed", path, "cannot be unpacked", None, why))
                 del variants[f"repodata.json{suffix}"]
     return Subdir(name, variants, archives)
 
 
-def _unpack(data: bytes, suffix: str) -> bytes:
+def _unpack(data: bytes, suffix: str, size: int) -> bytes:
+    """The content; of what is longer than ``size`` no more than shows that it is."""
     if suffix == ".bz2":
         unpacker = bz2.BZ2Decompressor()
-        found = unpacker.decompress(data, MAX_REPODATA)
-        if not unpacker.eof or unpacker.unused_data:
-            raise IntegrityError("truncated, too large or followed by more")
+        found = unpacker.decompress(data, size + 1)
+        if len(found) <= size and (not unpacker.eof or unpacker.unused_data):
+            raise IntegrityError("cut off, or followed by more")
         return found
     if suffix == ".zst":
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_REPODATA)
+        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as stream:
+            return stream.read(size + 1)
     return data
 
 

@@ -168,3 +168,8 @@ def test_other_key_or_payload_is_refused():
         check_hmac_sha384({"a": 1}, good, Key("me", bytes(32)))
     with pytest.raises(SignatureError):
         check_hmac_sha384({"a": 2}, good, Key("me", SECRET))
+
+
+def test_fingerprints_tell_keys_apart():
+    one, other = Key("a", SECRET), Key("a", bytes(32))
+    assert one.fingerprint == Key("b", SECRET).fingerprint != other.fingerprint

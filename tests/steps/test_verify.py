@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import json
+import tracemalloc
 from datetime import timedelta
 
 import pytest
+import zstandard
 
 from repack.errors import IntegrityError, UsageError
 from repack.model.keys import Key
@@ -230,3 +233,59 @@ def test_no_folder_and_no_channel(tmp_path):
         check(tmp_path / "nowhere")
     with pytest.raises(IntegrityError, match="no manifest"):
         check(tmp_path)
+
+
+def rewritten(channel, change):
+    """The channel with its unsigned manifest changed."""
+    path = channel / "repack/manifest.json"
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_text(json.dumps(document))
+    return check(channel)
+
+
+def test_manifest_and_list_that_contradict_each_other(tmp_path):
+    channel = channels.build(tmp_path / "c")
+    verdict = rewritten(channel, lambda d: d["artifacts"][0].update(size=1))
+    assert [one.kind for one in verdict.findings] == ["contradiction"]
+
+
+def test_manifest_without_a_list(tmp_path):
+    channel = channels.build(tmp_path / "c")
+    verdict = rewritten(channel, lambda d: d.pop("integrity_manifest"))
+    assert "names no integrity list" in str(verdict.findings)
+
+
+def test_short_keys_are_warned_about(tmp_path):
+    key = Key(None, b"short")
+    channel = channels.build(tmp_path / "c", Signing(key))
+    verdict = check(channel, Demand(key))
+    assert verdict.exit_code == 0
+    assert "5 bytes" in verdict.warnings[0]
+    assert verdict.signed_by == "shared key without a name"
+
+
+@pytest.mark.parametrize("suffix", [".bz2", ".zst"])
+def test_compression_bombs_are_not_unpacked(tmp_path, suffix):
+    channel = channels.build(tmp_path / "c")
+    bomb = bytes(200 << 20)
+    packed = bz2.compress(bomb) if suffix == ".bz2" else zstandard.compress(bomb)
+    (channel / f"noarch/repodata.json{suffix}").write_bytes(packed)
+    del bomb
+    tracemalloc.start()
+    findings = check(channel).findings
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 << 20
+    assert ("contradiction", f"noarch/repodata.json{suffix}") in {
+        (o.kind, o.path) for o in findings
+    }
+
+
+def test_repodata_followed_by_more(tmp_path):
+    channel = channels.build(tmp_path / "c")
+    path = channel / "noarch/repodata.json.bz2"
+    path.write_bytes(path.read_bytes() + b"more")
+    assert ("malformed", "noarch/repodata.json.bz2") in {
+        (one.kind, one.path) for one in check(channel).findings
+    }
