@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -169,6 +173,30 @@ def test_interrupted_rotation_is_done_by_the_next_signing(bank):
     bank.build(2)
     assert bank.believed().metadata.root.version == 2
     assert bank.is_sound()
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant(bank):
+    """A reader always finds a set that holds together, and the next promotion ends well."""
+    bank.believed()
+    dice = random.Random(7)
+    command = [sys.executable, "-m", "repack", "promote", LABEL, "--release", "1"]
+    command += ["--keys", str(bank.folder / "keys"), "--channels-dir", str(bank.channels.root)]
+    began = time.monotonic()
+    subprocess.run([*command, "--tag", "whole"], check=True, capture_output=True)
+    whole = time.monotonic() - began
+    for number in range(25):
+        with subprocess.Popen(
+            [*command, "--tag", f"t{number}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            time.sleep(whole * dice.uniform(0.5, 1.05))
+            process.kill()
+        assert bank.is_sound(), number
+        assert production(bank, "whole") == 1
+    trust.promote(bank.office(), 1, ["last"])
+    assert production(bank, "last") == 1
+    assert bank.is_sound()
+    assert not list(bank.folder.rglob(".repack-metadata"))
 
 
 # ceremonies
