@@ -63,11 +63,11 @@ class Ledger:
                 report_key=base64.b64decode(raw["report_key"], validate=True),
                 licenses=_by_id(raw["licenses"]),
                 revoked=_by_id(raw["revoked"]),
-                recoveries=tuple(raw["recoveries"]),
+                recoveries=tuple(_by_id(dict(enumerate(raw["recoveries"]))).values()),
                 highest=None if highest is None else parse_date(highest, "start", where),
                 other={name: value for name, value in raw.items() if name not in _OWN},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, UsageError) as error:
             raise LicenseError("the store's ledger is damaged", where=where) from error
 
     @classmethod
@@ -182,7 +182,7 @@ def _outranking(verdict: Verdict, status: str) -> Verdict:
     return replace(verdict, status=verdict.status if firm else "missing-in-store", issues=issues)
 
 
-def _by_id(rows: object) -> dict[str, Mapping[str, Any]]:
+def _by_id(rows: object) -> dict[Any, Mapping[str, Any]]:
     if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
         raise TypeError("rows")
     return dict(rows)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from repack.model.urls import HIDDEN, scrub_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _NAME: Final = re.compile(
     r"token|secret|passw|passphrase|pwd|credential|(hmac|api|access|private|sign\w*|license)[-_.]?key"
@@ -45,7 +45,9 @@ _REFERENCE: Final = re.compile(
 )
 _BEGIN: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _END: Final = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")
-_BASE64_LINE: Final = re.compile(r"[\w+/=\s]*")
+# A line of a key, perhaps with a log's time stamp before it, or a header of RFC 1421
+_KEY_LINE: Final = re.compile(r"(?:.*\s)?[\w+/=]{16,}\s*|[\w+/=]*\s*|(?:Proc-Type|DEK-Info):.*\s*")
+_LONGEST_PEM: Final = 200  # lines
 _SHORTEST: Final = 6
 
 
@@ -86,22 +88,31 @@ def _without_pem(text: str) -> str:
     """Without private keys in PEM, those included whose begin or end was cut off."""
     if "PRIVATE KEY-----" not in text:
         return text
-    kept: list[str] = []
-    inside = False
-    for line in text.splitlines(keepends=True):
+    lines = text.splitlines(keepends=True)
+    hidden: set[int] = set()
+    for at, line in enumerate(lines):
+        if at in hidden:
+            continue
         if _BEGIN.search(line):
-            inside = not _END.search(line)
-            kept.append(f"{HIDDEN}\n")
+            ends = (
+                n for n in range(at, min(at + _LONGEST_PEM, len(lines))) if _END.search(lines[n])
+            )
+            end = next(ends, None)
+            hidden |= (
+                set(range(at, end + 1)) if end is not None else {at, *_key_lines(lines, at, 1)}
+            )
         elif _END.search(line):
-            # Lines back to where the key must have begun
-            while not inside and kept and _BASE64_LINE.fullmatch(kept[-1]):
-                kept.pop()
-            if not inside:
-                kept.append(f"{HIDDEN}\n")
-            inside = False
-        elif inside and not _BASE64_LINE.fullmatch(line) and ":" not in line:
-            inside = False
-            kept.append(line)
-        elif not inside:
-            kept.append(line)
+            hidden |= {at, *_key_lines(lines, at, -1)}
+    kept = [
+        (f"{HIDDEN}\n" if at - 1 not in hidden else "") if at in hidden else line
+        for at, line in enumerate(lines)
+    ]
     return "".join(kept)
+
+
+def _key_lines(lines: Sequence[str], at: int, step: int) -> Iterator[int]:
+    """The lines next to ``at`` that look like the inside of a key."""
+    for number in range(at + step, at + step * _LONGEST_PEM, step):
+        if not (0 <= number < len(lines) and _KEY_LINE.fullmatch(lines[number])):
+            return
+        yield number

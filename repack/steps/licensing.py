@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from repack.errors import LicenseError, PlaceError, RepackError, SpaceError, UsageError
+from repack.errors import BusyError, LicenseError, PlaceError, RepackError, SpaceError, UsageError
 from repack.model.dates import stamp
 from repack.model.fingerprint import FingerprintDocument, Told
 from repack.model.license import Circumstances, Verdict
@@ -162,7 +162,7 @@ def _open(asking: Asking) -> tuple[Opened, tuple[str, ...]]:
             opened = asking.vault.open(asking.device)
             if opened.migrated:
                 asking.vault.save(opened)
-    except (PlaceError, SpaceError, UsageError) as error:
+    except (BusyError, PlaceError, SpaceError, UsageError) as error:
         return opened, (f"the store stays in the old, weak format: {error.what}",)
     return opened, ("the store was found in the old format and written anew",)
 
@@ -302,16 +302,14 @@ def _resumed(job: Recovery) -> Recovered | None:
         return None
     for known in reports_in(job.report.parent):
         if dict(known.document) == dict(last):
-            if known.name == job.report.name:
-                verdicts = opened.ledger.verdicts(asking.circumstances(opened))
-                finding = Finding(opened, verdicts, _issues(opened, asking.now))
-                return Recovered(last, finding, resumed=True)
-            raise UsageError(
-                "the store was recovered already", where=job.output.path, got=f"see {known.name}"
-            )
-    if job.report.exists():
-        raise UsageError("there is a report of that name", where=job.report)
-    files.write(job.report, file_of(last))
+            if known.name != job.report.name:
+                what = "the store was recovered already"
+                raise UsageError(what, where=job.output.path, got=f"see {known.name}")
+            break
+    else:
+        if job.report.exists():
+            raise UsageError("there is a report of that name", where=job.report)
+        files.write(job.report, file_of(last))
     verdicts = opened.ledger.verdicts(asking.circumstances(opened))
     return Recovered(last, Finding(opened, verdicts, _issues(opened, asking.now)), resumed=True)
 
@@ -323,7 +321,9 @@ def reports_in(folder: Path) -> list[Report]:
         PlaceError: the folder cannot be read.
     """
     with files.faults_at(folder):
-        paths = sorted(path for path in folder.iterdir() if path.suffix == ".json")
+        paths = sorted(
+            path for path in folder.iterdir() if path.suffix == ".json" and path.is_file()
+        )
     if len(paths) > _MAX_REPORTS:
         raise UsageError("too many files for a folder of reports", where=folder, got=len(paths))
     found = [Report.parse(files.read(path, LIMIT), path.name) for path in paths]

@@ -213,6 +213,39 @@ def test_bad_calls_answer_in_json_and_write_nothing(site, words, code):
     assert portal(*words, "--json", code=code)["what"] == answer["what"]
 
 
+def test_recovering_over_the_command_line_with_named_devices(site):
+    provision(fingerprint="OEM-OLD-9999")
+    portal("install", *STORE, "--license", "licence.json", "--fingerprint", "OEM-OLD-9999")
+    (site / "new").write_text("OEM-DEVICE-1234\n")
+    answer = portal("recover", *STORE, "--old-fingerprint", "OEM-OLD-9999",
+                    "--new-fingerprint-file", "new", "--report", "r/1.json")  # fmt: skip
+    assert answer["licenses"][0]["status"] == "valid"
+    assert answer["new_fingerprint"] == "OEM-DEVICE-1234"
+    where = (*STORE, "--fingerprint", "OEM-DEVICE-1234")
+    assert portal("verify", *where)["issues"] == []
+    assert portal("reports", "r", *where)["issues"] == []
+    report = json.loads((site / "r/1.json").read_text())
+    (site / "r/1.json").write_text(json.dumps({**report, "recovered_at": "x"}))
+    assert len(portal("reports", "r", *where, code=6)["issues"]) == 2
+
+
+def test_reports_need_a_key(site, monkeypatch):
+    monkeypatch.delenv("OEM_LICENSE_HMAC_KEY")
+    assert "no key" in portal("reports", ".", code=2)["what"]
+
+
+def test_a_document_needs_a_key_and_a_licence_a_signed_document(site):
+    assert "signed" in run("license", "fingerprint", "--document", "--json", code=2)["what"]
+    run("license", "fingerprint", "--json", "-o", "plain.json")
+    words = ("license", "issue", "--customer", "H", "--label", "halkbank", "--license-id", "L",
+             "--document", "plain.json", "--not-after", "2099-12-31", "-o", "l.json",
+             "--key", "env:OEM_LICENSE_HMAC_KEY", "--json")  # fmt: skip
+    assert run(*words, code=6)["error"] == "signature"
+    run("license", "fingerprint", "--document", "--key", "env:OEM_LICENSE_HMAC_KEY", "-o", "d.json")
+    words = tuple("d.json" if word == "plain.json" else word for word in words)
+    assert run(*words)["license"] == "l.json"
+
+
 def test_no_factor_readable(site):
     (site / "factors.json").write_text('{"hostname": "a"}')
 

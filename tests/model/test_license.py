@@ -160,6 +160,33 @@ def test_keys_of_the_wrong_kind_are_refused():
         check(license_of(pem(private)).raw, Key("v", b"-----BEGIN PUBLIC KEY-----\nx\n"))
 
 
+def test_a_signature_that_is_none_is_said():
+    private = ed25519.Ed25519PrivateKey.generate()
+    public = pem(private, public=True)
+    signed = license_of(pem(private)).raw
+    with pytest.raises(SignatureError, match="no signature"):
+        check(fields(), KEY)
+    for changes in ({"value": "!"}, {"value": 4}, {"algorithm": "none"}):
+        with pytest.raises(SignatureError):
+            check({**signed, "signature": {**signed["signature"], **changes}}, public)
+    with pytest.raises(SignatureError):
+        check({**signed, "signature": "x"}, public)
+    other = ec.generate_private_key(ec.SECP384R1()).public_key()
+    form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(KeyRefusedError, match="another kind"):
+        check(signed, Key("v", other.public_bytes(*form)))
+
+
+def test_a_move_that_makes_no_sense_is_passed_over():
+    found = status(license_of(), moves=({"old_fingerprint": "a\x00"}, move()), fingerprint=NEW.text)
+    assert found == "valid"
+
+
+def test_a_licence_is_an_object():
+    with pytest.raises(LicenseError, match="not a licence"):
+        License.parse(b"[]", "L")
+
+
 @pytest.mark.parametrize("name", fields())
 @pytest.mark.parametrize("value", [None, 4, "", [1], {"a": 1}, "a\nb"])
 def test_a_field_that_makes_no_sense_is_named(name, value):

@@ -64,6 +64,19 @@ def test_a_private_key_is_taken_out_even_if_cut(cut):
     assert redact(f"a\n{PEM}b\n") == "a\n***\nb\n"
 
 
+def test_a_key_in_a_log_with_time_stamps_is_taken_out():
+    lines = [f"2026-11-21 12:00:00 INFO {line}\n" for line in PEM.splitlines()]
+    after = "2026-11-21 12:00:01 INFO all is well.\n"
+    for cut in (lines, lines[:-1], lines[1:]):
+        assert redact("".join([after, *cut, after])) == f"{after}***\n{after}"
+
+
+def test_two_keys_and_a_headed_one_are_taken_out():
+    headed = PEM.replace("-----\n", "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES,00\n\n", 1)
+    assert redact(f"a\n{PEM}{PEM}b\n{headed}") == "a\n***\nb\n***\n"
+    assert redact(f"{headed[: len(headed) // 2]}") == "***\n"
+
+
 def test_values_of_secret_variables_are_found_in_every_form():
     key = bytes(range(48))
     secrets = secrets_of(

@@ -158,6 +158,24 @@ def test_version_2_is_written_anew_at_first_sight(store):
     assert licensing.verify(asking(store), license_of()).is_right
 
 
+def test_version_2_that_cannot_be_written_is_used_and_said(store, tmp_path):
+    store.parent.mkdir()
+    store.write_text(version_2(OLD.text, {"licenses": {"LIC-1": fields()}}))
+    with Vault(store).lock():
+        finding = licensing.look(asking(store))
+    assert "stays in the old, weak format" in finding.notes[0]
+    assert json.loads(store.read_bytes())["version"] == 2
+    assert licensing.look(asking(store), "leave").notes == ()
+    assert json.loads(store.read_bytes())["version"] == 2
+
+
+def test_a_time_that_cannot_be_recorded_is_said(filled):
+    with Vault(filled).lock():
+        finding = licensing.verify(asking(filled, now=NOW + timedelta(days=9)), None)
+    assert finding.is_right
+    assert "could not be recorded" in finding.notes[0]
+
+
 # --- recovery -------------------------------------------------------------------------------------
 
 

@@ -186,6 +186,31 @@ def test_a_signed_envelope_about_something_else_is_refused(said):
         notary.unseal(notary.seal(said, [SIGNER]), KNOWN, "x")
 
 
+def test_a_statement_that_is_not_about_its_manifest_is_refused(channel, office):
+    said = statement(notarize(channel, office, NOW).envelope)
+    said["predicateType"] = "https://slsa.dev/provenance/v0.2"
+    with pytest.raises(IntegrityError, match="not a statement about a release"):
+        notary.unseal(notary.seal(said, [SIGNER]), KNOWN, "x")
+
+
+def test_a_channel_without_a_lock_or_integrity_list(channel, office):
+    (channel / "repack/lock.yml").unlink()
+    with pytest.raises(IntegrityError, match=r"lock\.yml: missing"):
+        notarize(channel, office, NOW)
+    path = channel / "repack/manifest.json"
+    document = json.loads(path.read_bytes())
+    del document["integrity_manifest"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(IntegrityError, match="no integrity list"):
+        notarize(channel, office, NOW)
+
+
+@pytest.mark.parametrize("line", ["[]", '{"envelope": "../x"}', '{"envelope": 4}', "{"])
+def test_a_log_line_that_makes_no_sense_is_named(three, line):
+    (three / LOG).write_bytes((three / LOG).read_bytes() + line.encode() + b"\n")
+    assert any(fault.startswith("entry 4") for fault in check(three, KNOWN, None).faults)
+
+
 def test_two_notaries_exclude_each_other(channel, office):
     with files.exclusive(office.folder / ".log.lock", "x"), pytest.raises(BusyError):
         notarize(channel, office, NOW)
