@@ -38,7 +38,8 @@ _SECRET_KEY: Final = re.compile(
     r"(api|access|private|account|subscription)[-_.]?key|\A(key|sas|jwt|code|x-amz-.*)\Z",
     re.IGNORECASE,
 )
-_URL_IN_TEXT: Final = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>`]+""")
+# No scheme is that long, and without a bound one long line of a log takes hours
+_URL_IN_TEXT: Final = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s"'<>`]+""")
 HIDDEN: Final = "***"
 
 
