@@ -21,22 +21,23 @@ _NAME: Final = re.compile(
     r"|cookie|\bauth\b|_auth\b|authorization",
     re.IGNORECASE,
 )
-# `password = "…"`, `API_KEY: …`, `--token …`; the value ends where a value ends
+# `password = "…"`, `API_KEY: …`; the value ends where a value ends. Every repetition before a value
+# is bounded: a log may be one line of megabytes, and must not take minutes.
 _ASSIGNED: Final = re.compile(
-    r"""(?P<name>[\w.-]*(?:token|secret|passw\w*|passphrase|pwd|credentials?
-        |(?:hmac|api|access|private|signing|license)[-_.]?key|cookie)[\w.-]*["']?
-        (?:\s*[=:]\s*|\s+(?=["']))["']?)
+    r"""(?P<name>(?:token|secret|passw|passphrase|pwd|credential|cookie
+        |(?:hmac|api|access|private|signing|license)[-_.]?key)[\w.-]{0,40}["']?
+        (?:\s{0,9}[=:]\s{0,9}|\s(?=["']))["']?)
         (?P<value>[^\s"',;&}\])]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
 _AUTHORIZATION: Final = re.compile(
-    r"""(?P<name>authorization["']?\s*[:=]\s*["']?(?:(?:basic|bearer|token|digest)\s+)?)"""
+    r"""(?P<name>authorization["']?\s{0,9}[:=]\s{0,9}["']?(?:(?:basic|bearer|token|digest)\s{1,9})?)"""
     r"""(?P<value>[^\s"',;]+)""",
     re.IGNORECASE,
 )
-_BEARER: Final = re.compile(r"(?P<name>\bbearer\s+)(?P<value>[\w.~+/=-]{8,})", re.IGNORECASE)
+_BEARER: Final = re.compile(r"(?P<name>\bbearer\s{1,9})(?P<value>[\w.~+/=-]{8,})", re.IGNORECASE)
 _OPTION: Final = re.compile(
-    r"(?P<name>--(?:[\w-]*(?:token|password|secret|key))[ =])(?P<value>\S+)", re.IGNORECASE
+    r"(?P<name>--[\w-]{0,40}(?:token|password|secret|key)[ =])(?P<value>\S+)", re.IGNORECASE
 )
 _KEY_SYNTAX: Final = re.compile(r"(?P<name>\b(?:hex|base64):)(?P<value>[\w+/=]{8,})")
 # Where a key is to be had is no secret, and support must see it
