@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.cli.test_license import run
 from tests.small_channel import channel_at
+from tests.world import TOKEN, World
 
 OUT = ("--out", "var/dist/notary/")
 
@@ -59,3 +62,18 @@ def test_a_public_key_in_pem_will_do(site):
 def test_bad_calls(site, words):
     assert run("notarize", *words, *OUT, "--json", code=2)["exit_code"] == 2
     assert not (site / "keys").exists()
+
+
+def test_a_channel_as_the_line_builds_it(tmp_path, monkeypatch):
+    """Nothing here is made for the test: what `repack label` published is notarised whole."""
+    monkeypatch.chdir(tmp_path)
+    world = World(tmp_path)
+    world.build()
+    done = run("notarize", world.channel, *OUT, "--json")
+    good = run("notarize", world.channel, "--check", *OUT, "--json")
+    assert (good["status"], good["release"]) == ("ok", "bank-1")
+    report = json.loads((tmp_path / done["report"]).read_bytes())
+    assert report["channels"]
+    names = {row["name"].rpartition("/")[2].rsplit("-", 2)[0] for row in report["inputs"]}
+    assert {"lock.yml", "tiny-app", "python"} <= names
+    assert TOKEN not in json.dumps(report)
