@@ -6,6 +6,7 @@ import re
 from typing import Final, Self
 
 from repack.errors import IntegrityError, UsageError
+from repack.model.urls import folder_fault
 
 _WINDOWS_RESERVED: Final = frozenset(
     {"con", "prn", "aux", "nul"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)}
@@ -41,7 +42,7 @@ class LabelName(str):
             UsageError: the name is no plain folder name on every system.
         """
         fault = None if cls._PATTERN.match(text) else "is not made of a-z, 0-9, '.', '_' and '-'"
-        fault = fault or windows_fault(text)
+        fault = fault or windows_fault(text) or folder_fault(text)
         if fault:
             raise UsageError(
                 f"label name {text!r} {fault}", hint="take a short lower-case word, like 'halkbank'"

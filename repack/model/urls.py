@@ -92,6 +92,20 @@ def _encode(part: str) -> str:
     return encoded
 
 
+def folder_fault(name: str) -> str | None:
+    """Say why conda cannot have a channel in a folder called ``name``, or None when it can.
+
+    It decodes the last folder of a channel's URL and parses the result anew, so no encoding helps.
+    """
+    if name == "t":
+        return "is what stands before a token in a channel's URL"
+    if _SUBDIR.match(name):
+        return "is what conda takes for a platform"
+    if name.lower().endswith(_ARCHIVE):
+        return "ends like a package, and conda takes it for one"
+    return None
+
+
 def package_url(channel: str, subdir: str, fn: str) -> str:
     """The URL of one archive of a channel; ``!`` of an epoch and ``+`` are encoded."""
     return f"{channel.rstrip('/')}/{subdir}/{quote(fn, safe='')}"

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.errors import UsageError
-from repack.model.urls import channel_url, package_url, scrub, scrub_text, secrets_in
+from repack.model.names import LabelName
+from repack.model.urls import channel_url, folder_fault, package_url, scrub, scrub_text, secrets_in
 
 SEGMENT = st.text(
     st.characters(exclude_characters="/\x00", exclude_categories=("Cs",)), min_size=1
@@ -161,3 +162,16 @@ def test_scrub_is_done_after_once_on_what_looks_like_urls(text):
 def test_scrub_text_finds_urls_and_named_secrets():
     text = 'got 401 from "https://u:pw@h/t/abc/c?token=x", header Bearer s3cret'
     assert scrub_text(text, ["s3cret", ""]) == 'got 401 from "https://h/c", header Bearer ***'
+
+
+@pytest.mark.parametrize("name", ["t", "noarch", "win-64", "osx-arm64", "a.conda", "a.tar.bz2"])
+def test_a_label_is_not_called_what_conda_cuts_out_of_urls(name):
+    assert folder_fault(name)
+    with pytest.raises(UsageError, match=r"conda|token"):
+        LabelName(name)
+
+
+@pytest.mark.parametrize("name", ["halkbank", "tt", "win", "linux", "a.b-c_1"])
+def test_other_names_are_fine(name):
+    assert folder_fault(name) is None
+    assert LabelName(name) == name
