@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from repack.model.document import Table
+from repack.model.nodes import Table
+from repack.model.pins import Pin, Wanted, pin_from_url
 from repack.model.pixilock import items_of, text_of
-from repack.model.source import Pin, Wanted, pin_from_url
 
 if TYPE_CHECKING:
-    from repack.model.document import Findings
+    from repack.model.nodes import Findings
 
 
 def read_conda_lock(

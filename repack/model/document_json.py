@@ -9,10 +9,10 @@ import re
 from json import JSONDecodeError, JSONDecoder
 from typing import TYPE_CHECKING, Final
 
-from repack.model.document import MAX_DEPTH, Entry, Items, Scalar, Table
+from repack.model.nodes import MAX_DEPTH, Entry, Items, Scalar, Table
 
 if TYPE_CHECKING:
-    from repack.model.document import Findings, Kind, Node
+    from repack.model.nodes import Findings, Kind, Node
 
 _DECODER: Final = JSONDecoder()
 _SPACES: Final = frozenset(" \t\r\n")

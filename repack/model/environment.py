@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from repack.model.document import Items, Scalar, Table
+from repack.model.nodes import Items, Scalar, Table
+from repack.model.pins import Wanted
 from repack.model.pixilock import items_of, text_of
-from repack.model.source import Wanted
 from repack.model.spec import spaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from repack.model.document import Findings
+    from repack.model.nodes import Findings
 
 
 def read_environment(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from repack.model.source import Pin, Wanted, pin_from_url
+from repack.model.pins import Pin, Wanted, pin_from_url
 
 if TYPE_CHECKING:
-    from repack.model.document import Findings
+    from repack.model.nodes import Findings
 
 _PLATFORM: Final = re.compile(r"#\s*platform:\s*(\S+)", re.IGNORECASE)
 _SUBDIR: Final = re.compile(r"[\\/](linux|win|osx)-[a-z0-9]+[\\/][^\\/]*\Z")

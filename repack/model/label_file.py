@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from repack.errors import UsageError
 from repack.model.channels import ChannelFault, read_channel
-from repack.model.document import Findings, Table, parse
+from repack.model.document import parse
 from repack.model.label import BundleSpec, Installer, Label, LicencePolicy, Signing
 from repack.model.label_schema import SCHEMA
 from repack.model.names import PLATFORMS, Digest, LabelName
+from repack.model.nodes import Findings, Table
 from repack.model.profile import read_profile
 from repack.model.schema import check
 from repack.model.source import Source

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from repack.model.document import Items, Scalar, Table
-from repack.model.source import Pin, Wanted, pin_from_url
+from repack.model.nodes import Items, Scalar, Table
+from repack.model.pins import Pin, Wanted, pin_from_url
 
 if TYPE_CHECKING:
-    from repack.model.document import Findings, Node
+    from repack.model.nodes import Findings, Node
 
 _VERSIONS: Final = ("4", "5", "6", "7")
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from repack.model.document import Scalar
+from repack.model.nodes import Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.model.document import Findings
+    from repack.model.nodes import Findings
     from repack.model.view import View
 
 _DEFAULTS: Final[dict[str, dict[str, str]]] = {

@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from repack.model.document import Items, Scalar, Table
+from repack.model.nodes import Items, Scalar, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from repack.model.document import Findings, Node
+    from repack.model.nodes import Findings, Node
 
 Schema = dict[str, Any]
 

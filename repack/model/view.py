@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repack.model.document import Items, Scalar, Table
+from repack.model.nodes import Items, Scalar, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from repack.model.document import Node
+    from repack.model.nodes import Node
 
 
 @dataclass(frozen=True, slots=True)

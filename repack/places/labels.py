@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from repack.model.label import Label
     from repack.model.label_file import PackagesFrom
-    from repack.model.source import Source, Wanted
+    from repack.model.pins import Wanted
+    from repack.model.source import Source
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 _MAX_SECRET: Final = 64 << 10

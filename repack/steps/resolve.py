@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.model.label import Label
+    from repack.model.pins import Pin
     from repack.model.record import Record
-    from repack.model.source import Pin
     from repack.places.store import Store
 
 

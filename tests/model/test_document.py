@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.errors import LabelError, Problem
-from repack.model.document import Items, Scalar, Table, parse
+from repack.model.document import parse
 from repack.model.label_file import MAX_LABEL
+from repack.model.nodes import Items, Scalar, Table
 from tests.model.test_label_file import problems, read
 
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.errors import LabelError
-from repack.model.source import Pin, Source, Wanted, join, parse_source, pin_from_url
+from repack.model.pins import Pin, Wanted, pin_from_url
+from repack.model.source import Source, join, parse_source
 
 SHA, MD5 = "ab" * 32, "cd" * 16
 BOTH = ("linux-64", "win-64")
