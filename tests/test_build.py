@@ -301,3 +301,37 @@ def test_old_conda_and_a_new_python_are_warned_about(world):
     world.serve(python, *tiny.PACKAGES[1:])
     warnings = world.build(package_format="tar.bz2", platforms={"linux-64": {}})["warnings"]
     assert any("tiny-app" in warning and "3.10" in warning for warning in warnings)
+
+
+def test_bundles_travel_as_packages_and_count_their_builds(world):
+    models = world.root / "dätä" / "models"
+    models.mkdir(parents=True)
+    (models / "risk.bin").write_bytes(b"weights")
+    bundle = {"models": {"path": str(models), "version": "2024.10.0"}}
+    read = "open(__import__('os').environ['CONDA_PREFIX'] + '/share/repack/bank/models/risk.bin')"
+    first = world.build(bundles=bundle, health_check=["python", "-c", f"{read}.read()"])
+    (name,) = [path for path in first["added"] if "bank-models" in path]
+    meta = foreign_of(world.channel, "linux-64", "bank")["depends"]
+    assert any(spec.startswith("bank-models 2024.10.0 ") for spec in meta)
+    assert not world.build()["changed"]
+    (models / "risk.bin").write_bytes(b"better weights")
+    second = world.build()
+    assert second["removed"].count(name) == 1
+    assert foreign_of(world.channel, "noarch", "bank-models")["build_number"] == 1
+
+
+def foreign_of(folder, subdir, name):
+    (found,) = [r for r in records(folder, subdir).values() if r["name"] == name]
+    return found
+
+
+def test_every_bad_file_of_every_bundle_is_listed(world):
+    for name in ("models", "strategies"):
+        folder = world.root / name
+        folder.mkdir()
+        (folder / "nul.txt").write_text("x")
+        (folder / "link").symlink_to("nul.txt")
+    bundles = {n: {"path": str(world.root / n), "version": "1"} for n in ("models", "strategies")}
+    message = world.fail(6, bundles=bundles)
+    for path in ("models/nul.txt", "models/link", "strategies/nul.txt", "strategies/link"):
+        assert path in message

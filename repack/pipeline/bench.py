@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +106,12 @@ class Bench:
             upstream=Upstream.from_environment(settings.environment, settings.home),
             progress=progress,
         )
+
+    @property
+    def key(self) -> str:
+        """What keeps this build's scratch files from those of a namesake in other channels."""
+        root = str(self.channels.root).encode("utf-8", "surrogateescape")
+        return f"{self.label.name}-{hashlib.sha256(root).hexdigest()[:8]}"
 
     @property
     def archive(self) -> Format:

@@ -260,7 +260,7 @@ def _prove(
         scratch = None
         if mode == "linked":
             scratch = Scratch(
-                prefix=bench.store.scratch(bench.label.name),
+                prefix=bench.store.scratch(bench.key),
                 cache=bench.store.package_cache,
                 health_check=bench.label.health_check,
                 environment=bench.settings.environment,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repack.errors import LabelError, Problem
+from repack.errors import FolderError, LabelError, Problem
 from repack.model import manifest
 from repack.model.bundle import manifest_package, metapackage
 from repack.model.draft import artifacts
@@ -48,7 +48,15 @@ def bundles(bench: Bench) -> tuple[Record, ...]:
         previous=bench.channels.own_records(bench.label.name),
         progress=bench.progress,
     )
-    return tuple(_bundle(name, bench, how) for name in sorted(bench.label.bundles))
+    records, problems = [], []
+    for name, spec in sorted(bench.label.bundles.items()):
+        try:
+            records.append(_bundle(name, bench, how))
+        except FolderError as error:
+            problems += [replace(p, where=f"{spec.path}/{p.where}") for p in error.problems]
+    if problems:
+        raise FolderError(problems, where=f"label {bench.label.name}")
+    return tuple(records)
 
 
 def _bundle(name: str, bench: Bench, how: Bundling) -> Record:
@@ -63,7 +71,7 @@ def _bundle(name: str, bench: Bench, how: Bundling) -> Record:
 
 
 def _pack(spec: PackageSpec, bench: Bench) -> Record:
-    folder = bench.store.scratch(bench.label.name).with_name(f"{bench.label.name}.pack")
+    folder = bench.store.scratch(f"{bench.key}.pack")
     packed = pack(spec, folder, bench.archive, progress=bench.progress)
     bench.store.admit(packed.path, packed.record.sha256, "move")
     return packed.record

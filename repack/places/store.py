@@ -7,7 +7,7 @@ facts/ab/<sha256>.json    what was found out about an archive
 made/ab/<sha256>.*.json   what was made of it in another format; that lies under packages/, too
 pkgs/                     extracted packages, as rattler keeps them
 records/NAME.json         upstream's own records for the lock of a label
-scratch/NAME/             where a label's packages are tried
+scratch/KEY/              where a label is packed and tried
 repodata/                 upstream's repodata; 0700, because its URLs may hold tokens
 ```
 
@@ -121,9 +121,9 @@ class Store:
         """Where the records are that upstream published for a label's lock."""
         return self.root / "records" / f"{label}.json"
 
-    def scratch(self, label: str) -> Path:
-        """A prefix to try a label's packages in, on the package cache's file system."""
-        return self.root / "scratch" / label
+    def scratch(self, key: str) -> Path:
+        """A folder for one build alone, on the package cache's file system."""
+        return self.root / "scratch" / key
 
     @property
     def repodata_cache(self) -> Path:
