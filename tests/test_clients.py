@@ -101,6 +101,15 @@ def test_install_sh_from_and_into_folders_called_anything(conda, tmp_path, odd):
     assert not (prefix / "pkgs").exists()
 
 
+def test_install_sh_needs_no_locale(conda, tmp_path, monkeypatch):
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.setenv(name, "C")
+    root = add_installers(make(tmp_path / "ä", conda), conda)
+    done = run_installer(root, conda, tmp_path / "home", tmp_path / "ü")
+    assert done.returncode == 0, done.stderr
+    check(tmp_path / "ü")
+
+
 def test_install_sh_sees_no_configuration_of_the_user(conda, tmp_path):
     root, home = add_installers(make(tmp_path / "ch", conda), conda), tmp_path / "home"
     home.mkdir()

@@ -225,6 +225,8 @@ def variables(prefix, python):
     kept["CONDARC"] = os.path.join(prefix, ".condarc")
     kept["CONDA_PREFIX"] = prefix
     kept["CONDA_NO_PLUGINS"] = "true"
+    if (kept.get("LC_ALL") or kept.get("LC_CTYPE") or kept.get("LANG") or "C") in ("C", "POSIX"):
+        kept["LC_ALL"] = "C.UTF-8"  # else Python 3.6 can say no path that is not ASCII
     if WINDOWS and python:
         base = os.path.dirname(python)
         folders = ["", "Library\\mingw-w64\\bin", "Library\\usr\\bin", "Library\\bin", "Scripts"]
