@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from repack.model.old_spec import old_spec
 from repack.model.urls import channel_url
 from repack.places.sandbox import network_cutter
 from tests import tiny
@@ -31,7 +32,19 @@ LABELS = {"current": "halkbank", "old": "altbank"}
 def channels(tmp_path_factory) -> Path:
     """Both labels' channels, each copied to where a customer might put it."""
     work = tmp_path_factory.mktemp("built")
-    tiny.channel(work / "upstream", tiny.PACKAGES + tiny.WINDOWS)
+    # Words that conda 4.3 does not understand, where repack has to find others.
+    modern = tiny.Package(
+        "tiny-app",
+        "2.0",
+        ("python ~=3.6", "tiny-lib >=1!1, <1!3", "tiny-data =1"),
+        "noarch",
+        "python",
+        "py_0",
+        {"site-packages/tiny_app/hello.txt": "hello\n"},
+    )
+    fixed = {**modern.__dict__, "hotfix": {"depends": list(modern.depends)}, "depends": ("gone",)}
+    packages = [p for p in tiny.PACKAGES if p.name != "tiny-app"]
+    tiny.channel(work / "upstream", (*packages, tiny.Package(**fixed), *tiny.WINDOWS))
     (work / "labels").mkdir()
     for age, name in LABELS.items():
         form = "tar.bz2" if age == "old" else "keep"
@@ -82,11 +95,11 @@ def records(channel: Path) -> dict[str, dict]:
         repodata = json.loads(file.read_text())
         for part in ("packages", "packages.conda"):
             found.update({f"{file.parent.name}/{fn}": r for fn, r in repodata[part].items()})
-    # rattler's index leaves nulls out and writes `a ==1 0` for `a 1 0`.
+    # rattler's index leaves nulls out and writes `a ==1 0` for `a 1 0`, `a 1.*` for `a =1`.
     return {
         path: {
             **{key: value for key, value in record.items() if value is not None},
-            "depends": [spec.replace(" ==", " ") for spec in record["depends"]],
+            "depends": [old_spec(spec).replace(" ==", " ") for spec in record["depends"]],
         }
         for path, record in found.items()
     }

@@ -2,7 +2,8 @@
 
 Such a conda reads ``.tar.bz2`` only and knows no virtual packages: a dependency on ``__glibc`` can
 never be fulfilled there. The solver has checked these dependencies already, with the target
-profile, so they are dropped. Everything else stays upstream's, hot-fixes included.
+profile, so they are dropped. Dependencies in words that it does not understand are respelled.
+Everything else stays upstream's, hot-fixes included.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import IntegrityError
 from repack.model.names import Digest
+from repack.model.old_spec import old_spec
 from repack.model.record import Record
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Change:
         before: path of upstream's archive.
         after: path in the channel.
         dropped: specs that went, as in ``depends __glibc >=2.17``.
+        respelled: dependencies before and after, as in ``a =2 -> a 2.*``.
     """
 
     before: RelPath
@@ -63,6 +66,7 @@ class Change:
     sha256_before: Digest
     sha256_after: Digest
     dropped: tuple[str, ...]
+    respelled: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The change for machines."""
@@ -72,6 +76,7 @@ class Change:
             "sha256_before": self.sha256_before,
             "sha256_after": self.sha256_after,
             "dropped": list(self.dropped),
+            "respelled": list(self.respelled),
         }
 
     def __str__(self) -> str:
@@ -94,12 +99,24 @@ def for_old_conda(record: Record, made: Made | None) -> tuple[Record, Change | N
         if gone:
             raw[field] = [spec for spec in specs if spec not in gone]
             dropped += [f"{field} {spec}" for spec in gone]
-    if made is None and not dropped:
+    before = raw.get("depends") or []
+    after = [old_spec(spec) or spec for spec in before]
+    respelled = [f"{a} -> {b}" for a, b in zip(before, after, strict=True) if a != b]
+    if respelled:
+        raw["depends"] = after
+    if made is None and not dropped and not respelled:
         return record, None
     if made is not None:
         raw |= made.to_json()
     new = Record.of(raw, f"{record.dist}.tar.bz2", record.url)
-    return new, Change(record.path, new.path, record.sha256, new.sha256, tuple(dropped))
+    digests = (record.sha256, new.sha256)
+    return new, Change(record.path, new.path, *digests, tuple(dropped), tuple(respelled))
+
+
+def unspeakable(records: Iterable[Record]) -> tuple[str, ...]:
+    """Dependencies that conda 4.3 has no words for, as in ``app: a[build_number=1]``."""
+    found = {f"{r.name}: {spec}" for r in records for spec in r.depends if old_spec(spec) is None}
+    return tuple(sorted(found))
 
 
 def noarch_python_trouble(records: Iterable[Record]) -> tuple[str, ...]:

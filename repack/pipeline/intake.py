@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repack.model.channel import NOARCH
-from repack.model.conversion import noarch_python_trouble, without_link_json
+from repack.model.conversion import noarch_python_trouble, unspeakable, without_link_json
 from repack.model.shipment import Shipment
 from repack.pipeline import own
 from repack.places import sandbox
@@ -101,6 +101,11 @@ def _trouble(shipment: Shipment) -> list[str]:
             found.append(
                 f"{subdir}: conda below 4.7 cannot link noarch python packages for Python 3.10"
                 f" and later: {', '.join(names)}"
+            )
+        if specs := unspeakable(records):
+            found.append(
+                f"{subdir}: conda below 4.7 does not understand these dependencies, so their"
+                f" packages cannot be installed there: {', '.join(specs)}"
             )
         if names := without_link_json(pairs):
             found.append(

@@ -8,6 +8,7 @@ from repack.model.conversion import (
     changes_json,
     for_old_conda,
     noarch_python_trouble,
+    unspeakable,
     without_link_json,
 )
 from repack.model.names import Digest
@@ -50,10 +51,28 @@ def test_record_of_a_transmuted_package():
             "depends __win",
             "constrains __cuda >=12",
         ],
+        "respelled": [],
     }
     assert str(change).startswith(
         "linux-64/thing-1.0-0.conda -> linux-64/thing-1.0-0.tar.bz2, with"
     )
+
+
+def test_dependencies_are_said_in_old_words():
+    record = Package().record(b"x", ".tar.bz2", depends=["a =2", "b >=1, <3", "c 1.*"])
+    new, change = for_old_conda(record, None)
+    assert new.depends == ("a 2.*", "b >=1,<3", "c 1.*")
+    assert new.sha256 == record.sha256
+    assert change.to_json()["respelled"] == ["a =2 -> a 2.*", "b >=1, <3 -> b >=1,<3"]
+    assert unspeakable([new]) == ()
+
+
+def test_what_old_conda_has_no_words_for_is_named():
+    record = Package().record(b"x", depends=["a[build_number=1]", "b"])
+    new, change = for_old_conda(record, MADE)
+    assert new.depends == record.depends
+    assert change.respelled == ()
+    assert unspeakable([new]) == ("thing: a[build_number=1]",)
 
 
 def test_an_old_archive_keeps_its_bytes():
