@@ -112,7 +112,7 @@ def install(arena: Arena) -> measure.Sample:
 
 
 def solve(arena: Arena, url: str, specs: Sequence[str]) -> measure.Sample:
-    """Repack's solver alone."""
+    """The solver of repack, alone."""
     command = [sys.executable, "-m", "benchmarks.solving", url, arena.work / "solver-repodata"]
     return arena.run("solver", [*command, *specs])
 
