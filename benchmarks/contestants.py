@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks import measure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LABEL: Final = "bench"
@@ -95,6 +95,11 @@ class Repack:
     def disk(self) -> int:
         """Bytes taken by the store and all channels, linked files once."""
         return measure.disk_usage(self.arena.work / "store", self.arena.work / "channels")
+
+    def extracted(self, names: Iterable[str]) -> int:
+        """Bytes that packages take in the store's package cache."""
+        cache = self.arena.work / "store" / "pkgs"
+        return measure.disk_usage(*(cache / name for name in names))
 
 
 def floor(arena: Arena) -> measure.Sample:
