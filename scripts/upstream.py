@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from scripts.archives import Kind, Recipe
 
 # Raise it when the same request gives other bytes.
-PACKER: Final = 1
+PACKER: Final = 2
 _INSTALLERS: Final = ("pip", "setuptools", "wheel")
 _MANYLINUX: Final = (
     *(f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17, 12, 5)),

@@ -148,7 +148,7 @@ def convert(
         stage = Path(name)
         _unpack(wheel, layout, stage)
         if recipe.noarch is None and wheel.entry_points:
-            _write_scripts(wheel.entry_points, stage / layout.scripts, recipe.subdir)
+            _write_scripts(wheel, stage / layout.scripts, recipe.subdir)
         return pack(recipe, stage, channel, kind)
 
 
@@ -193,23 +193,34 @@ def _set_shebang(script: Path) -> None:
         script.write_bytes(f"#!{PLACEHOLDER}/bin/python\n".encode() + rest)
 
 
-def _write_scripts(entry_points: tuple[str, ...], folder: Path, subdir: str) -> None:
+def _write_scripts(wheel: Wheel, folder: Path, subdir: str) -> None:
     """Entry points of a binary package; noarch ones are written by whoever links them.
 
-    On Windows the script stands alone: ``python Scripts/NAME-script.py`` (the launcher that
-    conda-build puts beside it is a program of its own that no wheel brings).
+    On Windows they are two files, as conda-build writes them: ``NAME-script.py`` and a launcher
+    of the same name, which setuptools brings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for line in entry_points:
+    windows = subdir.startswith("win-")
+    launcher = _launcher(wheel.path.parent) if windows else None
+    for line in wheel.entry_points:
         name, _, point = (part.strip() for part in line.partition("="))
         module, _, function = point.partition(":")
         text = f"import sys\nfrom {module} import {function.split('.')[0]}\n"
         text += f"if __name__ == '__main__':\n    sys.exit({function}())\n"
-        windows = subdir.startswith("win-")
         script = folder / (f"{name}-script.py" if windows else name)
         shebang = "" if windows else f"#!{PLACEHOLDER}/bin/python\n"
         script.write_text(shebang + text, encoding="utf-8")
         script.chmod(0o755)
+        if launcher:
+            (folder / f"{name}.exe").write_bytes(launcher)
+
+
+def _launcher(folder: Path) -> bytes | None:
+    """The 64-bit launcher out of the wheel of setuptools in ``folder``, if there is one."""
+    for path in sorted(folder.glob("setuptools-*.whl")):
+        with zipfile.ZipFile(path) as archive:
+            return archive.read("setuptools/cli-64.exe")
+    return None
 
 
 def _entry_points(text: str) -> tuple[str, ...]:

@@ -121,8 +121,11 @@ def test_a_linux_wheel_goes_where_an_installer_puts_it(tmp_path):
 
 def test_a_windows_wheel_has_the_windows_layout(tmp_path):
     path = write_wheel(tmp_path, "demo-1.0-cp311-cp311-win_amd64.whl")
+    with zipfile.ZipFile(tmp_path / "setuptools-84.0-py3-none-any.whl", "w") as setuptools:
+        setuptools.writestr("setuptools/cli-64.exe", b"MZ launcher")
     wheel, windows = Wheel.read(path), Machine("win-64", "3.11.7")
     (recipe,) = wheel.recipes(windows)
     files = content(convert(wheel, recipe, tmp_path / "channel", windows))
     assert "Lib/site-packages/demo/__init__.py" in files
     assert files["Scripts/Demo-script.py"][0].startswith(b"import sys\nfrom demo import main\n")
+    assert files["Scripts/Demo.exe"] == (b"MZ launcher", 0o644)
