@@ -331,3 +331,83 @@ class NoSuchReleaseError(TargetError):
 
     kind = "no-such-release"
     exit_code = 20
+
+
+class SettingsError(TargetError):
+    """A target's settings are wrong; holds every mistake that was found."""
+
+    kind = "settings"
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem], *, where: object = None) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        super().__init__(
+            f"this target's settings are wrong ({count} {'mistake' if count == 1 else 'mistakes'})",
+            where=where,
+        )
+
+    def text(self) -> str:
+        """One line a mistake, each with file and line."""
+        return "\n".join([super().text(), *(f"  {problem}" for problem in self.problems)])
+
+    def to_json(self) -> dict[str, object]:
+        """The fields, and the mistakes as a list."""
+        rows = [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems]
+        return {**super().to_json(), "problems": rows}
+
+
+class ChangedByHandError(TargetError):
+    """An installed environment is not as it was installed; it is left as it is."""
+
+    kind = "changed-by-hand"
+    exit_code = 6
+
+
+class NothingToRollBackToError(TargetError):
+    """There is no earlier release here that ran well."""
+
+    kind = "nothing-to-roll-back-to"
+    exit_code = 21
+
+
+class RunAwaitedError(TargetError):
+    """An installed release waits for ``run``; another can only be installed after that."""
+
+    kind = "run-awaited"
+    exit_code = 30
+
+
+class NothingPendingError(TargetError):
+    """There is nothing to run."""
+
+    kind = "nothing-pending"
+    exit_code = 40
+
+
+class TargetSpaceError(TargetError):
+    """The target's disk is full, or would be; what runs there was not touched."""
+
+    kind = "target-space"
+    exit_code = 60
+
+
+class RolledBackError(TargetError):
+    """The new release failed; the one before runs again."""
+
+    kind = "rolled-back"
+    exit_code = 110
+
+
+class RollbackAwaitsRebootError(TargetError):
+    """The new release failed; the one before runs again after a reboot and ``run``."""
+
+    kind = "rollback-awaits-reboot"
+    exit_code = 120
+
+
+class RollbackFailedError(TargetError):
+    """The new release failed and so did the way back; somebody has to look."""
+
+    kind = "rollback-failed"
+    exit_code = 130

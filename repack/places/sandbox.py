@@ -56,7 +56,7 @@ def run_in(prefix: Path, command: Sequence[str], environment: Mapping[str, str])
         ProofError: it cannot start, fails, or takes longer than ten minutes.
     """
     cutter = network_cutter()
-    variables = _activated(prefix, environment)
+    variables = _cut_off(activated(prefix, environment))
     program = shutil.which(command[0], path=variables["PATH"])
     shown = " ".join(command)
     if program is None:
@@ -87,7 +87,7 @@ def run_in(prefix: Path, command: Sequence[str], environment: Mapping[str, str])
     return "namespace" if cutter else "proxy"
 
 
-def _activated(prefix: Path, environment: Mapping[str, str]) -> dict[str, str]:
+def activated(prefix: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that ``conda activate`` sets, without running scripts of packages."""
     dropped = ("PYTHON", "CONDA", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
     kept = {key: value for key, value in environment.items() if not key.startswith(dropped)}
@@ -96,15 +96,26 @@ def _activated(prefix: Path, environment: Mapping[str, str]) -> dict[str, str]:
     else:
         names = ("bin",)
     path = os.pathsep.join([*(str(prefix / name) for name in names), kept.get("PATH", "")])
-    proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), _NOWHERE)
     return {
-        **{key: value for key, value in kept.items() if key.lower() not in {*proxies, "no_proxy"}},
-        **proxies,
-        **{name.upper(): value for name, value in proxies.items()},
+        **kept,
         "PATH": path,
         "CONDA_PREFIX": str(prefix),
         "PYTHONNOUSERSITE": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def _cut_off(variables: Mapping[str, str]) -> dict[str, str]:
+    """``variables`` with proxies that lead nowhere."""
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), _NOWHERE)
+    return {
+        **{
+            key: value
+            for key, value in variables.items()
+            if key.lower() not in {*proxies, "no_proxy"}
+        },
+        **proxies,
+        **{name.upper(): value for name, value in proxies.items()},
     }
 
 
