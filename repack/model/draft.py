@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from repack.model.canonical import canonical
 from repack.model.channel import NOARCH, package_name
+from repack.model.delivery import TARGET, Wishes
 from repack.model.integrity import Entry
 from repack.model.manifest import Artifact, Manifest
 from repack.model.names import Digest, Digest384
@@ -36,6 +37,7 @@ class Draft:
         roots: per subdir the packages that the label itself names.
         modes: per subdir how it is going to be proved.
         signers: which keys sign; other keys make another release.
+        wishes: what the label asks of a target.
     """
 
     label: LabelName
@@ -44,6 +46,7 @@ class Draft:
     roots: Mapping[str, tuple[Record, ...]]
     modes: Mapping[str, Mode]
     signers: tuple[str, ...] = ()
+    wishes: Wishes = field(default_factory=Wishes)
 
     @property
     def content(self) -> str:
@@ -57,6 +60,7 @@ class Draft:
             "records": records,
             "roots": {subdir: [r.path for r in group] for subdir, group in self.roots.items()},
             "signers": list(self.signers),
+            TARGET: self.wishes.to_json(),
             "texts": {path: hashlib.sha256(data).hexdigest() for path, data in self.texts.items()},
         }
         return hashlib.sha256(canonical(document)).hexdigest()
@@ -68,7 +72,11 @@ class Draft:
             number=number,
             platforms=tuple(sorted(self.modes)),
             generated_at=generated_at,
-            facts={"content": self.content, "proof": dict(self.modes)},
+            facts={
+                "content": self.content,
+                "proof": dict(self.modes),
+                TARGET: self.wishes.to_json(),
+            },
         )
 
 

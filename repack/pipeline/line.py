@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from repack.model.channel import check_names, package_name
+from repack.model.delivery import Wishes
 from repack.model.draft import Draft, artifacts, contents, moment, platforms
 from repack.model.integrity import METADATA_DIR
 from repack.model.names import LabelName, RelPath
@@ -151,7 +152,15 @@ def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Dra
         **installers(_plan(roots, shipment, bench)),
         **verifier(),
     }
-    return Draft(name, shipment, texts, roots, bench.modes(found.questions), keys.names)
+    return Draft(
+        label=name,
+        shipment=shipment,
+        texts=texts,
+        roots=roots,
+        modes=bench.modes(found.questions),
+        signers=keys.names,
+        wishes=Wishes.of_label(bench.label),
+    )
 
 
 def _plan(tops: Mapping[str, tuple[Record, ...]], shipment: Shipment, bench: Bench) -> InstallPlan:
