@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "key": ("repack.cli.key", "Make, rotate and show a label's signing keys."),
     "store": ("repack.cli.store", "List, check and sweep the package store."),
     "bundle": ("repack.cli.bundle", "Package, check and install models and strategies."),
+    "target": ("repack.cli.target", "Install, run and roll back releases on a target."),
     "doctor": ("repack.cli.doctor", "Say what this machine lacks."),
     "license": ("repack.cli.license", "Tell devices apart; issue, check and recover licences."),
     "notarize": (

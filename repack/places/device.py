@@ -1,0 +1,219 @@
+"""A label on a target's disk.
+
+::
+
+    ROOT/LABEL/
+      current          -> releases/12, the release in use
+      releases/N/      environments
+      cache/           unpacked packages, linked into the environments
+      state/
+        journal.json   what is going on (repack.model.agent), written atomically
+        N.json         the packages of release N, written once its environment is whole
+        trust/         the metadata that was believed last, kept by python-tuf
+        clock          the latest time seen signed
+        incoming/      packages on their way from the medium
+        lock
+
+Only this module writes there, but for the packages' own files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from repack.errors import RepackError
+from repack.model import agent
+from repack.model.agent import State
+from repack.model.delivery import LIMIT, Delivery
+from repack.model.trust import read_time, show
+from repack.places import environment, files
+from repack.places.pointer import Pointer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+    from pathlib import Path
+
+    from repack.model.names import LabelName
+    from repack.places.pointer import Style
+
+_CLOCK_LIMIT: Final = 64
+
+
+class Device:
+    """Where one label is installed.
+
+    Args:
+        root: such as ``/opt/repack``.
+        style: how the pointer is made, None for this system's way.
+    """
+
+    def __init__(self, root: Path, label: LabelName, style: Style | None = None) -> None:
+        self.folder = root.absolute() / label
+        self._state = self.folder / "state"
+        self._journal = self._state / "journal.json"
+        self.current = self.folder / "current"
+        self.pointer = Pointer(self.current, style) if style else Pointer(self.current)
+
+    @property
+    def cache(self) -> Path:
+        """The private package cache."""
+        return self.folder / "cache"
+
+    @property
+    def trust(self) -> Path:
+        """What python-tuf believed last."""
+        return self._state / "trust"
+
+    def prefix(self, release: int) -> Path:
+        """The environment of a release."""
+        return self.folder / "releases" / str(release)
+
+    @property
+    def incoming(self) -> Path:
+        """Where packages are copied to before they are unpacked."""
+        return self._state / "incoming"
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the label on this target while the block runs.
+
+        Raises:
+            BusyError: another agent works on it.
+            PlaceError: the folder cannot be written.
+        """
+        return files.exclusive(self._state / "lock", "another agent for this label")
+
+    def load(self) -> State:
+        """The journal; a new one where nothing was ever installed.
+
+        Raises:
+            PlaceError: it is damaged or cannot be read.
+        """
+        if not self._journal.exists():
+            return State()
+        return agent.parse(files.read(self._journal, agent.LIMIT), self._journal)
+
+    def save(self, state: State) -> None:
+        """Write the journal; it is on the disk when this returns.
+
+        Raises:
+            SpaceError: the disk is full; the journal is as it was.
+        """
+        files.write(self._journal, state.to_bytes())
+
+    def floor(self) -> datetime | None:
+        """The latest time seen signed."""
+        path = self._state / "clock"
+        if not path.exists():
+            return None
+        return read_time(files.read(path, _CLOCK_LIMIT).decode("ascii", "replace").strip())
+
+    def raise_floor(self, floor: datetime | None) -> None:
+        """Remember the latest time seen signed."""
+        if floor is not None and floor != self.floor():
+            files.write(self._state / "clock", show(floor).encode() + b"\n")
+
+    def delivery(self, release: int) -> Delivery:
+        """What a whole release consists of.
+
+        Raises:
+            PlaceError: nothing is kept of it.
+            IntegrityError: it is damaged.
+        """
+        path = self._paper(release)
+        return Delivery.parse(files.read(path, LIMIT), path)
+
+    def keep(self, delivery: Delivery) -> None:
+        """Remember a release whose environment is whole."""
+        files.write(self._paper(delivery.release), delivery.to_bytes())
+
+    def whole(self) -> tuple[int, ...]:
+        """The releases whose environments were filled to the end and are still there."""
+        return tuple(n for n in self._numbers() if self._paper(n).is_file())
+
+    def discard(self, release: int) -> None:
+        """Remove the environment of a release; its paper goes first, so it never lies."""
+        files.remove(self._paper(release))
+        files.remove(self.prefix(release))
+
+    def prune(self, kept: Collection[int], running_from: Path) -> tuple[str, ...]:
+        """Remove environments that are not kept, and cached packages that none of the rest has.
+
+        Args:
+            kept: the releases that stay.
+            running_from: the environment this program runs in, which stays as well.
+
+        Returns:
+            What could not be removed; the next call tries again.
+        """
+        notes = []
+        for release in self._numbers():
+            prefix = self.prefix(release)
+            if release in kept or _is_inside(running_from, prefix):
+                continue
+            try:
+                self.discard(release)
+            except RepackError as error:
+                notes.append(f"release {release} could not be removed yet: {error.what}")
+        self.clean()
+        return tuple(notes)
+
+    def clean(self) -> None:
+        """Remove packages on their way, and cached ones that belong to no whole release."""
+        with contextlib.suppress(RepackError):
+            files.remove(self.incoming)
+            known = {f"{dist}{end}" for dist in self.cached() for end in ("", ".lock")}
+            for name in _names(self.cache):
+                if name not in known and not name.startswith("."):
+                    files.remove(self.cache / name)
+
+    def cached(self) -> dict[str, str]:
+        """Unpacked packages that may be used again: folder in the cache -> SHA-256.
+
+        One in which a file was written since its release was finished is none: environments share
+        its files by hard links, and somebody changed one.
+        """
+        found: dict[str, tuple[str, int]] = {}
+        for release in self.whole():
+            with contextlib.suppress(RepackError, OSError):
+                written = self._paper(release).stat().st_mtime_ns
+                for parcel in self.delivery(release).parcels:
+                    found.setdefault(parcel.dist, (parcel.sha256, written))
+        return {
+            dist: sha256
+            for dist, (sha256, written) in found.items()
+            if not environment.changed_since(self.cache / dist, written)
+        }
+
+    def flush(self) -> None:
+        """Make everything that was written here survive a power cut."""
+        if sys.platform == "linux":
+            with files.faults_at(self.folder):
+                handle = os.open(self.folder, os.O_RDONLY)
+                try:
+                    failed = ctypes.CDLL(None, use_errno=True).syncfs(handle)
+                    if failed:
+                        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+                finally:
+                    os.close(handle)
+        elif sys.platform != "win32":
+            os.sync()
+
+    def _paper(self, release: int) -> Path:
+        return self._state / f"{release}.json"
+
+    def _numbers(self) -> tuple[int, ...]:
+        return tuple(sorted(int(n) for n in _names(self.folder / "releases") if n.isdecimal()))
+
+
+def _names(folder: Path) -> list[str]:
+    with files.faults_at(folder):
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return folder in (path, *path.parents)

@@ -1,0 +1,99 @@
+"""An environment on a target, compared with what it should hold."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+from repack.errors import UsageError
+from repack.places import files
+from repack.places.prefix import read_meta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from repack.model.delivery import Delivery
+
+_THREADS: Final = 4
+
+
+def packages(prefix: Path, delivery: Delivery) -> list[str]:
+    """What ``conda-meta`` says otherwise than the release, a line each; empty when it is exact.
+
+    Raises:
+        PlaceError: it cannot be read.
+    """
+    try:
+        metas = read_meta(prefix, prefix)
+    except UsageError as error:
+        return [error.what]
+    found = []
+    wanted = {f"{parcel.dist}.json": parcel for parcel in delivery.parcels}
+    for name in sorted(wanted.keys() | metas.keys()):
+        if name not in metas:
+            found.append(f"{name.removesuffix('.json')} is missing")
+        elif name not in wanted:
+            found.append(f"{name.removesuffix('.json')} was added")
+        elif metas[name].get("sha256") != wanted[name].sha256:
+            found.append(f"{name.removesuffix('.json')} is another package of that name")
+    return found
+
+
+def contents(prefix: Path) -> list[str]:
+    """Files of packages that are missing or changed, a line each; added files don't count.
+
+    Raises:
+        PlaceError: it cannot be read.
+    """
+    try:
+        metas = read_meta(prefix, prefix)
+    except UsageError as error:
+        return [error.what]
+    rows = [(prefix / path, sha) for meta in metas.values() for path, sha in _listed(meta)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        verdicts = pool.map(lambda row: _fault(*row), rows)
+        return [
+            f"{path.relative_to(prefix).as_posix()} {fault}"
+            for (path, _), fault in zip(rows, verdicts, strict=True)
+            if fault
+        ]
+
+
+def _listed(meta: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Paths and what they should hash to; None for links, and where the client noted nothing."""
+    data = meta.get("paths_data")
+    rows = data.get("paths", []) if isinstance(data, dict) else []
+    for row in rows:
+        digest = row.get("sha256_in_prefix") or row.get("sha256")
+        yield row["_path"], digest if row.get("path_type") == "hardlink" else None
+
+
+def _fault(path: Path, digest: str | None) -> str | None:
+    if not os.path.lexists(path):
+        return "is missing"
+    if digest is None or path.is_symlink():
+        return None
+    with files.faults_at(path), path.open("rb") as stream:
+        got = hashlib.file_digest(stream, "sha256").hexdigest()
+    return None if got == digest else "was changed"
+
+
+def changed_since(folder: Path, moment_ns: int) -> bool:
+    """Whether a file below ``folder`` was written after ``moment_ns``, or the folder is gone.
+
+    Unpacking gives files the times they have in the package, so one that is younger than the
+    unpacking was written by somebody, most likely through a hard link in an environment.
+    """
+    try:
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                if changed_since(folder / entry.name, moment_ns):
+                    return True
+            elif entry.stat(follow_symlinks=False).st_mtime_ns > moment_ns:
+                return True
+    except OSError:
+        return True
+    return False
