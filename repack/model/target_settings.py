@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from repack.errors import LabelError, Problem, SettingsError, UsageError
-from repack.model.document import Entry, Findings, Items, Scalar, Table, decode
+from repack.model.document import decode
 from repack.model.names import PLATFORMS, LabelName
+from repack.model.nodes import Entry, Findings, Items, Scalar, Table
 from repack.model.schema import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from repack.model.document import Node
+    from repack.model.nodes import Node
     from repack.model.schema import Schema
     from repack.model.trust import SignedFor
 
