@@ -335,3 +335,8 @@ def test_every_bad_file_of_every_bundle_is_listed(world):
     message = world.fail(6, bundles=bundles)
     for path in ("models/nul.txt", "models/link", "strategies/nul.txt", "strategies/link"):
         assert path in message
+
+
+def test_unset_key_variable_is_a_mistake_of_the_label(world):
+    signing = {"hmac": "oem=env:NO_SUCH_KEY", "key_id": "oem"}
+    assert "NO_SUCH_KEY is not set" in world.fail(3, signing=signing)

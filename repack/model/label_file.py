@@ -277,7 +277,13 @@ class _Reader:
             return None
         table = self._top.view("signing")
         hmac, keys = table.text("hmac"), table.text("keys")
-        if hmac and not _KEY_REFERENCE.match(hmac.text):
+        reference = _KEY_REFERENCE.match(hmac.text) if hmac else None
+        if hmac and reference and reference[1] == "env":
+            variable = hmac.text[reference.end(1) + 1 :]
+            if variable not in self._around.environment:
+                what = f"variable {variable} is not set"
+                self._findings.add(hmac.line, what, f"export {variable}=…")
+        if hmac and not reference:
             self._secrets.add(re.split(r"[=:]", hmac.text.rstrip("="))[-1])
             self._secrets.add(hmac.text)
             self._notes.append("signing.hmac holds the key itself; name env:… or file:… instead")
