@@ -15,12 +15,12 @@ from repack.steps.inspect import inspect
 from repack.steps.transmute import transmute, unmade
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from repack.model.archive import Depth
     from repack.model.conversion import Change
     from repack.model.found import Found
-    from repack.model.names import RelPath
+    from repack.model.names import Digest, RelPath
     from repack.model.record import Record
     from repack.pipeline.bench import Bench
 
@@ -54,7 +54,8 @@ def take_in(found: Found, bench: Bench) -> Intake:
     if bench.archive == ".tar.bz2":
         return _for_old_conda(found, bench)
     fetched = fetch(found.distinct, bench.store, bench.upstream, bench.progress)
-    return Intake(_look_into(found, found.distinct, bench), fetched.bytes)
+    shipment = _look_into(found, found.distinct, bench, fetched.sha384)
+    return Intake(shipment, fetched.bytes)
 
 
 def _for_old_conda(found: Found, bench: Bench) -> Intake:
@@ -69,16 +70,18 @@ def _for_old_conda(found: Found, bench: Bench) -> Intake:
     }
     installs = {s: tuple(new[r.path] for r in group) for s, group in found.records.items()}
     converted = found.shipping(installs)
-    shipment = _look_into(converted, converted.distinct, bench)
+    shipment = _look_into(converted, converted.distinct, bench, {})
     changes = tuple(result.change for result in made if result.change is not None)
     return Intake(shipment, fetched.bytes, changes, tuple(_trouble(shipment)))
 
 
-def _look_into(found: Found, records: Sequence[Record], bench: Bench) -> Shipment:
+def _look_into(
+    found: Found, records: Sequence[Record], bench: Bench, sha384: Mapping[Digest, str]
+) -> Shipment:
     bundles = own.bundles(bench)
     wanted = _depths(records, bench)
     wanted += [(record, "info") for record in bundles]
-    facts = inspect(wanted, bench.store, "sha384", bench.progress)
+    facts = inspect(wanted, bench.store, "sha384", bench.progress, sha384)
     return Shipment.of(found.records, facts).with_own(bundles, facts)
 
 

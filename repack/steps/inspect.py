@@ -17,7 +17,7 @@ from repack.model.progress import SILENT, Progress
 from repack.places.archive import recall_facts, remember_facts, sha384, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from repack.model.archive import Depth
@@ -45,6 +45,7 @@ class _Job:
     cache: Path
     depth: Depth
     hashes: Hashes
+    sha384: str | None
 
 
 def inspect(
@@ -52,6 +53,7 @@ def inspect(
     archives: Archives,
     hashes: Hashes = "none",
     progress: Progress = SILENT,
+    fresh: Mapping[Digest, str] | None = None,
 ) -> dict[Digest, Facts]:
     """Learn the facts about archives and judge them by their records.
 
@@ -60,6 +62,7 @@ def inspect(
         archives: the store.
         hashes: ``sha384`` when every :attr:`Facts.sha384` is needed.
         progress: hears how many archives are done.
+        fresh: SHA-384 of archives that were hashed as they came, by SHA-256.
 
     Raises:
         IntegrityError: an archive is damaged, hostile, or not the package its record describes;
@@ -73,7 +76,7 @@ def inspect(
         judged.append(record)
         if depth == "whole" or sha256 not in jobs:
             paths = (archives.path(sha256), archives.facts_path(sha256))
-            jobs[sha256] = _Job(record, *paths, depth, hashes)
+            jobs[sha256] = _Job(record, *paths, depth, hashes, (fresh or {}).get(sha256))
     facts: dict[Digest, Facts] = {}
     todo: list[_Job] = []
     for sha256, job in jobs.items():
@@ -126,7 +129,7 @@ def _learn(job: _Job) -> Facts:
         digest = None if facts is None else facts.sha384
         facts = replace(survey(job.archive, job.record, job.depth), sha384=digest)
     if job.hashes == "sha384" and facts.sha384 is None:
-        facts = replace(facts, sha384=sha384(job.archive))
+        facts = replace(facts, sha384=job.sha384 or sha384(job.archive))
     remember_facts(job.cache, facts)
     return facts
 
