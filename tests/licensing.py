@@ -64,6 +64,20 @@ def write_factors(path, **changes):
 _KILLING = {"open", "os.rename", "os.link", "os.remove", "os.chmod", "os.mkdir"}
 
 
+def strike_at(instant):
+    """Kill this process at its n-th touch of the disk from now on."""
+    count = 0
+
+    def strike(event, _arguments):
+        nonlocal count
+        if event in _KILLING:
+            count += 1
+            if count == instant:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(strike)
+
+
 def killed_at(instant, work):
     """Run ``work`` in a child that is killed at its n-th touch of the disk.
 
@@ -71,18 +85,9 @@ def killed_at(instant, work):
     """
     child = os.fork()
     if child == 0:
-        count = 0
-
-        def strike(event, _arguments):
-            nonlocal count
-            if event in _KILLING:
-                count += 1
-                if count == instant:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
         code = 1
         try:
-            sys.addaudithook(strike)
+            strike_at(instant)
             work()
             code = 0
         finally:

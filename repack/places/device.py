@@ -34,7 +34,7 @@ from repack.places import environment, files
 from repack.places.pointer import Pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from datetime import datetime
     from pathlib import Path
 
@@ -188,6 +188,12 @@ class Device:
             for dist, (sha256, written) in found.items()
             if not environment.changed_since(self.cache / dist, written)
         }
+
+    def forget(self, dists: Iterable[str]) -> None:
+        """Remove unpacked packages, so that they are unpacked anew."""
+        for dist in dists:
+            files.remove(self.cache / f"{dist}.lock")
+            files.remove(self.cache / dist)
 
     def flush(self) -> None:
         """Make everything that was written here survive a power cut."""

@@ -88,12 +88,12 @@ def changed_since(folder: Path, moment_ns: int) -> bool:
     unpacking was written by somebody, most likely through a hard link in an environment.
     """
     try:
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                if changed_since(folder / entry.name, moment_ns):
-                    return True
-            elif entry.stat(follow_symlinks=False).st_mtime_ns > moment_ns:
-                return True
+        with os.scandir(folder) as entries:
+            return any(
+                changed_since(folder / entry.name, moment_ns)
+                if entry.is_dir(follow_symlinks=False)
+                else entry.stat(follow_symlinks=False).st_mtime_ns > moment_ns
+                for entry in entries
+            )
     except OSError:
         return True
-    return False

@@ -66,14 +66,15 @@ def install(site: Site, source: Path, name: str | None = None) -> Done:
         if number == state.current and site.device.pointer.get() == number:
             _check_unchanged(site, site.device.delivery(number))
             return Done(site.label, "unchanged", number, number, site.tidy())
-        release = medium.release(accepted.signed)
-        delivery = release.delivery(site.platform)
-        if delivery.wishes.needs_license:
-            site.licensed(site.label)
         if number in site.device.whole():
-            _check_unchanged(site, site.device.delivery(number))
+            delivery = site.device.delivery(number)
+            _check_license(site, delivery)
+            _check_unchanged(site, delivery)
             site.device.save(state.fill(number).filled())
         else:
+            release = medium.release(accepted.signed)
+            delivery = release.delivery(site.platform)
+            _check_license(site, delivery)
             _fill(site, state, release, delivery)
         if delivery.wishes.after_install == "none":
             return run.finish(site)
@@ -87,9 +88,16 @@ def _ready(site: Site) -> State:
     state = site.device.load()
     if state.phase == "reverting":
         run.go_back(site, state, None)
-        state = site.device.load()
+    elif state.phase in ("pending", "trying") and run.follows_install(site, state):
+        run.finish(site)  # an installation was cut off just before, or in, its second half
+    state = site.device.load()
     state.fill(1)  # raises when a release waits
     return state
+
+
+def _check_license(site: Site, delivery: Delivery) -> None:
+    if delivery.wishes.needs_license:
+        site.licensed(site.label)
 
 
 def _check_unchanged(site: Site, delivery: Delivery) -> None:
@@ -121,6 +129,7 @@ def _fill(site: Site, state: State, release: MediumRelease, delivery: Delivery) 
     device.save(filling)
     try:
         device.discard(number)
+        device.forget(parcel.dist for parcel in new)
         _take(site, release.medium, new)
         _link(site, delivery, records)
         device.flush()

@@ -181,6 +181,11 @@ def go_back(site: Site, state: State, failure: RepackError | None) -> Done:
     )
 
 
+def follows_install(site: Site, state: State) -> bool:
+    """Whether the release at work is one that ``install`` runs at once."""
+    return _wishes(site, _number(state)).after_install == "none"
+
+
 def _needs_reboot(site: Site, state: State) -> bool:
     """Whether the way back ends with the next boot; one that somebody wishes for never does."""
     if state.cause == "wish" or state.current is None:
