@@ -23,10 +23,14 @@ class RepackError(Exception):
         expected: what should have been there.
         got: what was there.
         hint: what to do now.
+
+    Attributes:
+        problems: for an error that is a list of mistakes, all of them.
     """
 
     kind: ClassVar[str] = "unexpected"
     exit_code: ClassVar[int] = 1
+    problems: tuple[Problem, ...] = ()
 
     def __init__(
         self,
@@ -45,13 +49,14 @@ class RepackError(Exception):
         super().__init__(what)
 
     def text(self) -> str:
-        """The whole message: cause first, then the fields, a line each."""
+        """The whole message: cause first, then the fields and the problems, a line each."""
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
         lines += [
             f"  {name}: {value}"
             for name, value in (("expected", self.expected), ("got", self.got), ("hint", self.hint))
             if value is not None
         ]
+        lines += [f"  {problem}" for problem in self.problems]
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -61,7 +66,9 @@ class RepackError(Exception):
         """The fields for ``--json``."""
         fields = ("what", "where", "expected", "got", "hint")
         given = {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
-        return {"error": self.kind, "exit_code": self.exit_code, **given}
+        rows = [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems]
+        listed = {"problems": rows} if rows else {}
+        return {"error": self.kind, "exit_code": self.exit_code, **given, **listed}
 
 
 class UsageError(RepackError):
@@ -95,15 +102,6 @@ class LabelError(RepackError):
         super().__init__(
             f"the label is invalid ({count} {'mistake' if count == 1 else 'mistakes'})", where=where
         )
-
-    def text(self) -> str:
-        """One line a mistake, each with file and line."""
-        return "\n".join([super().text(), *(f"  {problem}" for problem in self.problems)])
-
-    def to_json(self) -> dict[str, object]:
-        """The fields, and the mistakes as a list."""
-        rows = [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems]
-        return {**super().to_json(), "problems": rows}
 
 
 class UnsolvableError(RepackError):
@@ -171,15 +169,6 @@ class FolderError(IntegrityError):
             where=where,
             hint="bundles and archives carry plain files with names that every system can hold",
         )
-
-    def text(self) -> str:
-        """One line a file."""
-        return "\n".join([super().text(), *(f"  {problem}" for problem in self.problems)])
-
-    def to_json(self) -> dict[str, object]:
-        """The fields, and the files as a list."""
-        rows = [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems]
-        return {**super().to_json(), "problems": rows}
 
 
 class KeyRefusedError(IntegrityError):
@@ -346,15 +335,6 @@ class SettingsError(TargetError):
             f"this target's settings are wrong ({count} {'mistake' if count == 1 else 'mistakes'})",
             where=where,
         )
-
-    def text(self) -> str:
-        """One line a mistake, each with file and line."""
-        return "\n".join([super().text(), *(f"  {problem}" for problem in self.problems)])
-
-    def to_json(self) -> dict[str, object]:
-        """The fields, and the mistakes as a list."""
-        rows = [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems]
-        return {**super().to_json(), "problems": rows}
 
 
 class ChangedByHandError(TargetError):
