@@ -166,28 +166,32 @@ class Device:
         """Remove packages on their way, and cached ones that belong to no whole release."""
         with contextlib.suppress(RepackError):
             files.remove(self.incoming)
-            known = {f"{dist}{end}" for dist in self.cached() for end in ("", ".lock")}
+            known = {f"{dist}{end}" for dist in self._unpacked() for end in ("", ".lock")}
             for name in _names(self.cache):
                 if name not in known and not name.startswith("."):
                     files.remove(self.cache / name)
 
-    def cached(self) -> dict[str, str]:
+    def reusable(self) -> dict[str, str]:
         """Unpacked packages that may be used again: folder in the cache -> SHA-256.
 
         One in which a file was written since its release was finished is none: environments share
         its files by hard links, and somebody changed one.
         """
+        return {
+            dist: sha256
+            for dist, (sha256, written) in self._unpacked().items()
+            if not environment.changed_since(self.cache / dist, written)
+        }
+
+    def _unpacked(self) -> dict[str, tuple[str, int]]:
+        """The packages of all whole releases: SHA-256, and when the first release was finished."""
         found: dict[str, tuple[str, int]] = {}
         for release in self.whole():
             with contextlib.suppress(RepackError, OSError):
                 written = self._paper(release).stat().st_mtime_ns
                 for parcel in self.delivery(release).parcels:
                     found.setdefault(parcel.dist, (parcel.sha256, written))
-        return {
-            dist: sha256
-            for dist, (sha256, written) in found.items()
-            if not environment.changed_since(self.cache / dist, written)
-        }
+        return found
 
     def forget(self, dists: Iterable[str]) -> None:
         """Remove unpacked packages, so that they are unpacked anew."""

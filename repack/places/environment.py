@@ -87,13 +87,15 @@ def changed_since(folder: Path, moment_ns: int) -> bool:
     Unpacking gives files the times they have in the package, so one that is younger than the
     unpacking was written by somebody, most likely through a hard link in an environment.
     """
+    todo = [os.fspath(folder)]
     try:
-        with os.scandir(folder) as entries:
-            return any(
-                changed_since(folder / entry.name, moment_ns)
-                if entry.is_dir(follow_symlinks=False)
-                else entry.stat(follow_symlinks=False).st_mtime_ns > moment_ns
-                for entry in entries
-            )
+        while todo:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+                    elif entry.stat(follow_symlinks=False).st_mtime_ns > moment_ns:
+                        return True
     except OSError:
         return True
+    return False

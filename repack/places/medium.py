@@ -138,28 +138,29 @@ class Medium:
         return found
 
     def copy(self, parcel: Parcel, target: Path, advance: Callable[[int], None]) -> None:
-        """Copy a package, hashed on the way; a right copy that is there already is kept.
+        """Copy a package to a place nobody reads yet, hashed on the way.
+
+        Not flushed: what a power cut leaves half done is removed, not carried on with.
 
         Raises:
             ContentMissingError: it is missing, truncated or swapped, or the medium went away.
             SpaceError: the target's disk is full.
         """
-        if target.is_file() and files.digest(target) == (parcel.sha256, parcel.size):
-            advance(parcel.size)
-            return
         source = self.folder / parcel.path
         with _damage(), files.faults_at(source):
             stream = source.open("rb", buffering=0)
-        with stream, files.writing(target) as out:
-            got = _pour(stream, out, parcel.size, source, advance)
-            if got != parcel.sha256:
-                raise ContentMissingError(
-                    "a package is not what was released",
-                    where=source,
-                    expected=parcel.sha256,
-                    got=got,
-                    hint=_HINT,
-                )
+        with stream, files.faults_at(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as out:
+                got = _pour(stream, out, parcel.size, source, advance)
+        if got != parcel.sha256:
+            raise ContentMissingError(
+                "a package is not what was released",
+                where=source,
+                expected=parcel.sha256,
+                got=got,
+                hint=_HINT,
+            )
 
     def check(self, parcel: Parcel, advance: Callable[[int], None]) -> None:
         """Hash a package where it lies. Raises as :meth:`copy` does."""

@@ -122,7 +122,7 @@ def _fill(site: Site, state: State, release: MediumRelease, delivery: Delivery) 
             hint="the medium is incomplete or damaged; copy it again",
         )
     records = release.records(delivery)
-    known = device.cached()
+    known = device.reusable()
     new = tuple(p for p in delivery.parcels if known.get(p.dist) != p.sha256)
     _check_space(site, new)
     filling = state.fill(number)
