@@ -21,6 +21,8 @@ COMMANDS: Final = {
     "history": ("repack.cli.history", "List the releases of a label that can be restored."),
     "restore": ("repack.cli.restore", "Make a past release the published one again."),
     "verify": ("repack.cli.verify", "Check a channel's files, signatures and consistency."),
+    "sync": ("repack.cli.sync", "Bring a label's channel to a share or another machine."),
+    "medium": ("repack.cli.medium", "Write a release to a stick or folder for targets."),
     "promote": ("repack.cli.promote", "Sign a release for production."),
     "key": ("repack.cli.key", "Make, rotate and show a label's signing keys."),
     "store": ("repack.cli.store", "List, check and sweep the package store."),

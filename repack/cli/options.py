@@ -61,6 +61,20 @@ def as_json(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
 
 
+def dry_run(command: F) -> F:
+    """``--dry-run``."""
+    return click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")(command)
+
+
+def file_system(command: F) -> F:
+    """``--file-system``."""
+    return click.option(
+        "--file-system",
+        type=click.Choice(["fat32", "exfat", "other"]),
+        help="What DEST is to hold to, where the system cannot say it [default: look].",
+    )(command)
+
+
 def now(environment: Mapping[str, str]) -> dt.datetime:
     """The present moment, or ``SOURCE_DATE_EPOCH`` for builds to be compared byte for byte.
 

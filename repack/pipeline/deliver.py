@@ -1,0 +1,135 @@
+"""The lines of delivery: a label's channel to a folder or another machine, a release to a medium."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repack.errors import IntegrityError, UsageError
+from repack.model import manifest
+from repack.model.cargo import Cargo, Piece
+from repack.model.channel import MANIFEST
+from repack.model.names import LabelName, RelPath
+from repack.model.progress import SILENT, Progress
+from repack.model.verdict import Demand
+from repack.places import files, host
+from repack.places.carrier import Copier
+from repack.places.channel import Channels
+from repack.places.transport import LocalRsync, Robocopy, Rsync, local_carrier_name, remote
+from repack.steps import release as releases
+from repack.steps.sync import sync, sync_afar
+from repack.steps.verify import verify
+
+if TYPE_CHECKING:
+    from repack.model.cargo import Sent
+    from repack.model.manifest import Manifest
+    from repack.places.carrier import Carrier
+    from repack.steps.sync import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How bytes travel.
+
+    Attributes:
+        engine: ``auto``, ``rsync``, ``robocopy`` or ``own``.
+        rate: bytes a second; None for all there are.
+    """
+
+    engine: str = "auto"
+    rate: int | None = None
+
+
+def deliver(
+    name: str, channels_dir: Path, dest: str, way: Way, terms: Terms, progress: Progress = SILENT
+) -> Sent:
+    """Make ``dest`` a copy of label ``name``'s published channel.
+
+    Raises:
+        UsageError: there is no such channel, or ``dest`` is none that can be one.
+        BusyError: the label is being built.
+        IntegrityError: the channel is damaged; ``dest`` is as it was.
+        SpaceError: it does not fit.
+        PlaceError: ``dest`` cannot be written, or went away.
+    """
+    channels, label = Channels(channels_dir), LabelName(name)
+    folder = channels.published(label)
+    place = remote(dest)
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(
+            f"label {label!r} has no channel", where=folder, hint=f"build it: repack label {label}"
+        )
+    if place is None:
+        check_apart(folder, Path(dest))
+    with channels.exclusive(label):
+        cargo = standing(channels, label)
+        if place is None:
+            return sync(cargo, Path(dest), carrier(folder, way), terms, progress)
+        rsync = Rsync(place, way.rate)
+        check_sound(folder)
+        return sync_afar(cargo, folder, rsync, terms, progress)
+
+
+def check_apart(source: Path, dest: Path) -> None:
+    """Refuse a destination inside the source, or around it.
+
+    Raises:
+        UsageError: it is.
+    """
+    here, there = source.resolve(), dest.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise UsageError("source and destination lie in each other", where=dest, got=source)
+
+
+def check_sound(folder: Path) -> None:
+    """Make sure that a channel is what was released: rsync carries damage as well.
+
+    Raises:
+        IntegrityError: it is not.
+    """
+    if wrong := verify(folder, Demand(), host.now()).findings:
+        raise IntegrityError(
+            "the channel is damaged; the destination is as it was",
+            where=folder,
+            got=", ".join(map(str, wrong[:3])),
+            hint="build the label again, which repairs its channel",
+        )
+
+
+def carrier(folder: Path, way: Way) -> Carrier:
+    """What carries packages from ``folder`` to a folder.
+
+    Raises:
+        UsageError: the program that is asked for is not there.
+    """
+    name = local_carrier_name(way.engine)
+    if name == "own":
+        return Copier(lambda path: folder / path, way.rate)
+    return (LocalRsync if name == "rsync" else Robocopy)(folder, way.rate)
+
+
+def standing(channels: Channels, label: LabelName) -> Cargo:
+    """The published release.
+
+    Raises:
+        IntegrityError: its manifest is damaged.
+    """
+    folder = channels.published(label)
+    found = manifest.parse(files.read(folder / MANIFEST, manifest.MAX_BYTES), folder / MANIFEST)
+    packages = packages_of(found, folder)
+    return Cargo(label, found.release, packages, releases.texts(channels, label, packages))
+
+
+def packages_of(found: Manifest, where: Path) -> dict[RelPath, Piece]:
+    """The packages of a release, by path.
+
+    Raises:
+        IntegrityError: the manifest gives one no SHA-256.
+    """
+    pieces = {}
+    for row in found.artifacts:
+        if row.sha256 is None:
+            raise IntegrityError("an artifact has no SHA-256", where=where, got=row.path)
+        pieces[row.path] = Piece(row.path, row.sha256, row.size)
+    return pieces

@@ -1,0 +1,163 @@
+"""Sync: bring a release to a folder so that its readers see a complete channel at any instant.
+
+look -> check room -> copy into a stage -> read back -> packages -> texts -> grace -> removals
+
+Cut off anywhere, the next run goes on from what is in the stage.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from repack.errors import IntegrityError, UsageError
+from repack.model.cargo import Sent, check_destination, check_fits, plan
+from repack.model.channel import MANIFEST, publish_rank
+from repack.model.progress import SILENT, Progress
+from repack.places.channel import sizes
+from repack.places.stage import Stage, label_at, label_of, right
+from repack.places.volume import volume
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from repack.model.cargo import Cargo, FileSystem, Work
+    from repack.places.carrier import Carrier
+    from repack.places.transport import Rsync
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How to deliver.
+
+    Attributes:
+        dry_run: only say what would be done.
+        grace: seconds between the switch and the removals, for readers of the old repodata.
+        kind: the file system behind the destination, where the system cannot say it.
+        stays: paths that are other releases' and not to be removed.
+        nearby: where the same bytes lie on the same volume already, by path.
+    """
+
+    dry_run: bool = False
+    grace: float = 0.0
+    kind: FileSystem | None = None
+    stays: Collection[str] = ()
+    nearby: Mapping[str, Path] = field(default_factory=dict)
+
+
+def sync(
+    cargo: Cargo, dest: Path, carrier: Carrier, terms: Terms, progress: Progress = SILENT
+) -> Sent:
+    """Make the folder ``dest`` hold ``cargo`` and nothing else.
+
+    Raises:
+        UsageError: ``dest`` is another label's, or no channel at all.
+        SpaceError: it does not fit; nothing was written if that could be known before.
+        IntegrityError: a source is damaged, or ``dest`` does not hold what is written to it.
+        PlaceError: ``dest`` cannot be written, or went away.
+    """
+    began = time.monotonic()
+    work = look(cargo, dest, terms, progress)
+    if not terms.dry_run:
+        stage = Stage(dest)
+        _bring(cargo, stage, carrier, work, terms, progress)
+        stage.leave(work, cargo)
+        wait(work, terms.grace, progress)
+        stage.close(work.remove)
+    took = time.monotonic() - began
+    return Sent(cargo.label, cargo.release, str(dest), carrier.name, work, terms.dry_run, took)
+
+
+def look(cargo: Cargo, dest: Path, terms: Terms, progress: Progress = SILENT) -> Work:
+    """What there is to do at ``dest``; everything is checked that can be before the first byte.
+
+    Raises as :func:`sync` does.
+    """
+    if dest.exists() and not dest.is_dir():
+        raise UsageError("not a folder", where=dest)
+    there = sizes(dest) if dest.is_dir() else {}
+    check_destination(cargo, there, label_at(dest), str(dest))
+    same = [piece for piece in cargo.pieces.values() if there.get(piece.path) == piece.size]
+    with progress.phase("compare", sum(piece.size for piece in same), "bytes") as done:
+        work = plan(cargo, there, right(dest, same, done), terms.stays)
+    room = volume(dest, terms.kind)
+    fresh = [piece for piece in work.copy if piece.path not in terms.nearby]
+    check_fits(fresh, replace(room, free=room.free + Stage(dest).staged_bytes()), dest)
+    return work
+
+
+def _bring(
+    cargo: Cargo, stage: Stage, carrier: Carrier, work: Work, terms: Terms, progress: Progress
+) -> None:
+    """Everything new into the stage, and read back."""
+    packages = [piece for piece in work.copy if piece.path in cargo.packages]
+    stage.open({piece.path for piece in packages})
+    near = terms.nearby
+    far = [p for p in packages if p.path not in near or not stage.link(p, near[p.path])]
+    with progress.phase("copy", sum(piece.size for piece in far), "bytes") as done:
+        carrier.bring(far, stage.folder, done)
+    stage.write({p.path: cargo.texts[p.path] for p in work.copy if p.path in cargo.texts})
+    with progress.phase("verify", work.bytes, "bytes") as done:
+        stage.read_back(work.copy, done)
+
+
+def sync_afar(
+    cargo: Cargo, root: Path, rsync: Rsync, terms: Terms, progress: Progress = SILENT
+) -> Sent:
+    """Make a place that only rsync reaches hold ``cargo``, which lies in the folder ``root``.
+
+    Raises:
+        UsageError: another label's channel stands there, or no channel at all.
+        SpaceError: the disk there is full; readers see what they saw before.
+        IntegrityError: what was sent does not arrive as it was.
+        PlaceError: it cannot be written, or the connection broke.
+    """
+    began = time.monotonic()
+    there = rsync.sizes()
+    found = None
+    if MANIFEST in there:
+        found = label_of(rsync.fetch(MANIFEST))
+    check_destination(cargo, there, found, rsync.where)
+    same = {piece.path for piece in cargo.packages.values() if there.get(piece.path) == piece.size}
+    texts = sorted(cargo.texts, key=publish_rank)
+    stale = set(rsync.differing(root, [path for path in texts if path in there]))
+    same |= {path for path in texts if path in there and path not in stale}
+    work = plan(cargo, there, same, terms.stays)
+    if not terms.dry_run:
+        with progress.phase("copy", work.bytes, "bytes") as done:
+            packages = [piece.path for piece in work.copy if piece.path in cargo.packages]
+            rsync.send(root, packages, done)
+            _settle(rsync, root, sorted(cargo.packages), progress)
+            for rank in (1, 2, 3):
+                group = [path for path in texts if publish_rank(path)[0] == rank]
+                rsync.send(root, group, done)
+        _settle(rsync, root, texts, progress)
+        wait(work, terms.grace, progress)
+        rsync.prune(work.remove, root)
+    took = time.monotonic() - began
+    return Sent(cargo.label, cargo.release, rsync.where, "rsync", work, terms.dry_run, took)
+
+
+def _settle(rsync: Rsync, root: Path, paths: Sequence[str], progress: Progress) -> None:
+    """Compare checksums of both sides, and send again what was damaged on the way or there."""
+    bad = rsync.differing(root, paths)
+    if not bad:
+        return
+    progress.note(f"{len(bad)} files there are not as they should be; sending them again")
+    rsync.send(root, bad, lambda _count: None)
+    if bad := rsync.differing(root, bad):
+        raise IntegrityError(
+            "what was sent cannot be read back as it was",
+            where=rsync.where,
+            got=", ".join(bad[:5]),
+            hint="run again; if it stays, the disk there is bad",
+        )
+
+
+def wait(work: Work, grace: float, progress: Progress) -> None:
+    """Let readers of the old repodata finish, if anything of theirs is going to go."""
+    if work.remove and grace > 0:
+        progress.note(f"waiting {grace:g} s before {len(work.remove)} old files are removed")
+        time.sleep(grace)
