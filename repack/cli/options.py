@@ -63,7 +63,9 @@ def as_json(command: F) -> F:
 
 def dry_run(command: F) -> F:
     """``--dry-run``."""
-    return click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")(command)
+    return click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")(
+        command
+    )
 
 
 def file_system(command: F) -> F:

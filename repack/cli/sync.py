@@ -46,15 +46,15 @@ _GRACE = 5.0
 @options.channels_dir
 @options.as_json
 def command(name: str, dest: str, channels_dir: Path, *, as_json: bool, **given: Any) -> None:
-    """Make DEST a copy of label NAME's channel.
+    r"""Make DEST a copy of label NAME's channel.
 
-    DEST is a folder, \\\\server\\share\\folder, rsync://host/module/path, ssh://host/path or
+    DEST is a folder, \\server\share\folder, rsync://host/module/path, ssh://host/path or
     host:path. Its readers see a complete channel at any instant; what was cut off goes on.
     """
     from repack.pipeline.deliver import Way, deliver
 
     way = Way(given["engine"], rate(given["bwlimit"]))
-    sent = deliver(name, channels_dir, dest, way, terms(given), screen.progress())
+    sent = deliver(name, channels_dir, dest, way, terms(given))
     if as_json:
         screen.print_json(sent.to_json())
     else:
@@ -65,9 +65,7 @@ def terms(given: Mapping[str, Any]) -> Terms:
     """How to deliver, from a command's options."""
     from repack.steps.sync import Terms
 
-    return Terms(
-        dry_run=given["dry_run"], grace=given.get("grace", 0.0), kind=given["file_system"]
-    )
+    return Terms(dry_run=given["dry_run"], grace=given.get("grace", 0.0), kind=given["file_system"])
 
 
 def rate(text: str | None) -> int | None:
@@ -96,4 +94,6 @@ def show(sent: Sent, echo: Callable[[str], None] = click.echo) -> None:
         echo(f"{sent.label} release {sent.release}: {size} would be copied to {sent.where}")
         return
     echo(f"{sent.where} is {sent.label} release {sent.release}, read back and right")
-    echo(f"  {len(work.copy)} files copied ({size}), {len(work.keep)} kept, {len(work.remove)} removed")
+    echo(
+        f"  {len(work.copy)} files copied ({size}), {len(work.keep)} kept, {len(work.remove)} removed"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,22 +10,76 @@ from repack.errors import IntegrityError, UsageError
 from repack.model import manifest
 from repack.model.cargo import Cargo, Piece
 from repack.model.channel import MANIFEST
+from repack.model.medium import INSTALLERS, Written, file_names, select
 from repack.model.names import LabelName, RelPath
-from repack.model.progress import SILENT, Progress
+from repack.model.trust import check_times
 from repack.model.verdict import Demand
-from repack.places import files, host
+from repack.places import files, host, labels, medium_folder
 from repack.places.carrier import Copier
 from repack.places.channel import Channels
+from repack.places.metadata_folder import newest
+from repack.places.store import Store
 from repack.places.transport import LocalRsync, Robocopy, Rsync, local_carrier_name, remote
+from repack.places.upstream import Upstream
+from repack.steps import medium
 from repack.steps import release as releases
-from repack.steps.sync import sync, sync_afar
+from repack.steps.restore import past_tree
+from repack.steps.sign import load
+from repack.steps.sync import look, sync, sync_afar
 from repack.steps.verify import verify
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
     from repack.model.cargo import Sent
+    from repack.model.label import Installer
+    from repack.model.label_file import PackagesFrom
     from repack.model.manifest import Manifest
+    from repack.model.medium import Wish
+    from repack.model.progress import Progress
+    from repack.model.trust import SignedRelease
+    from repack.pipeline.bench import Settings
     from repack.places.carrier import Carrier
     from repack.steps.sync import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What writing a medium works with.
+
+    Attributes:
+        installers: what the label lists.
+        rate: bytes a second; None for all there are.
+    """
+
+    channels: Channels
+    store: Store
+    upstream: Upstream
+    installers: tuple[Installer, ...]
+    now: datetime
+    rate: int | None = None
+
+    @classmethod
+    def of(cls, name: str, settings: Settings, rate: int | None, progress: Progress) -> Desk:
+        """Open every place; a label without a file has no installers.
+
+        Raises:
+            LabelError: the label has mistakes.
+        """
+        installers: tuple[Installer, ...] = ()
+        if any((settings.labels_dir / f"{name}{suffix}").is_file() for suffix in labels.SUFFIXES):
+            path = labels.find(settings.labels_dir, name)
+            given: PackagesFrom = "env" if settings.env_file else "label"
+            label = labels.load(path, settings.environment, lambda _spec: None, given)
+            installers = label.installers
+        else:
+            progress.note(f"no label file for {name} in {settings.labels_dir}: no installers")
+        upstream = Upstream.from_environment(settings.environment, settings.home)
+        return cls(
+            Channels(settings.channels_dir), Store(settings.store_dir), upstream, installers,
+            settings.now, rate,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +95,7 @@ class Way:
     rate: int | None = None
 
 
-def deliver(
-    name: str, channels_dir: Path, dest: str, way: Way, terms: Terms, progress: Progress = SILENT
-) -> Sent:
+def deliver(name: str, channels_dir: Path, dest: str, way: Way, terms: Terms) -> Sent:
     """Make ``dest`` a copy of label ``name``'s published channel.
 
     Raises:
@@ -65,10 +117,75 @@ def deliver(
     with channels.exclusive(label):
         cargo = standing(channels, label)
         if place is None:
-            return sync(cargo, Path(dest), carrier(folder, way), terms, progress)
+            return sync(cargo, Path(dest), carrier(folder, way), terms)
         rsync = Rsync(place, way.rate)
         check_sound(folder)
-        return sync_afar(cargo, folder, rsync, terms, progress)
+        return sync_afar(cargo, folder, rsync, terms)
+
+
+def write_medium(name: str, root: Path, wish: Wish, desk: Desk, terms: Terms) -> Written:
+    """Put a release of label ``name`` on the medium ``root``, beside what is there.
+
+    Raises:
+        UsageError: there is no such label or release.
+        WrongTypeError: it is not signed for production.
+        WrongTagError: it is signed for other tags only.
+        FetchError: an installer, or a past release's package, cannot be had.
+        SpaceError: it does not fit; nothing was written if that could be known before.
+        IntegrityError: a source is damaged, or the medium does not hold what is written to it.
+        PlaceError: the medium cannot be written, or was pulled.
+    """
+    channels, label, progress = desk.channels, LabelName(name), terms.progress
+    if label == INSTALLERS:
+        raise UsageError("on a medium, that is the folder of installers", where=root / label)
+    check_apart(channels.published(label), root / label)
+    with channels.exclusive(label):
+        cargo, tree = _release(desk, label, wish)
+        named = file_names(desk.installers)
+        cache = desk.store.root / "installers"
+        pieces = medium.fetch_installers(named, cache, desk.upstream, progress)
+        others = medium.staying(root / label, cargo.release, progress) if wish.keep_others else []
+        cargo, stays = medium.joined(cargo, others)
+        missing = {p.path for p in pieces.values() if not (root / p.path).is_file()}
+        terms = replace(
+            terms,
+            stays=stays,
+            nearby=medium_folder.nearby(root, root / label, cargo.packages),
+            heirs=medium_folder.heirs(root, root / label),
+            beside=[piece for piece in pieces.values() if piece.path in missing],
+        )
+        if not terms.dry_run:
+            look(cargo, root / label, terms)
+            medium.put_installers(root, pieces, cache)
+            terms = replace(terms, beside=())
+        carrier = Copier(lambda path: tree[RelPath(path)], desk.rate)
+        sent = sync(cargo, root / label, carrier, terms)
+        if not terms.dry_run:
+            medium.put_papers(root, f"{desk.now:%Y-%m-%d %H:%M} UTC")
+    numbers = sorted({cargo.release, *(one.manifest.release for one in others)})
+    return Written(sent, wish.type, wish.tag, tuple(named), tuple(numbers))
+
+
+def _release(desk: Desk, label: LabelName, wish: Wish) -> tuple[Cargo, Mapping[RelPath, Path]]:
+    """The release that is wished for, and where each of its packages is."""
+    channels, folder = desk.channels, desk.channels.published(label)
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(
+            f"label {label!r} has no channel", where=folder, hint=f"build it: repack label {label}"
+        )
+    now = standing(channels, label)
+    signed: list[SignedRelease] = []
+    if wish.needs_signature and (metadata := newest(channels, label)):
+        believed = load(label, metadata)
+        check_times(believed.expiries(), desk.now, None)
+        signed = [*believed.releases("ci"), *believed.releases("production")]
+    number = select(label, signed, wish, now.release)
+    if number == now.release:
+        return now, {path: folder / path for path in now.packages}
+    tree = past_tree(channels, label, number, desk.store)
+    where = channels.history(label) / str(number)
+    found = manifest.parse(tree.texts[RelPath(MANIFEST)], where)
+    return Cargo(label, number, packages_of(found, where), tree.texts), tree.packages
 
 
 def check_apart(source: Path, dest: Path) -> None:

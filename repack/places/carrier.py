@@ -28,9 +28,7 @@ class Carrier(Protocol):
 
     name: str
 
-    def bring(
-        self, pieces: Sequence[Piece], stage: Path, done: Callable[[int], None]
-    ) -> None:
+    def bring(self, pieces: Sequence[Piece], stage: Path, done: Callable[[int], None]) -> None:
         """Copy ``pieces`` below ``stage``; what is wrong there is found by reading back."""
 
 

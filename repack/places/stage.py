@@ -114,14 +114,23 @@ class Stage:
             # Texts must not be on disk before the packages that they name.
             files.flush({(self.dest / piece.path).parent for piece in group})
 
-    def close(self, zombies: Collection[str]) -> None:
+    def close(self, zombies: Collection[str], heirs: Mapping[str, Path]) -> None:
         """Remove what no release needs any more, and the stage.
+
+        Args:
+            zombies: paths to be removed.
+            heirs: where some of them go instead.
 
         Raises:
             PlaceError: something cannot be removed.
         """
         for path in zombies:
-            files.remove(self.dest / path)
+            if (heir := heirs.get(path)) is None:
+                files.remove(self.dest / path)
+            else:
+                with files.faults_at(heir):
+                    heir.parent.mkdir(parents=True, exist_ok=True)
+                    files.rename(self.dest / path, heir)
         for folder in {(self.dest / path).parent for path in zombies}:
             _remove_empty(self.dest, folder)
         files.remove(self.folder)

@@ -77,7 +77,7 @@ def _lacks_links(folder: Path) -> bool:
             os.link(probe, f"{probe}-link")
         except OSError:
             return True
-        os.unlink(f"{probe}-link")
+        files.remove(probe.with_name(f"{probe.name}-link"))
     except OSError:
         return False
     else:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from repack.model.cargo import Cargo, FileSystem, Work
+    from repack.model.cargo import Cargo, FileSystem, Piece, Work
     from repack.places.carrier import Carrier
     from repack.places.transport import Rsync
 
@@ -37,7 +37,10 @@ class Terms:
         grace: seconds between the switch and the removals, for readers of the old repodata.
         kind: the file system behind the destination, where the system cannot say it.
         stays: paths that are other releases' and not to be removed.
-        nearby: where the same bytes lie on the same volume already, by path.
+        nearby: where the same bytes lie on the same medium already, by path. They are linked, or,
+            where the medium has no links, left where they are.
+        heirs: where removed packages go because other channels on the medium look for them.
+        beside: what else is going to be written there, to be counted.
     """
 
     dry_run: bool = False
@@ -45,11 +48,12 @@ class Terms:
     kind: FileSystem | None = None
     stays: Collection[str] = ()
     nearby: Mapping[str, Path] = field(default_factory=dict)
+    heirs: Mapping[str, Path] = field(default_factory=dict)
+    beside: Collection[Piece] = ()
+    progress: Progress = SILENT
 
 
-def sync(
-    cargo: Cargo, dest: Path, carrier: Carrier, terms: Terms, progress: Progress = SILENT
-) -> Sent:
+def sync(cargo: Cargo, dest: Path, carrier: Carrier, terms: Terms) -> Sent:
     """Make the folder ``dest`` hold ``cargo`` and nothing else.
 
     Raises:
@@ -59,18 +63,18 @@ def sync(
         PlaceError: ``dest`` cannot be written, or went away.
     """
     began = time.monotonic()
-    work = look(cargo, dest, terms, progress)
+    work = look(cargo, dest, terms)
     if not terms.dry_run:
         stage = Stage(dest)
-        _bring(cargo, stage, carrier, work, terms, progress)
+        work = _bring(cargo, stage, carrier, work, terms)
         stage.leave(work, cargo)
-        wait(work, terms.grace, progress)
-        stage.close(work.remove)
+        wait(work, terms)
+        stage.close(work.remove, terms.heirs)
     took = time.monotonic() - began
     return Sent(cargo.label, cargo.release, str(dest), carrier.name, work, terms.dry_run, took)
 
 
-def look(cargo: Cargo, dest: Path, terms: Terms, progress: Progress = SILENT) -> Work:
+def look(cargo: Cargo, dest: Path, terms: Terms) -> Work:
     """What there is to do at ``dest``; everything is checked that can be before the first byte.
 
     Raises as :func:`sync` does.
@@ -80,32 +84,33 @@ def look(cargo: Cargo, dest: Path, terms: Terms, progress: Progress = SILENT) ->
     there = sizes(dest) if dest.is_dir() else {}
     check_destination(cargo, there, label_at(dest), str(dest))
     same = [piece for piece in cargo.pieces.values() if there.get(piece.path) == piece.size]
-    with progress.phase("compare", sum(piece.size for piece in same), "bytes") as done:
+    with terms.progress.phase("compare", sum(piece.size for piece in same), "bytes") as done:
         work = plan(cargo, there, right(dest, same, done), terms.stays)
     room = volume(dest, terms.kind)
     fresh = [piece for piece in work.copy if piece.path not in terms.nearby]
-    check_fits(fresh, replace(room, free=room.free + Stage(dest).staged_bytes()), dest)
+    check_fits(
+        [*fresh, *terms.beside], replace(room, free=room.free + Stage(dest).staged_bytes()), dest
+    )
     return work
 
 
-def _bring(
-    cargo: Cargo, stage: Stage, carrier: Carrier, work: Work, terms: Terms, progress: Progress
-) -> None:
-    """Everything new into the stage, and read back."""
+def _bring(cargo: Cargo, stage: Stage, carrier: Carrier, work: Work, terms: Terms) -> Work:
+    """Everything new into the stage, and read back; the work without what lies elsewhere."""
     packages = [piece for piece in work.copy if piece.path in cargo.packages]
     stage.open({piece.path for piece in packages})
-    near = terms.nearby
-    far = [p for p in packages if p.path not in near or not stage.link(p, near[p.path])]
-    with progress.phase("copy", sum(piece.size for piece in far), "bytes") as done:
+    near = [piece for piece in packages if piece.path in terms.nearby]
+    far = [piece for piece in packages if piece.path not in terms.nearby]
+    apart = {p.path for p in near if not stage.link(p, terms.nearby[p.path])}
+    work = replace(work, copy=tuple(piece for piece in work.copy if piece.path not in apart))
+    with terms.progress.phase("copy", sum(piece.size for piece in far), "bytes") as done:
         carrier.bring(far, stage.folder, done)
     stage.write({p.path: cargo.texts[p.path] for p in work.copy if p.path in cargo.texts})
-    with progress.phase("verify", work.bytes, "bytes") as done:
+    with terms.progress.phase("verify", work.bytes, "bytes") as done:
         stage.read_back(work.copy, done)
+    return work
 
 
-def sync_afar(
-    cargo: Cargo, root: Path, rsync: Rsync, terms: Terms, progress: Progress = SILENT
-) -> Sent:
+def sync_afar(cargo: Cargo, root: Path, rsync: Rsync, terms: Terms) -> Sent:
     """Make a place that only rsync reaches hold ``cargo``, which lies in the folder ``root``.
 
     Raises:
@@ -126,15 +131,15 @@ def sync_afar(
     same |= {path for path in texts if path in there and path not in stale}
     work = plan(cargo, there, same, terms.stays)
     if not terms.dry_run:
-        with progress.phase("copy", work.bytes, "bytes") as done:
+        with terms.progress.phase("copy", work.bytes, "bytes") as done:
             packages = [piece.path for piece in work.copy if piece.path in cargo.packages]
             rsync.send(root, packages, done)
-            _settle(rsync, root, sorted(cargo.packages), progress)
+            _settle(rsync, root, sorted(cargo.packages), terms.progress)
             for rank in (1, 2, 3):
                 group = [path for path in texts if publish_rank(path)[0] == rank]
                 rsync.send(root, group, done)
-        _settle(rsync, root, texts, progress)
-        wait(work, terms.grace, progress)
+        _settle(rsync, root, texts, terms.progress)
+        wait(work, terms)
         rsync.prune(work.remove, root)
     took = time.monotonic() - began
     return Sent(cargo.label, cargo.release, rsync.where, "rsync", work, terms.dry_run, took)
@@ -156,8 +161,9 @@ def _settle(rsync: Rsync, root: Path, paths: Sequence[str], progress: Progress) 
         )
 
 
-def wait(work: Work, grace: float, progress: Progress) -> None:
+def wait(work: Work, terms: Terms) -> None:
     """Let readers of the old repodata finish, if anything of theirs is going to go."""
-    if work.remove and grace > 0:
-        progress.note(f"waiting {grace:g} s before {len(work.remove)} old files are removed")
-        time.sleep(grace)
+    if work.remove and terms.grace > 0:
+        seconds = f"{terms.grace:g} s"
+        terms.progress.note(f"waiting {seconds} before {len(work.remove)} old files are removed")
+        time.sleep(terms.grace)

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Check everything on this medium: every channel by its own repack/verify.py, every installer.
+
+    python verify.py [--key KEY] [--require-signature]
+
+Ends with 0 when all is well, 6 when something is wrong, 2 when there is nothing to check.
+A package that a channel lacks may lie in another channel of the medium, where the medium has no
+links; it is looked for there. Python 3.6 is enough; nothing is written.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            for data in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(data)
+    except OSError as error:
+        return error.strerror
+    return digest.hexdigest()
+
+
+def listed(channel):
+    """Path -> SHA-256 of every file that a channel lists."""
+    found = {}
+    for folder, _, names in os.walk(os.path.join(channel, "repack")):
+        if "integrity.json" in names:
+            with open(os.path.join(folder, "integrity.json"), "rb") as stream:
+                rows = json.loads(stream.read().decode("utf-8"))["files"]
+            found.update((row["path"], row["sha256"]) for row in rows)
+    return found
+
+
+def lies_elsewhere(channel, path, channels):
+    wanted = listed(channel).get(path)
+    places = [os.path.join(other, *path.split("/")) for other in channels if other != channel]
+    return any(os.path.isfile(place) and sha256(place) == wanted for place in places)
+
+
+def check_channel(channel, channels, arguments):
+    program = os.path.join(channel, "repack", "verify.py")
+    command = [sys.executable, "-B", program, channel, "--json", *arguments]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    said = child.communicate()[0]
+    if child.returncode not in (0, 6):
+        raise SystemExit(child.returncode)
+    result = json.loads(said.decode())
+    problems = []
+    for problem in result["problems"]:
+        kind, _, path = problem.partition(": ")
+        if kind != "missing" or not lies_elsewhere(channel, path, channels):
+            problems.append(problem)
+    state = "error" if problems else "ok"
+    text = "%s: %s; %d files, %d bytes; signature: %s"
+    print(text % (result["release"], state, result["files"], result["bytes"], result["signature"]))
+    return problems
+
+
+def check_installers():
+    folder, problems = os.path.join(ROOT, "installers"), []
+    sums = os.path.join(folder, "SHA256SUMS")
+    if os.path.isfile(sums):
+        with open(sums, "rb") as stream:
+            rows = stream.read().decode("utf-8").splitlines()
+        for row in rows:
+            wanted, name = row.split("  ", 1)
+            got = sha256(os.path.join(folder, name))
+            if got != wanted:
+                problems.append("changed: installers/%s: now %s" % (name, got))
+    return problems
+
+
+def main():
+    found = (os.path.join(ROOT, name) for name in sorted(os.listdir(ROOT)))
+    channels = [
+        path for path in found if os.path.isfile(os.path.join(path, "repack/manifest.json"))
+    ]
+    if not channels:
+        print("there is no channel beside " + __file__)
+        return 2
+    problems = check_installers()
+    for channel in channels:
+        name = os.path.basename(channel)
+        problems += [name + ": " + text for text in check_channel(channel, channels, sys.argv[1:])]
+    for problem in problems:
+        print(problem.encode("ascii", "backslashreplace").decode())
+    print("error" if problems else "ok")
+    return 6 if problems else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
