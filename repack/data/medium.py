@@ -28,19 +28,41 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def listed(channel):
-    """Path -> SHA-256 of every file that a channel lists."""
-    found = {}
-    for folder, _, names in os.walk(os.path.join(channel, "repack")):
-        if "integrity.json" in names:
-            with open(os.path.join(folder, "integrity.json"), "rb") as stream:
-                rows = json.loads(stream.read().decode("utf-8"))["files"]
-            found.update((row["path"], row["sha256"]) for row in rows)
+def rows_of(path):
+    """Path -> SHA-256 in an integrity.json."""
+    try:
+        with open(path, "rb") as stream:
+            return {
+                row["path"]: row["sha256"]
+                for row in json.loads(stream.read().decode("utf-8"))["files"]
+            }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def beside(channel):
+    """Path in the channel -> SHA-256 of what its other releases own."""
+    base, found = os.path.join(channel, "repack", "releases"), {}
+    for number in os.listdir(base) if os.path.isdir(base) else ():
+        own = "repack/releases/%s/" % number
+        try:
+            with open(os.path.join(base, number, "manifest.json"), "rb") as stream:
+                data = stream.read()
+            pin = json.loads(data.decode("utf-8"))["integrity_manifest"]["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        listing = os.path.join(base, number, "repack", "integrity.json")
+        if sha256(listing) != pin:
+            continue
+        found[own + "repack/integrity.json"] = pin
+        found[own + "manifest.json"] = hashlib.sha256(data).hexdigest()
+        for path, digest in rows_of(listing).items():
+            kept = os.path.exists(os.path.join(channel, *(own + path).split("/")))
+            found[own + path if kept else path] = digest
     return found
 
 
-def lies_elsewhere(channel, path, channels):
-    wanted = listed(channel).get(path)
+def lies_elsewhere(wanted, path, channel, channels):
     places = [os.path.join(other, *path.split("/")) for other in channels if other != channel]
     return any(os.path.isfile(place) and sha256(place) == wanted for place in places)
 
@@ -53,11 +75,22 @@ def check_channel(channel, channels, arguments):
     if child.returncode not in (0, 6):
         raise SystemExit(child.returncode)
     result = json.loads(said.decode())
-    problems = []
-    for problem in result["problems"]:
-        kind, _, path = problem.partition(": ")
-        if kind != "missing" or not lies_elsewhere(channel, path, channels):
-            problems.append(problem)
+    owned, wanted = beside(channel), rows_of(os.path.join(channel, "repack", "integrity.json"))
+    problems = [
+        text for text in result["problems"] if text[:7] != "extra: " or text[7:] not in owned
+    ]
+    for path, digest in sorted(owned.items()):
+        got = sha256(os.path.join(channel, *path.split("/")))
+        if got != digest:
+            wanted[path] = digest
+            exists = os.path.exists(os.path.join(channel, *path.split("/")))
+            problems.append("%s: %s" % ("changed" if exists else "missing", path))
+    problems = sorted(
+        text
+        for text in set(problems)
+        if text[:9] != "missing: "
+        or not lies_elsewhere(wanted.get(text[9:]), text[9:], channel, channels)
+    )
     state = "error" if problems else "ok"
     text = "%s: %s; %d files, %d bytes; signature: %s"
     print(text % (result["release"], state, result["files"], result["bytes"], result["signature"]))

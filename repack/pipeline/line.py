@@ -32,6 +32,7 @@ from repack.steps.describe import describe
 from repack.steps.guard import judge, search_secrets
 from repack.steps.index import index
 from repack.steps.installers import InstallPlan, PlatformPlan, installers
+from repack.steps.medium import sync_scripts
 from repack.steps.prove import Scratch, prove
 from repack.steps.resolve import resolve
 from repack.steps.restore import past_tree
@@ -151,6 +152,7 @@ def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Dra
         **describe(name, found.lock, tuple(found.questions.values()), shipment),
         **installers(_plan(roots, shipment, bench)),
         **verifier(),
+        **sync_scripts("repack/"),
     }
     return Draft(
         label=name,

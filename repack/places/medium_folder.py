@@ -5,17 +5,18 @@ What is read back from a medium is checked against the manifest that lists it, w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import IntegrityError
 from repack.model import integrity, manifest
 from repack.model.channel import MANIFEST
-from repack.model.integrity import INTEGRITY_PATH
+from repack.model.integrity import INTEGRITY_PATH, Entry
 from repack.model.medium import INSTALLERS, RELEASES, OnMedium
-from repack.model.names import RelPath
+from repack.model.names import Digest, RelPath
 from repack.places import files
 from repack.places.channel import read_or_none
 
@@ -113,6 +114,32 @@ def _right(channel: Path, base: Path, path: RelPath, sha256: str) -> bytes | Non
             if data is not None and hashlib.sha256(data).hexdigest() == sha256:
                 return data
     return None
+
+
+def beside(channel: Path) -> dict[str, Entry]:
+    """Every file that the releases beside the standing one own, where it lies in the channel.
+
+    An entry says what the file must be. What release N shares with the standing one is listed
+    where the standing one has it.
+    """
+    owned: dict[str, Entry] = {}
+    for found, data in list(manifests(channel))[1:]:
+        base = f"{RELEASES}/{found.release}"
+        listing, pin = f"{base}/{INTEGRITY_PATH}", found.integrity
+        rows = [Entry(RelPath(f"{base}/manifest.json"), _sha256(data), len(data))]
+        with contextlib.suppress(IntegrityError):
+            content = files.read(channel / listing, integrity.MAX_BYTES)
+            if pin is not None and pin.sha256 == _sha256(content):
+                rows.append(Entry(RelPath(listing), pin.sha256, len(content)))
+                for path, entry in integrity.parse(content, listing).items():
+                    own = RelPath(f"{base}/{path}")
+                    rows.append(replace(entry, path=own if (channel / own).exists() else path))
+        owned |= {row.path: row for row in rows}
+    return owned
+
+
+def _sha256(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest())
 
 
 def nearby(root: Path, channel: Path, wanted: Mapping[RelPath, Piece]) -> dict[str, Path]:

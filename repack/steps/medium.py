@@ -160,10 +160,13 @@ def put_papers(root: Path, made: str) -> None:
         files.write(root / name, data, 0o755 if name.endswith(".sh") else 0o644)
 
 
-def sync_scripts() -> dict[str, bytes]:
-    """The order of publishing as scripts for those who may not run anything else."""
+def sync_scripts(folder: str = "") -> dict[RelPath, bytes]:
+    """The order of publishing as scripts, for those who may not run anything else."""
     windows = _data("sync.cmd").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return {"sync.sh": _data("sync.sh"), "sync.cmd": windows}
+    return {
+        RelPath(f"{folder}sync.sh"): _data("sync.sh"),
+        RelPath(f"{folder}sync.cmd"): windows,
+    }
 
 
 def _data(name: str) -> bytes:

@@ -29,6 +29,7 @@ from repack.model.trust import check_times, show, warnings
 from repack.model.verdict import Verdict
 from repack.places import files
 from repack.places.inventory import take
+from repack.places.medium_folder import beside
 from repack.places.metadata_folder import read_folder
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def verify(channel: Path, demand: Demand, now: datetime) -> Verdict:
     _check_files(channel, found, inventory, verdict)
     for name in dict.fromkeys((NOARCH, *_subdirs(found))):
         verdict.findings += check_subdir(_subdir(channel, name, inventory, verdict))
+    _check_beside(channel, inventory, verdict)
     _check_metadata(channel, data, demand, verdict, now)
     _check_need(demand, verdict)
     verdict.findings = list(dict.fromkeys(verdict.findings))
@@ -121,6 +123,18 @@ def _check_files(channel: Path, found: Manifest, there: Inventory, verdict: Verd
     entries = integrity.parse(files.read(channel / pin.path, integrity.MAX_BYTES), pin.path)
     verdict.findings += compare(entries, there.found, there.odd, found.release)
     verdict.findings += compare_artifacts(found.artifacts, entries)
+
+
+def _check_beside(channel: Path, there: Inventory, verdict: Verdict) -> None:
+    """What other releases keep in this folder, on a medium, is not extra; it is checked as well."""
+    owned = beside(channel)
+    findings = [one for one in verdict.findings if one.kind != "extra" or one.path not in owned]
+    for path, entry in owned.items():
+        if (found := there.found.get(path)) is None:
+            findings.append(Finding("missing", path, "missing"))
+        elif found.sha256 != entry.sha256:
+            findings.append(Finding("changed", path, "changed", entry.sha256, found.sha256))
+    verdict.findings = findings
 
 
 def _subdirs(found: Manifest) -> tuple[str, ...]:
@@ -216,6 +230,11 @@ def _check_target(
             "contradiction", MANIFEST, "the metadata is another label's", verdict.label,
             believed.metadata.label,
         )  # fmt: skip
+    for path, entry in beside(channel).items():
+        number = path.split("/")[2] if path.endswith("/manifest.json") else ""
+        signed = {one.sha256 for one in believed.releases if str(one.number) == number}
+        if number and signed != {entry.sha256}:
+            yield Finding("changed", path, "is not the manifest that the metadata signs for")
     mine = [one for one in believed.releases if str(one.number) == verdict.release]
     if not any(one.type == "ci" for one in mine):
         yield Finding("contradiction", MANIFEST, "the metadata does not sign for this release")
