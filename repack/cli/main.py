@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "promote": ("repack.cli.promote", "Sign a release for production."),
     "key": ("repack.cli.key", "Make, rotate and show a label's signing keys."),
     "store": ("repack.cli.store", "List, check and sweep the package store."),
+    "delta": ("repack.cli.delta", "Carry only what changed between two releases."),
     "bundle": ("repack.cli.bundle", "Package, check and install models and strategies."),
     "target": ("repack.cli.target", "Install, run and roll back releases on a target."),
     "doctor": ("repack.cli.doctor", "Say what this machine lacks."),

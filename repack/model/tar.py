@@ -106,6 +106,11 @@ class Tar:
         if said != _Extension():
             raise IntegrityError("archive ends after an extension header")
 
+    @property
+    def position(self) -> int:
+        """Where in the stream the next byte is: with a member just seen, where its data begins."""
+        return self.seen - len(self._chunk) + self._at
+
     def data(self, limit: int) -> bytes:
         """The data of the member just seen.
 

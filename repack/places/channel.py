@@ -63,10 +63,29 @@ class Channels:
 
     Args:
         root: such as ``channels/``.
+        beside: where channels are staged, if not below ``root``; on the same file system.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, beside: Path | None = None) -> None:
         self.root = root.absolute()
+        self._beside = beside or self.root
+
+    @classmethod
+    def around(cls, folder: Path) -> tuple[Channels, LabelName]:
+        """The folder that holds the channel ``folder``, and the name the channel has there.
+
+        A channel that is a mount point, or whose parent cannot be written, is staged inside
+        itself, under a name that readers ignore.
+        """
+        folder = folder.resolve()
+        # A customer calls a channel's folder what he likes; nothing is made of the name but paths.
+        name = str.__new__(LabelName, folder.name)
+        inside = os.path.ismount(folder) or not os.access(folder.parent, os.W_OK)
+        return cls(folder.parent, folder / f"{files.TEMP_PREFIX}beside" if inside else None), name
+
+    def work(self, label: LabelName) -> Path:
+        """A folder for what a cut-off run leaves to the next one."""
+        return self._beside / ".staging" / f"{label}.work"
 
     def published(self, label: LabelName) -> Path:
         """The folder the customer copies."""
@@ -77,7 +96,12 @@ class Channels:
         return self.root / ".history" / label
 
     def _staged(self, label: LabelName) -> Path:
-        return self.root / ".staging" / label
+        return self._beside / ".staging" / label
+
+    def tidy(self) -> None:
+        """Remove the place for staging where it is inside the channel."""
+        if self._beside != self.root:
+            files.remove(self._beside)
 
     def exclusive(self, label: LabelName) -> contextlib.AbstractContextManager[None]:
         """Hold the label while the block runs.
@@ -85,7 +109,7 @@ class Channels:
         Raises:
             BusyError: another build of the label is running.
         """
-        path = self.root / ".locks" / f"{label}.lock"
+        path = self._beside / ".locks" / f"{label}.lock"
         return files.exclusive(path, f"a build of label {label!r}")
 
     def releases(self, label: LabelName) -> tuple[int, ...]:
@@ -142,7 +166,7 @@ class Channels:
 
     def _exchange(self, staged: Path, published: Path, tree: Tree, zombies: list[str]) -> bool:
         """Swap the two folders in one step; False where the system cannot."""
-        if not can_exchange(self.root):
+        if published in staged.parents or not can_exchange(self.root):
             return False
         # A reader that took the old repodata a moment ago still wants the old packages.
         for zombie in zombies:

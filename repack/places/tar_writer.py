@@ -33,10 +33,10 @@ class Sink(Protocol):
         """Take ``data``."""
 
 
-def header(name: str, size: int) -> bytes:
+def header(name: str, size: int, mtime: int = EPOCH, mode: int = 0o644) -> bytes:
     """The header of a plain file."""
     info = tarfile.TarInfo(name)
-    info.size, info.mtime, info.mode = size, EPOCH, 0o644
+    info.size, info.mtime, info.mode = size, mtime, mode
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
@@ -73,9 +73,9 @@ class TarWriter:
             self._copy(stream, size, digest, where)
         self._put(bytes(-size % _BLOCK))
 
-    def text(self, name: str, data: bytes) -> None:
+    def text(self, name: str, data: bytes, mtime: int = EPOCH, mode: int = 0o644) -> None:
         """Add a small file that is in memory."""
-        self._put(header(name, len(data)) + data + bytes(-len(data) % _BLOCK))
+        self._put(header(name, len(data), mtime, mode) + data + bytes(-len(data) % _BLOCK))
 
     def close(self) -> None:
         """Write the end mark."""

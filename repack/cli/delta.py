@@ -1,0 +1,103 @@
+"""``repack delta``: carry only what changed between two releases."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from repack.cli import keys, options, screen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from repack.model.keys import Key
+
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """Carry only what changed between two releases."""
+
+
+@command.command()
+@click.argument("name")
+@click.option("--from", "old", type=click.IntRange(min=1), required=True, help="Release there.")
+@click.option("--to", "new", type=click.IntRange(min=1), required=True, help="Release wanted.")
+@click.option("-o", "--output", type=_FILE, help="[default: NAME-N-M.delta.tar.zst]")
+@click.option("--plain", is_flag=True, help="A tar for `tar -xf FILE -C CHANNEL`; no patches.")
+@click.option(
+    "--carry",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="MB/s the way to the target takes; slower ways make more patches pay, 0 none.",
+)
+@click.option("--key", help="Signs the delta [default: the label's own]; see `repack verify`.")
+@options.labels_dir
+@options.channels_dir
+@options.store
+@options.as_json
+def create(name: str, **given: Any) -> None:
+    """Write what leads from one release of label NAME to another."""
+    from repack.model.names import LabelName
+    from repack.pipeline import delta
+    from repack.places.channel import Channels
+    from repack.places.store import Store
+
+    old, new, plain, key = given["old"], given["new"], given["plain"], given["key"]
+    leap = delta.Leap(
+        label=LabelName(name),
+        old=old,
+        new=new,
+        form="plain" if plain else "patched",
+        carry=given["carry"] * 1e6,
+        key=lambda: keys.resolve(key, "--key") if key else _labels_key(name, given),
+    )
+    ending = "tar" if plain else "tar.zst"
+    out = given["output"] or Path(f"{name}-{old}-{new}.delta.{ending}")
+    channels, store = Channels(given["channels_dir"]), Store(given["store"])
+    made = delta.create(leap, channels, store, out, screen.progress())
+    if given["as_json"]:
+        screen.print_json(made.to_json())
+        return
+    share = 100 * made.size / max(1, made.channel)
+    click.echo(f"{out}: {name} {old} to {new}, {screen.amount(made.size)}, {share:.1f} % of all")
+    click.echo(
+        f"  {len(made.whole)} packages whole, {len(made.delta.patches)} as patches,"
+        f" {len(made.delta.dropped)} dropped"
+    )
+
+
+def _labels_key(name: str, given: Mapping[str, Any]) -> Key | None:
+    """The key the label signs with."""
+    from repack.pipeline import own
+    from repack.pipeline.bench import Bench
+
+    return own.signing(Bench.of(name, options.settings(given), screen.progress())).hmac
+
+
+@command.command("apply")
+@click.argument("channel", type=options.FOLDER)
+@click.argument("file", type=_FILE)
+@click.option("--key", help="The shared key: [KEYID=]env:NAME, file:PATH, hex:…, base64:….")
+@options.as_json
+def apply_(channel: Path, file: Path, key: str | None, *, as_json: bool) -> None:
+    """Bring the channel in folder CHANNEL to the release that FILE leads to."""
+    from repack.pipeline import delta
+
+    # the real clock, not SOURCE_DATE_EPOCH: expiry is about today
+    now = dt.datetime.now(dt.UTC)
+    applied = delta.apply(channel, file, keys.resolve(key, "--key"), now, screen.progress())
+    for warning in applied.verdict.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if as_json:
+        screen.print_json(applied.to_json())
+        return
+    verdict = applied.verdict
+    click.echo(f"{channel}: {verdict.label} is release {verdict.release}, was {applied.before}")
+    click.echo(f"  verified: {verdict.files} files, {screen.amount(verdict.bytes)}")
+    click.echo(f"  signed by: {verdict.signed_by}")

@@ -1,0 +1,135 @@
+"""Compresses a stream again to the bytes it had.
+
+Nothing in a zstd frame says how it was made, so the recipe is found by trying: the header tells the
+levels that can be, a first stretch sorts out all but one or two, and the whole stream proves it.
+What other versions of zstd or other programs made is often found by no recipe; then there is none.
+bzip2 has been the same for decades and says its level.
+"""
+
+from __future__ import annotations
+
+import bz2
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, Protocol
+
+from repack.model.patch import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import zstandard
+
+# zstd's default size of a job, and that of repack's own packages with its overlap.
+_JOBS: Final = ((0, 0), (-1, 0), (8 << 20, 6))
+_OVERLAP: Final = dict(_JOBS)
+_SAMPLE: Final = 256 << 10
+_HEADER: Final = 18  # bytes a zstd frame's header may have
+_UNKNOWN: Final = (1 << 64) - 1
+
+
+class Compressor(Protocol):
+    """What ``bz2`` and ``zstandard`` have in common."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """Take ``data`` and give what is ready."""
+
+    def flush(self) -> bytes:
+        """Give the rest."""
+
+
+def tools() -> tuple[tuple[str, str], ...]:
+    """Versions of what the bytes of a compressed stream depend on."""
+    import zstandard
+
+    zstd = ".".join(map(str, zstandard.ZSTD_VERSION))
+    return (("zstandard", version("zstandard")), ("zstd", zstd))
+
+
+def compressor(recipe: Recipe, size: int) -> Compressor:
+    """What compresses a stream of ``size`` bytes by a recipe."""
+    if recipe.kind == "bz2":
+        return bz2.BZ2Compressor(recipe.level)
+    import zstandard
+
+    made = zstandard.ZstdCompressor(compression_params=_parameters(recipe, size))
+    return made.compressobj(size=size if recipe.sized else -1)
+
+
+def find(
+    head: bytes, size: int, chunks: Callable[[], Iterator[bytes]], packed: Callable[[int], bytes]
+) -> Recipe | None:
+    """The recipe that made a stream, or None.
+
+    Args:
+        head: the beginning of the compressed stream, up to a megabyte.
+        size: bytes of the stream, decompressed.
+        chunks: gives the decompressed stream from its beginning; called once a try.
+        packed: gives the compressed stream's next so many bytes; 0 takes it to its beginning.
+    """
+    for recipe in _candidates(head, size, chunks):
+        packed(0)
+        machine = compressor(recipe, size)
+        if all(packed(len(out)) == out for out in _outputs(machine, chunks())) and not packed(1):
+            return recipe
+    return None
+
+
+def _outputs(machine: Compressor, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        if out := machine.compress(chunk):
+            yield out
+    yield machine.flush()
+
+
+def _candidates(head: bytes, size: int, chunks: Callable[[], Iterator[bytes]]) -> Iterator[Recipe]:
+    if head[:3] == b"BZh" and head[3:4].isdigit():
+        yield Recipe("bz2", max(1, int(head[3:4])))
+        return
+    import zstandard
+
+    try:
+        frame = zstandard.get_frame_parameters(head[:_HEADER])
+    except zstandard.ZstdError:
+        return
+    sized = frame.content_size != _UNKNOWN
+    sample = next(chunks(), b"")[:_SAMPLE]
+    for level in range(1, zstandard.MAX_COMPRESSION_LEVEL + 1):
+        recipe = Recipe("zstd", level, -1, frame.has_checksum, sized)
+        if _begins(recipe, size, sample, head):
+            # Streams of one job are the same with and without workers: no second try.
+            jobs = _JOBS if size > _SAMPLE else _JOBS[1:2]
+            for job, _ in jobs:
+                yield Recipe("zstd", level, job, frame.has_checksum, sized)
+
+
+def _begins(recipe: Recipe, size: int, sample: bytes, head: bytes) -> bool:
+    """Whether the first block by this recipe is that of the stream."""
+    import zstandard
+
+    machine = zstandard.ZstdCompressor(compression_params=_parameters(recipe, size)).compressobj(
+        size=size if recipe.sized else -1
+    )
+    try:
+        if len(sample) == size:
+            return machine.compress(sample) + machine.flush() == head[: 1 << 20]
+        out = machine.compress(sample) + machine.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    except zstandard.ZstdError:
+        return False
+    # the last block of the sample may be shorter than the stream's
+    return out[: len(out) // 4] == head[: len(out) // 4]
+
+
+def _parameters(recipe: Recipe, size: int) -> zstandard.ZstdCompressionParameters:
+    import zstandard
+
+    options: dict[str, int] = {}
+    if recipe.job >= 0:
+        # One worker does what many do: the bytes depend on there being any.
+        options = {"threads": 1, "job_size": recipe.job, "overlap_log": _OVERLAP.get(recipe.job, 0)}
+    return zstandard.ZstdCompressionParameters.from_level(
+        recipe.level,
+        source_size=size if recipe.sized else 0,
+        write_checksum=recipe.checksum,
+        write_content_size=recipe.sized,
+        **options,
+    )
