@@ -9,7 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from repack.errors import IntegrityError, KeyRefusedError, MetadataExpiredError, UsageError
+from repack.errors import (
+    IntegrityError,
+    KeyRefusedError,
+    MetadataExpiredError,
+    RepackError,
+    UsageError,
+)
 from repack.model import manifest as manifests
 from repack.model.integrity import MANIFEST_PATH
 from repack.model.progress import SILENT, Progress
@@ -129,7 +135,11 @@ def apply(
             tree = renew(standing, opened, channels.work(name), progress)
         staged = channels.stage(name, tree)
         demand = Demand(key=key, root=root_of(standing))
-        verdict = _sound(verify(staged, demand, now), standing)
+        try:
+            verdict = _sound(verify(staged, demand, now), standing)
+        except RepackError:
+            channels.discard(name)
+            raise
         channels.publish(name, tree)
         files.remove(channels.work(name))
     channels.tidy()
