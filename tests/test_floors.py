@@ -18,6 +18,7 @@ FLOORS = {
     "target": 4,
     "cli": 5,
     "__main__": 6,
+    "plugin": 6,
 }
 DOORS = {
     "http": {"places/answer.py", "places/connection.py", "places/faults.py", "places/upstream.py"},

@@ -36,6 +36,8 @@ COMMANDS: Final = {
         "State who built a release from what; check such a statement.",
     ),
     "support": ("repack.cli.support", "Collect what second-line support needs."),
+    "schema": ("repack.cli.schema", "Print the JSON schema of label files, for editors."),
+    "completion": ("repack.cli.completion", "Print the completion script of a shell."),
 }
 
 
