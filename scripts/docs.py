@@ -1,12 +1,14 @@
 """Writes the parts of the documentation that the program knows best.
 
-``python -m scripts.docs`` rewrites ``docs/errors.md`` and the help in ``README.md``; with
-``--check`` it only says, by its exit code, whether they are up to date.
+``python -m scripts.docs`` rewrites ``docs/errors.md``, ``docs/reference/``, the schema of label
+files and the help in ``README.md``; with ``--check`` it only says, by its exit code, whether they
+are up to date.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from pathlib import Path
@@ -17,6 +19,8 @@ from click.testing import CliRunner
 from repack import errors
 from repack.cli.main import repack
 from repack.errors import RepackError, TargetError
+from repack.model.label_schema import label_schema
+from scripts import reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,12 +31,20 @@ _HELP: Final = re.compile(r"(<!-- help -->\n```\n).*?(```\n<!-- end -->)", re.DO
 
 def main() -> int:
     """Write or check; 1 when a file was not up to date."""
-    wanted = {ROOT / "README.md": readme(), ROOT / "docs" / "errors.md": error_page()}
+    docs = ROOT / "docs"
+    wanted = {
+        ROOT / "README.md": readme(),
+        docs / "errors.md": error_page(),
+        docs / "reference" / "commands.md": reference.commands_page(),
+        docs / "reference" / "label-keys.md": reference.label_page(),
+        docs / "label.schema.json": json.dumps(label_schema(), indent=2, ensure_ascii=False) + "\n",
+    }
     stale = [p for p, text in wanted.items() if not p.exists() or p.read_text("utf-8") != text]
     for path in stale:
         print(f"not up to date: {path.relative_to(ROOT)}; run python -m scripts.docs")
         if "--check" not in sys.argv:
-            path.write_text(wanted[path], "utf-8")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(wanted[path], "utf-8", newline="\n")
     return 1 if stale and "--check" in sys.argv else 0
 
 
