@@ -150,10 +150,10 @@ def put_papers(root: Path, made: str) -> None:
     """
     releases = medium_folder.inventory(root)
     texts = {
-        "CHECKLIST.md": checklist(
+        RelPath("CHECKLIST.md"): checklist(
             _data("CHECKLIST.md").decode(), releases, medium_folder.installers(root), made
         ).encode(),
-        "verify.py": _data("medium.py"),
+        RelPath("verify.py"): _data("medium.py"),
         **sync_scripts(),
     }
     for name, data in texts.items():

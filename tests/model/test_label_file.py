@@ -57,7 +57,7 @@ platforms: {linux-64: {}}
 
 def surroundings(**changes):
     given = {
-        "environment": {"HALKBANK_TOKEN": "tok-1234567"},
+        "environment": {"HALKBANK_TOKEN": "tok-1234567", "REPACK_HMAC_KEY": "k" * 32},
         "check_spec": lambda text: "strange operator" if ">>" in text else None,
         "locate": lambda path: f"/base/{path.removeprefix('./')}",
         "expect_name": "halkbank",
@@ -409,7 +409,7 @@ def test_a_channel_stands_there_once():
     ],
 )
 def test_an_unset_variable_is_told_with_its_line(variables, said):
-    found = problems(FULL, environment=variables)
+    found = problems(FULL, environment={"REPACK_HMAC_KEY": "k" * 32, **variables})
     assert len(found) == 1
     assert found[0].startswith(f"halkbank.yaml:5: {said}")
 
