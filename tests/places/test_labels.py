@@ -75,7 +75,7 @@ def test_paths_are_those_beside_the_label_or_in_the_working_folder(folder, tmp_p
     (folder / "data" / "models").mkdir(parents=True)
     path = folder / "halkbank.yaml"
     path.write_text(FULL, encoding="utf-8")
-    label = load(path, {"HALKBANK_TOKEN": "tok-1234567"})
+    label = load(path, {"HALKBANK_TOKEN": "tok-1234567", "REPACK_HMAC_KEY": "k" * 32})
     assert label.bundles["models"].path == str(folder / "data" / "models")
     assert label.bundles["strategies"].path == str(tmp_path / "data" / "strategies")
     assert label.signing.keys == str(tmp_path / "keys" / "halkbank")
@@ -85,7 +85,7 @@ def test_a_secret_may_come_from_a_file(folder):
     (folder / "token").write_text("tok-1234567\r\n")
     path = folder / "halkbank.yaml"
     path.write_text(FULL.replace("${HALKBANK_TOKEN}", "${file:token}"), encoding="utf-8")
-    label = load(path)
+    label = load(path, {"REPACK_HMAC_KEY": "k" * 32})
     assert label.channels[1] == "https://conda.example.org/t/tok-1234567/prometeia/label/halkbank"
     assert label.secrets == {"tok-1234567"}
 
