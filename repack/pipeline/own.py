@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repack import __version__
 from repack.errors import FolderError, LabelError, Problem
-from repack.model import manifest
-from repack.model.bundle import manifest_package, metapackage
+from repack.model import agent_package, manifest
+from repack.model.bundle import follow, manifest_package, metapackage
 from repack.model.draft import artifacts
 from repack.model.keys import MAX_KEY_FILE, parse_key
 from repack.model.keyset import role_named
@@ -17,12 +18,14 @@ from repack.model.names import RelPath
 from repack.model.package import numbered
 from repack.places import files
 from repack.places.keyring import KEYS_FILE, Keyring
+from repack.places.own_sources import own_sources
 from repack.steps.bundle import Bundling, bundle
 from repack.steps.inspect import inspect
 from repack.steps.pack import pack
 from repack.steps.sign import UNSIGNED, Signing
 
 if TYPE_CHECKING:
+    from repack.model.bundle import Bundled
     from repack.model.draft import Draft
     from repack.model.found import Found
     from repack.model.label import Label
@@ -34,33 +37,38 @@ if TYPE_CHECKING:
 
 
 def bundles(bench: Bench) -> tuple[Record, ...]:
-    """Every bundle of the label as a package in the store; what did not change is not packed.
+    """Bundles, and the agent if the label wants one, as packages in the store.
+
+    What did not change is not packed.
 
     Raises:
         FolderError: a folder holds what a package cannot carry.
         SpaceError: the disk is full.
     """
-    if not bench.label.bundles:
+    label = bench.label
+    if not label.bundles and not label.agent:
         return ()
     how = Bundling(
         archive=bench.archive,
         stamps=bench.store.root / "stamps",
-        previous=bench.channels.own_records(bench.label.name),
+        previous=bench.channels.own_records(label.name),
         progress=bench.progress,
     )
     records, problems = [], []
-    for name, spec in sorted(bench.label.bundles.items()):
+    for name, spec in sorted(label.bundles.items()):
         try:
-            records.append(_bundle(name, bench, how))
+            records.append(_packed(bundle(label.name, name, spec, how), bench))
         except FolderError as error:
             problems += [replace(p, where=f"{spec.path}/{p.where}") for p in error.problems]
     if problems:
-        raise FolderError(problems, where=f"label {bench.label.name}")
+        raise FolderError(problems, where=f"label {label.name}")
+    if label.agent:
+        agent = agent_package.agent_package(__version__, own_sources())
+        records.append(_packed(follow(agent, how.previous, how.archive), bench))
     return tuple(records)
 
 
-def _bundle(name: str, bench: Bench, how: Bundling) -> Record:
-    made = bundle(bench.label.name, name, bench.label.bundles[name], how)
+def _packed(made: Bundled, bench: Bench) -> Record:
     if made.unchanged is not None and bench.store.has(made.unchanged):
         return made.unchanged
     record = _pack(made.spec, bench)
@@ -115,19 +123,25 @@ def signing(bench: Bench) -> Signing:
 def names(label: Label) -> frozenset[str]:
     """The names of all packages that repack makes for a label."""
     parts = ("manifest", *label.bundles)
-    return frozenset({str(label.name), *(f"{label.name}-{part}" for part in parts)})
+    agent = {agent_package.NAME} if label.agent else set()
+    return frozenset({str(label.name), *(f"{label.name}-{part}" for part in parts)} | agent)
 
 
 def check_names(found: Found, label: Label) -> None:
-    """Make sure that no package of upstream is called like one that repack makes.
+    """Make sure that no package is called like one of repack's, and that the agent can run.
 
     The metapackage may have a namesake: then there is none, see :func:`add_release_packages`.
 
     Raises:
-        LabelError: one is.
+        LabelError: one is, or a given lock or environment lacks what the agent needs.
     """
     taken = names(label) - {label.name}
-    twins = sorted({record.name for record in found.distinct} & taken)
+    upstream = {record.name for record in found.distinct}
+    twins = sorted(upstream & taken)
+    needs = {spec.split(" ", 1)[0] for spec in agent_package.NEEDS} if label.agent else set()
+    if missing := sorted(needs - upstream):
+        what = f"`agent: true` needs {', '.join(missing)}, which the given packages lack"
+        raise LabelError([Problem(f"label {label.name}", what)])
     if twins:
         hint = "give the label or the bundle another name"
         where = f"label {label.name}"

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import IntegrityError
+from repack.model.agent_package import NAME as AGENT
 from repack.model.channel import ARCHIVE_FOLDERS, is_litter, publish_rank
 from repack.model.names import LabelName, RelPath
 from repack.model.record import Record
@@ -209,14 +210,14 @@ class Channels:
         return read_or_none(self.history(label) / str(release) / path)
 
     def own_records(self, label: LabelName) -> tuple[Record, ...]:
-        """Records of the label's own packages in the published channel and in its history."""
+        """Records of packages made for the label, in the published channel and in its history."""
         folders = [self.published(label)]
         folders += [self.history(label) / str(number) for number in self.releases(label)]
         return tuple(
             Record.of(raw, fn, files.folder_url(folder))
             for folder in folders
             for fn, raw in _noarch(folder).items()
-            if fn.startswith(f"{label}-")
+            if fn.startswith((f"{label}-", f"{AGENT}-"))
         )
 
     def forget(self, label: LabelName, keep: int, current: int) -> None:

@@ -14,7 +14,6 @@ from repack.places import files, host
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from repack.model.names import LabelName
     from repack.model.target_settings import PathIn
 
 _ROOT: Final = "root.json"
@@ -65,11 +64,10 @@ def storage(given: PathIn | None, environment: Mapping[str, str]) -> Path:
     return Path("/opt/repack")
 
 
-def pinned_root(given: PathIn | None, read: Sequence[Snippet], label: LabelName) -> bytes:
+def pinned_root(given: PathIn | None, read: Sequence[Snippet]) -> bytes:
     """The root that this target was given.
 
-    It is the one that is set, else ``root.json`` beside the settings, else the one that came with
-    the agent's own environment. The medium's own root is never taken: whoever made the medium made that too.
+    It is the one that is set, else ``root.json`` beside the settings. The medium's own root is never taken: whoever made the medium made that too.
 
     Raises:
         MetadataNotFoundError: there is none.
@@ -81,13 +79,12 @@ def pinned_root(given: PathIn | None, read: Sequence[Snippet], label: LabelName)
     places = [
         *(folder / _ROOT for folder in folders),
         *(folder.parent / _ROOT for folder in folders if folder.name == "conf.d"),
-        Path(sys.prefix) / "share" / "repack" / label / _ROOT,
     ]
     for place in places:
         if place.is_file():
             return files.read(place, MAX_BYTES)
     raise MetadataNotFoundError(
         "this target has no pinned root",
-        expected=places[0],
+        expected=places[0] if places else None,
         hint="copy the vendor's 1.root.json there, by a way you trust, or set [trust] root",
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from repack.errors import IntegrityError, RepackError, UnsolvableError
+from repack.model import agent_package
 from repack.model.found import Found, Question
 from repack.model.progress import SILENT, Progress
 from repack.model.urls import scrub
@@ -85,6 +86,8 @@ def _ask(label: Label) -> Asked:
             add_pip = add_pip and any(pin.name == "pip" for pin in pins[subdir])
         elif wanted is not None:
             specs = wanted.specs
+        if label.agent and pins is None:
+            specs = (*specs, *agent_package.NEEDS)
         questions.append(Question(profile, specs, label.constraints, label.exclude_newer, add_pip))
     warnings = (*label.notes, *(wanted.notes if wanted else ()))
     return Asked(label.channels, tuple(questions), pins, warnings)

@@ -113,7 +113,7 @@ class Site:
         Raises:
             MetadataNotFoundError: there is none.
         """
-        return target_files.pinned_root(self.settings.trust_root, self.read, self.label)
+        return target_files.pinned_root(self.settings.trust_root, self.read)
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
