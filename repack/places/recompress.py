@@ -12,6 +12,7 @@ import bz2
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Protocol
 
+from repack.errors import IntegrityError
 from repack.model.patch import Recipe
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _OVERLAP: Final = dict(_JOBS)
 _SAMPLE: Final = 256 << 10
 _HEADER: Final = 18  # bytes a zstd frame's header may have
 _UNKNOWN: Final = (1 << 64) - 1
+# What zstd may take on the target: enough for level 19, and for any level on what is small.
+_MEMORY: Final = 128 << 20
 
 
 class Compressor(Protocol):
@@ -46,12 +49,19 @@ def tools() -> tuple[tuple[str, str], ...]:
 
 
 def compressor(recipe: Recipe, size: int) -> Compressor:
-    """What compresses a stream of ``size`` bytes by a recipe."""
+    """What compresses a stream of ``size`` bytes by a recipe.
+
+    Raises:
+        IntegrityError: it would take more memory than it may.
+    """
     if recipe.kind == "bz2":
         return bz2.BZ2Compressor(recipe.level)
     import zstandard
 
-    made = zstandard.ZstdCompressor(compression_params=_parameters(recipe, size))
+    parameters = _parameters(recipe, size)
+    if parameters.estimated_compression_context_size() > _MEMORY:
+        raise IntegrityError("compressing again would take too much memory", got=recipe)
+    made = zstandard.ZstdCompressor(compression_params=parameters)
     return made.compressobj(size=size if recipe.sized else -1)
 
 
@@ -106,7 +116,10 @@ def _begins(recipe: Recipe, size: int, sample: bytes, head: bytes) -> bool:
     """Whether the first block by this recipe is that of the stream."""
     import zstandard
 
-    machine = zstandard.ZstdCompressor(compression_params=_parameters(recipe, size)).compressobj(
+    parameters = _parameters(recipe, size)
+    if parameters.estimated_compression_context_size() > _MEMORY:
+        return False
+    machine = zstandard.ZstdCompressor(compression_params=parameters).compressobj(
         size=size if recipe.sized else -1
     )
     try:
