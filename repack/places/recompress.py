@@ -9,6 +9,7 @@ bzip2 has been the same for decades and says its level.
 from __future__ import annotations
 
 import bz2
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -59,7 +60,7 @@ def compressor(recipe: Recipe, size: int) -> Compressor:
     import zstandard
 
     parameters = _parameters(recipe, size)
-    if parameters.estimated_compression_context_size() > _MEMORY:
+    if not _fits(recipe, size):
         raise IntegrityError("compressing again would take too much memory", got=recipe)
     made = zstandard.ZstdCompressor(compression_params=parameters)
     return made.compressobj(size=size if recipe.sized else -1)
@@ -116,9 +117,9 @@ def _begins(recipe: Recipe, size: int, sample: bytes, head: bytes) -> bool:
     """Whether the first block by this recipe is that of the stream."""
     import zstandard
 
-    parameters = _parameters(recipe, size)
-    if parameters.estimated_compression_context_size() > _MEMORY:
+    if not _fits(recipe, size):
         return False
+    parameters = _parameters(recipe, size)
     machine = zstandard.ZstdCompressor(compression_params=parameters).compressobj(
         size=size if recipe.sized else -1
     )
@@ -130,6 +131,12 @@ def _begins(recipe: Recipe, size: int, sample: bytes, head: bytes) -> bool:
         return False
     # the last block of the sample may be shorter than the stream's
     return out[: len(out) // 4] == head[: len(out) // 4]
+
+
+def _fits(recipe: Recipe, size: int) -> bool:
+    # zstd cannot say it of workers; one of them takes about as much as none.
+    alone = _parameters(replace(recipe, job=-1), size)
+    return alone.estimated_compression_context_size() <= _MEMORY
 
 
 def _parameters(recipe: Recipe, size: int) -> zstandard.ZstdCompressionParameters:
