@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from repack.cli import options, screen
-from repack.cli.label import summary
+from repack.cli.summary import changelog
 
 
 @click.command()
@@ -23,4 +23,4 @@ def command(name: str, *, as_json: bool, **given: object) -> None:
     if as_json:
         screen.print_json(outcome.to_json())
     else:
-        click.echo(summary(outcome))
+        click.echo(changelog(outcome))

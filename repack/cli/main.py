@@ -18,6 +18,8 @@ from repack.errors import RepackError
 COMMANDS: Final = {
     "label": ("repack.cli.label", "Build a label's channel, prove it, publish it."),
     "diff": ("repack.cli.diff", "Say what a rebuild of a label would change."),
+    "report": ("repack.cli.report", "Show what is in a release and what changed; print its SBOM."),
+    "labels": ("repack.cli.labels", "Show the state of all labels in one table."),
     "history": ("repack.cli.history", "List the releases of a label that can be restored."),
     "restore": ("repack.cli.restore", "Make a past release the published one again."),
     "verify": ("repack.cli.verify", "Check a channel's files, signatures and consistency."),

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repack.model.amounts import amount
 from repack.model.progress import SILENT, Progress
+
+__all__ = ["amount", "print_json", "progress"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,13 +70,3 @@ def progress() -> Progress:
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     click.echo(json.dumps(document, indent=1, ensure_ascii=False))
-
-
-def amount(size: int) -> str:
-    """Bytes for people, in powers of 1000 as disks are sold."""
-    number = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"

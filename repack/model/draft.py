@@ -38,6 +38,7 @@ class Draft:
         modes: per subdir how it is going to be proved.
         signers: which keys sign; other keys make another release.
         wishes: what the label asks of a target.
+        policy: which licences are taken; another policy is judged, and told, in another release.
     """
 
     label: LabelName
@@ -47,6 +48,7 @@ class Draft:
     modes: Mapping[str, Mode]
     signers: tuple[str, ...] = ()
     wishes: Wishes = field(default_factory=Wishes)
+    policy: tuple[str, ...] = ()
 
     @property
     def content(self) -> str:
@@ -55,7 +57,7 @@ class Draft:
             path: {**item.record.raw, "sha256": item.record.sha256}
             for path, item in self.shipment.items.items()
         }
-        document = {
+        document: dict[str, object] = {
             "label": self.label,
             "records": records,
             "roots": {subdir: [r.path for r in group] for subdir, group in self.roots.items()},
@@ -63,6 +65,8 @@ class Draft:
             TARGET: self.wishes.to_json(),
             "texts": {path: hashlib.sha256(data).hexdigest() for path, data in self.texts.items()},
         }
+        if self.policy:
+            document["policy"] = list(self.policy)
         return hashlib.sha256(canonical(document)).hexdigest()
 
     def release(self, number: int, generated_at: str) -> Release:

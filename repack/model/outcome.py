@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from repack.model.conversion import Change
+    from repack.model.report import Difference
 
 Mode = Literal["linked", "solved"]
 Isolation = Literal["namespace", "proxy"]
@@ -64,6 +65,9 @@ class Outcome:
         channel: the folder, as text.
         added: paths in the channel that the release before did not have.
         removed: paths that went.
+        since: the release that was compared with; None when there is none.
+        differences: the same as ``added`` and ``removed``, package by package.
+        new_bytes: what somebody who has that release needs of this one.
         changes: how packages were changed on the way.
         warnings: what a release engineer should know; errors when the label is ``strict``.
     """
@@ -75,6 +79,9 @@ class Outcome:
     platforms: Mapping[str, Platform]
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    since: int | None = None
+    differences: tuple[Difference, ...] = ()
+    new_bytes: int = 0
     bytes_fetched: int = 0
     seconds: float = 0.0
     changes: tuple[Change, ...] = ()

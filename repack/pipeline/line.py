@@ -1,6 +1,9 @@
 """Label to release: the straight line, one line a step.
 
-load label -> resolve -> fetch -> bundle -> stage -> index -> sign -> prove -> publish -> report
+load label -> resolve -> fetch -> bundle -> index -> report -> sign -> stage -> prove -> publish
+
+The report is among the signed files, so it is made before them; what it says of the proof holds
+because nothing is published without it.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from repack.model.account import policy_words
 from repack.model.channel import check_names, package_name
 from repack.model.delivery import Wishes
 from repack.model.draft import Draft, artifacts, contents, moment, platforms
@@ -21,6 +25,8 @@ from repack.pipeline import own
 from repack.pipeline.bench import Bench
 from repack.pipeline.given import harvested
 from repack.pipeline.intake import take_in
+from repack.pipeline.told import Making, foreseen, told
+from repack.places import failures
 from repack.places.channel import Channels, Tree, read_or_none
 from repack.places.files import write
 from repack.places.lockfile import annotated
@@ -29,11 +35,13 @@ from repack.places.solver import spec_name
 from repack.places.store import Store
 from repack.steps import release as releases
 from repack.steps.describe import describe
-from repack.steps.guard import judge, search_secrets
+from repack.steps.guard import judge, judge_licences, search_secrets
 from repack.steps.index import index
 from repack.steps.installers import InstallPlan, PlatformPlan, installers
 from repack.steps.medium import sync_scripts
+from repack.steps.overview import write_page
 from repack.steps.prove import Scratch, prove
+from repack.steps.report import report
 from repack.steps.resolve import resolve
 from repack.steps.restore import past_tree
 from repack.steps.sign import Contents, outlook, sign, verifier
@@ -57,11 +65,16 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
         RepackError: whatever went wrong, by who must act; what was published before still is.
     """
     began = time.monotonic()
-    with Channels(settings.channels_dir).exclusive(LabelName(name)):
+    channels, label = Channels(settings.channels_dir), LabelName(name)
+    with channels.exclusive(label), failures.remembered(channels, label, settings.now):
         bench = Bench.of(name, settings, progress)
         found = _resolve(bench)
         goods = take_in(found, bench)
-        found = replace(found, lock=annotated(found.lock, map(str, goods.changes)))
+        found = replace(
+            found,
+            lock=annotated(found.lock, map(str, goods.changes)),
+            warnings=(*found.warnings, *goods.warnings),
+        )
         keys = own.signing(bench)
         draft = _draft(found, goods.shipment, keys, bench)
         before = releases.standing(bench.channels, bench.label.name)
@@ -75,7 +88,7 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
         bytes_fetched=goods.bytes,
         seconds=seconds,
         changes=goods.changes,
-        warnings=(*found.warnings, *goods.warnings, *outcome.warnings),
+        warnings=(*found.warnings, *outcome.warnings),
     )
 
 
@@ -104,6 +117,9 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
         },
         added=tuple(sorted(new - known.keys())),
         removed=tuple(sorted(set(known) - kept)),
+        since=before.release if before else None,
+        differences=foreseen(found, before, bench),
+        new_bytes=sum(r.size for r in found.distinct if _published_path(r, bench) not in known),
         seconds=time.monotonic() - began,
         warnings=found.warnings,
     )
@@ -161,6 +177,7 @@ def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Dra
         roots=roots,
         modes=bench.modes(found.questions),
         signers=keys.names,
+        policy=policy_words(bench.label.licences, strict=bench.label.strict),
         wishes=Wishes.of_label(bench.label),
     )
 
@@ -211,12 +228,18 @@ def _release(
 ) -> Outcome:
     """Make the draft a release: number it, sign it, prove it, publish it."""
     channels, name, now = bench.channels, bench.label.name, bench.settings.now
-    warnings = judge(draft.shipment, bench.label)
+    warnings = (
+        *judge(draft.shipment, bench.label),
+        *judge_licences(draft.shipment, found.questions, own.names(bench.label), bench.label),
+    )
     records = [item.record for item in draft.shipment.items.values()]
     check_same_content(releases.past_packages(channels, name), records)
     release = draft.release(releases.next_number(channels, name, before), moment(now))
     shipment, tops = own.add_release_packages(draft, release, keys, bench)
     texts = {**draft.texts, **installers(_plan(tops, shipment, bench)), **index(shipment)}
+    making = Making(found, shipment, release, texts, keys, before, (*found.warnings, *warnings))
+    account = told(making, bench)
+    texts |= report(account)
     previous = newest(channels, name)
     texts |= sign(
         release, Contents(contents(shipment, texts), artifacts(shipment)), keys, previous, now
@@ -230,6 +253,7 @@ def _release(
     channels.publish(name, tree)
     channels.remember(name, release.number, tree.texts)
     channels.forget(name, bench.label.keep_releases, release.number)
+    write_page(channels)
     known = before.packages if before else {}
     return Outcome(
         label=name,
@@ -239,6 +263,9 @@ def _release(
         platforms=platforms(shipment, proofs),
         added=tuple(path for path in shipment.items if path not in known),
         removed=tuple(sorted(known.keys() - shipment.items.keys())),
+        since=account.since,
+        differences=account.changes,
+        new_bytes=account.new_bytes,
         warnings=(*warnings, *outlook(_metadata(texts), now)),
     )
 

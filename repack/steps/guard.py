@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from repack.errors import IntegrityError, ProofError
+from repack.model.account import licence_of
+from repack.model.licences import judge_licence, odd_identifiers
+from repack.model.lineage import depended_on, edges, lineage
+from repack.model.report import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from repack.model.found import Question
     from repack.model.label import Label
     from repack.model.names import RelPath
     from repack.model.shipment import Shipment
@@ -56,3 +61,45 @@ def judge(shipment: Shipment, label: Label) -> tuple[str, ...]:
             hint="take other builds of these packages, or drop `strict` from the label",
         )
     return tuple(found)
+
+
+def judge_licences(
+    shipment: Shipment, questions: Mapping[str, Question], own: Iterable[str], label: Label
+) -> tuple[str, ...]:
+    """Judge the licences of all packages but the label's own by its policy.
+
+    Returns:
+        What a release engineer should know, a line each.
+
+    Raises:
+        ProofError: a licence is denied; names every package and what pulls it in.
+    """
+    policy, mine = label.licences, frozenset(own)
+    closed = policy.unknown == "deny" or label.strict
+    chains = {
+        subdir: lineage(edges(records), map(depended_on, questions[subdir].specs))
+        for subdir, records in shipment.installs.items()
+    }
+    denied, unknown = [], []
+    for path, item in shipment.items.items():
+        name = item.record.name
+        licence = judge_licence(licence_of(item), policy)
+        if name in mine or licence.verdict == "allowed":
+            continue
+        unknown += [path] if licence.verdict == "unknown" else []
+        if licence.verdict == "denied" or closed:
+            ways = (chains[subdir].get(name.lower(), (name,)) for subdir in chains)
+            way = min(ways, key=lambda way: (way == (name,), len(way)))
+            denied.append(f"{path}: {licence.text or 'no licence'}; {' -> '.join(way)}")
+    if denied:
+        raise ProofError(
+            f"the label's licence policy denies {len(denied)} of its packages",
+            where=f"label {label.name}",
+            got="".join(f"\n    {shown(line, 300)}" for line in denied[:20]),
+            hint="take other builds or packages, or change `licences` of the label",
+        )
+    odd = odd_identifiers(policy)
+    lines = [f"licences.deny: {one!r} is no SPDX identifier" for one in odd]
+    if unknown:
+        lines.append(f"{len(unknown)} packages have no licence that SPDX knows; see the report")
+    return tuple(lines)

@@ -1,0 +1,98 @@
+"""``repack labels``: the state of all labels."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+from repack.cli import options, screen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from repack.model.overview import State
+
+_HEADS = ("label", "release", "age", "size", "pkgs", "expires", "lock", "signed")
+_EXPIRES_SOON = 30
+
+
+@click.command()
+@options.labels_dir
+@options.channels_dir
+@click.option(
+    "--stale",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Days after which an unchanged lock is worth a look.",
+)
+@options.as_json
+def command(labels_dir: Path, channels_dir: Path, *, stale: int, as_json: bool) -> None:
+    """Show the state of all labels; write it into channels/index.html too."""
+    from repack.places.channel import Channels
+    from repack.steps.overview import overview, write_page
+
+    channels, now = Channels(channels_dir), options.now(options.environment())
+    states = overview(channels, labels_dir)
+    if channels.root.is_dir():
+        write_page(channels)
+    if as_json:
+        screen.print_json([state.to_json(now) for state in states])
+    elif not states:
+        click.echo("no labels here")
+    else:
+        for line in table(states, now, stale):
+            click.echo(line)
+
+
+def table(states: Sequence[State], now: datetime, stale: int) -> Iterator[str]:
+    """One line a label and, below it, what needs attention; 80 columns for names of usual length."""
+    rows = [_HEADS, *(_row(state, now) for state in states)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    for state, row in zip([None, *states], rows, strict=True):
+        cells = (
+            cell.ljust(width) if column in {0, 7} else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()
+        for note in _notes(state, now, stale) if state else ():
+            yield from textwrap.wrap(note, 80, initial_indent="  ! ", subsequent_indent="    ")
+
+
+def _row(state: State, now: datetime) -> tuple[str, ...]:
+    from repack.model.overview import days, until
+
+    return (
+        state.label,
+        str(state.release or "-"),
+        _days(days(state.date, now)),
+        screen.amount(state.bytes) if state.release else "-",
+        str(state.packages) if state.release else "-",
+        _days(until(state.signed.expires, now)),
+        _days(days(state.lock_since, now)),
+        state.trust,
+    )
+
+
+def _days(number: int | None) -> str:
+    return "-" if number is None else f"{number} d"
+
+
+def _notes(state: State, now: datetime, stale: int) -> Iterator[str]:
+    from repack.model.overview import days, until
+
+    if state.problem:
+        yield state.problem
+    if failure := state.failure:
+        yield f"the last build failed, {failure.when}: {failure.kind}: {failure.what}"
+    left = until(state.signed.expires, now)
+    if left is not None and left < _EXPIRES_SOON:
+        ends = "has expired" if left < 0 else f"expires in {left} days"
+        yield f"its metadata {ends}; promote or build it anew"
+    age = days(state.lock_since, now)
+    if age is not None and age > stale:
+        yield f"its lock is {age} days old; see what is new: repack diff {state.label} --update"

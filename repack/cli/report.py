@@ -1,0 +1,47 @@
+"""``repack report``: the page of a release, and the same for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from repack.cli import options
+
+
+@click.command()
+@click.argument("name")
+@options.channels_dir
+@click.option("--release", type=int, help="Of this release; of the published one if not given.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["html", "json", "cyclonedx", "spdx", "csv"]),
+    default="html",
+    show_default=True,
+    help="html says where the page is, the others print.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Write into this file instead.")
+@click.option("--open", "opening", is_flag=True, help="Show the page in the browser.")
+@options.as_json
+def command(name: str, channels_dir: Path, release: int | None, **given: object) -> None:
+    """Show what is inside a release of label NAME, what changed, and who vouches for it."""
+    from repack.model.names import LabelName
+    from repack.places import files
+    from repack.places.channel import Channels
+    from repack.steps.report import document, page_of
+
+    form = "json" if given["as_json"] else str(given["form"])
+    channels, label = Channels(channels_dir), LabelName(name)
+    output = given["output"]
+    page = page_of(channels, label, release)
+    if given["opening"]:
+        click.launch(str(page))
+    if form == "html" and output is None:
+        click.echo(str(page))
+        return
+    data = document(channels, label, release, form)
+    if isinstance(output, Path):
+        files.write(output, data)
+    else:
+        click.echo(data, nl=False)
