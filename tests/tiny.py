@@ -28,7 +28,10 @@ PYTHON = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
 
 @dataclass(frozen=True)
 class Package:
-    """What one archive holds. ``hotfix`` replaces fields in the repodata only."""
+    """What one archive holds. ``hotfix`` replaces fields in the repodata only.
+
+    ``about`` becomes ``info/about.json``.
+    """
 
     name: str
     version: str = "1.0"
@@ -38,6 +41,7 @@ class Package:
     build: str = "0"
     files: dict[str, str] = field(default_factory=dict)
     hotfix: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dist(self) -> str:
@@ -174,6 +178,8 @@ def _members(package: Package) -> dict[str, bytes]:
             "paths_version": 1,
         },
     }
+    if package.about:
+        info["about.json"] = package.about
     if package.noarch == "python":
         info["link.json"] = {"noarch": {"type": "python"}, "package_metadata_version": 1}
     members = {f"info/{name}": json.dumps(data).encode() for name, data in info.items()}
