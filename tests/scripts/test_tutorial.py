@@ -83,3 +83,17 @@ def test_the_tutorial_runs_as_written(clone):
     assert "release 1 in use" in text
     assert "first is release 1 again" in text
     assert text.count("pytho 4.2.0, pandas") == (1 if isinstance(client, str) else 2)
+
+
+@pytest.mark.parametrize("page", ["administrator", "auditor", "support", "release-engineer"])
+def test_the_how_tos_run_as_written_after_the_tutorial(clone, page):
+    client = conda("current")
+    ran = 0
+    for kind, commands in blocks(f"howto/{page}.md"):
+        assert kind in {"", "conda"}
+        if kind == "conda" and isinstance(client, str):
+            continue
+        home = {} if isinstance(client, str) else {"CONDA_EXE": client.path}
+        run(clone, commands, **home)
+        ran += 1
+    assert ran
