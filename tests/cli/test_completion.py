@@ -54,7 +54,9 @@ def shell(tmp_path):
 
 
 def test_bash_completes_commands_and_options(shell):
-    ask = 'COMP_WORDS=(repack {}); COMP_CWORD={}; _repack_completion repack; echo "${{COMPREPLY[@]}}"'
+    ask = (
+        'COMP_WORDS=(repack {}); COMP_CWORD={}; _repack_completion repack; echo "${{COMPREPLY[@]}}"'
+    )
     assert shell("bash", "--norc", "-c", f"source ./script; {ask.format('ver', 1)}") == "verify\n"
     deeper = shell("bash", "--norc", "-c", f"source ./script; {ask.format('label --pr', 2)}")
     assert deeper == "--prove\n"
