@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 _FILES: Final = 1000  # of a bundle, in the report
 
+# What an indexer adds to every record; nobody fixed anything.
+_BOOKKEEPING: Final = frozenset({"arch", "indexed_timestamp", "platform", "subdir"})
+
 
 def hotfixes(texts: Mapping[RelPath, bytes]) -> dict[str, tuple[str, ...]]:
-    """Path -> fields in which upstream's record differs from the archive."""
+    """Path -> fields that upstream corrected: its record differs there from the archive."""
     found = {}
     for path, data in texts.items():
         folder, _, name = path.rpartition("/")
@@ -33,7 +36,8 @@ def hotfixes(texts: Mapping[RelPath, bytes]) -> dict[str, tuple[str, ...]]:
             document = json.loads(data)
             for section in ("packages", "packages.conda"):
                 for fn, patch in document[section].items():
-                    found[f"{folder}/{fn}"] = tuple(shown(key, 40) for key in sorted(patch))
+                    if fixed := sorted(patch.keys() - _BOOKKEEPING):
+                        found[f"{folder}/{fn}"] = tuple(shown(key, 40) for key in fixed)
     return found
 
 
