@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from repack.cli import keys, options, screen
+from repack.cli import keys, options, portal, screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,13 +46,14 @@ def on_site(command: F) -> F:
 
 
 def licensed(command: F) -> F:
-    """The option of commands that may ask for a licence."""
-    return click.option(
+    """The options of commands that may ask for a licence."""
+    store = click.option(
         "--license-store",
         type=_PATH,
         envvar="REPACK_LICENSE_STORE",
         help="The licence store, for labels that ask for a licence.",
-    )(command)
+    )
+    return store(portal.factors(command))
 
 
 def source(command: F) -> F:
@@ -64,7 +65,9 @@ def source(command: F) -> F:
     return folder(name(command))
 
 
-def site_of(configs: tuple[Path, ...], store: Path | None = None) -> Site:
+def site_of(
+    configs: tuple[Path, ...], license_store: Path | None = None, factors: Path | None = None
+) -> Site:
     """The target as its settings describe it.
 
     Raises:
@@ -73,12 +76,12 @@ def site_of(configs: tuple[Path, ...], store: Path | None = None) -> Site:
     from repack.target.site import Site
 
     def ask(label: LabelName) -> None:
-        ask_license(label, store)
+        ask_license(label, license_store, factors)
 
     return Site.of(configs, options.environment(), ask, screen.progress())
 
 
-def ask_license(label: LabelName, store: Path | None) -> None:
+def ask_license(label: LabelName, store: Path | None, factors: Path | None) -> None:
     """See that this device has a valid licence for ``label``.
 
     Raises:
@@ -93,7 +96,7 @@ def ask_license(label: LabelName, store: Path | None) -> None:
     if store is None:
         raise LicenseError(f"label {label} asks for a licence", hint=hint)
     key = keys.vendor(None)
-    finding = look(Asking(Vault(store), host.read_factors(), host.now(), key, label))
+    finding = look(Asking(Vault(store), host.read_factors(factors), host.now(), key, label))
     if finding.issues or not any(verdict.is_right for verdict in finding.verdicts):
         issues = [*finding.issues, *(i for v in finding.verdicts for i in v.issues)]
         raise LicenseError(
@@ -114,17 +117,17 @@ def install(
     """Install a release beside the one in use. 100: reboot, then run. 101: restart, then run."""
     from repack.target.install import install as do
 
-    return tell(do(site_of(configs, given["license_store"]), source, name), as_json=as_json)
+    return tell(do(site_of(configs, **given), source, name), as_json=as_json)
 
 
 @command.command()
 @licensed
 @on_site
-def run(configs: tuple[Path, ...], license_store: Path | None, *, as_json: bool) -> int:
+def run(configs: tuple[Path, ...], *, as_json: bool, **given: Any) -> int:
     """Switch to the installed release and finish it; go back if it fails (110)."""
     from repack.target.run import run as do
 
-    return tell(do(site_of(configs, license_store)), as_json=as_json)
+    return tell(do(site_of(configs, **given)), as_json=as_json)
 
 
 @command.command()

@@ -71,13 +71,25 @@ class State:
         """The journal file."""
         return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
 
+    def must_be_free(self) -> None:
+        """See that another release can be installed.
+
+        Raises:
+            RunAwaitedError: one waits for ``run``.
+        """
+        if self.phase in ("pending", "trying", "awaiting"):
+            raise RunAwaitedError(
+                f"release {self.release} waits for `repack target run`",
+                hint="run it, or give it up by `repack target rollback`",
+            )
+
     def fill(self, release: int) -> State:
         """Begin to fill the folder of ``release``.
 
         Raises:
             RunAwaitedError: another one waits for ``run``.
         """
-        self._no_run_awaited()
+        self.must_be_free()
         return replace(self, phase="filling", release=release, starts=0)
 
     def filled(self) -> State:
@@ -159,13 +171,6 @@ class State:
         if self.release is None:  # the reader saw to it that only idle has none
             raise PlaceError("the journal names no release", hint="see docs/target.md")
         return self.release
-
-    def _no_run_awaited(self) -> None:
-        if self.phase in ("pending", "trying", "awaiting"):
-            raise RunAwaitedError(
-                f"release {self.release} waits for `repack target run`",
-                hint="run it, or give it up by `repack target rollback`",
-            )
 
 
 def parse(data: bytes, where: object) -> State:

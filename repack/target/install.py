@@ -91,7 +91,7 @@ def _ready(site: Site) -> State:
     elif state.phase in ("pending", "trying") and run.follows_install(site, state):
         run.finish(site)  # an installation was cut off just before, or in, its second half
     state = site.device.load()
-    state.fill(1)  # raises when a release waits
+    state.must_be_free()
     return state
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,12 @@ def test_the_package_is_the_program():
     spec = numbered(agent_package("1.0", sources))
     assert (spec.noarch, spec.name) == ("python", "repack")
     assert spec.dist == numbered(agent_package("1.0", own_sources())).dist
+
+
+def test_the_recipe_asks_for_the_same():
+    text = (Path(__file__).parents[2] / "recipe/meta.yaml").read_text()
+    run = text.partition("  run:\n")[2].partition("\n\n")[0]
+    assert sorted(line.strip(" -") for line in run.splitlines()) == sorted(NEEDS)
 
 
 def test_a_label_with_an_agent_ships_it(tmp_path, monkeypatch):

@@ -16,8 +16,12 @@ from repack.errors import (
     ClockSetBackError,
     MetadataExpiredError,
 )
-from repack.places import files
+from repack.places import files, host
+from repack.places.vault import Vault
+from repack.steps.licensing import Asking
+from repack.steps.licensing import install as licensing_install
 from repack.target.install import install
+from tests import licensing
 from tests.target import bank as banks
 from tests.world import snapshot
 
@@ -314,7 +318,20 @@ def test_a_release_that_asks_for_a_licence(tmp_path, monkeypatch):
     banks.build(banks.world(tmp_path, license="required"), tmp_path / "media", releases=1)
     code, said = bank.install(1)
     assert (code, said["error"]) == (6, "license")
+    store, factors = tmp_path / "store", licensing.write_factors(tmp_path / "factors.json")
+    device = host.read_factors(factors)
+    asking = Asking(Vault(store), device, host.now(), licensing.KEY)
+    term = {"not_before": "2020-01-01", "not_after": "2099-12-31"}
+    mine = {"fingerprints": [str(device.fingerprint())], **term}
+    licensing_install(asking, licensing.license_of(**mine))
+    monkeypatch.setenv("OEM_LICENSE_HMAC_KEY", f"hex:{licensing.KEY.secret.hex()}")
+    given = ["--license-store", str(store), "--factors", str(factors)]
+    code, said = bank.install(1, *given)
+    assert (code, said["error"]) == (6, "license"), "the licence is for another label"
     assert bank.in_use is None
+    licensing_install(asking, licensing.license_of(**mine, license_id="LIC-2", label="bank"))
+    code, said = bank.install(1, *given)
+    assert (code, bank.in_use) == (0, 1), said
 
 
 def test_the_agent_works_without_network(bank):
