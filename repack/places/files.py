@@ -31,6 +31,7 @@ TEMP_PREFIX: Final = ".repack-"
 _NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
 _LOCKED: Final = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+_NO_MODES: Final = {errno.ENOSYS, errno.ENOTSUP}
 _FICLONE: Final = 0x40049409
 _BUSY_RETRIES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
@@ -73,6 +74,15 @@ def rename(source: Path, target: Path) -> None:
     source.replace(target)
 
 
+def _set_mode(path: Path, mode: int) -> None:
+    """Set a file's mode, where the file system has modes: FAT through FUSE may say it has none."""
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside ``folder`` survive a power cut, where the system can."""
     if sys.platform == "win32":
@@ -101,7 +111,7 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
-            temp.chmod(mode)
+            _set_mode(temp, mode)
             rename(temp, path)
             sync_folder(path.parent)
         except BaseException:
@@ -142,7 +152,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
     with faults_at(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        path.chmod(mode)
+        _set_mode(path, mode)
 
 
 def flush(paths: Iterable[Path]) -> None:
