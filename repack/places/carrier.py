@@ -134,7 +134,8 @@ def _pour(
         size += len(data)
         done(len(data))
     with files.faults_at(target):
-        out.truncate(size)
+        if os.fstat(out.fileno()).st_size > size:
+            out.truncate(size)
     return sha.hexdigest(), size
 
 

@@ -36,7 +36,9 @@ def volume(folder: Path, kind: FileSystem | None = None) -> Volume:
     """
     there = next((p for p in (folder, *folder.absolute().parents) if p.exists()), folder)
     with files.faults_at(there):
-        free = shutil.disk_usage(there).free
+        usage = shutil.disk_usage(there)
+        # Some network and FUSE file systems don't count; what is full will say so.
+        free = usage.free if usage.total else sys.maxsize
         return Volume(kind or _kind(there.resolve()), free, _cluster(there))
 
 
