@@ -166,6 +166,15 @@ def download(requirements: Iterable[str], machine: Machine, folder: Path) -> lis
     return wheels
 
 
+def download_one(requirement: str, machine: Machine, folder: Path) -> None:
+    """Fetch one wheel without what it needs.
+
+    Raises:
+        DownloadError: pip found none.
+    """
+    _pip_download(["--no-deps", requirement], machine, folder)
+
+
 def _pip_download(requirements: list[str], machine: Machine, folder: Path) -> None:
     platforms = [f"--platform={name}" for name in _PLATFORMS[machine.subdir]]
     abis = [f"--abi={name}" for name in (machine.tag, "abi3", "none")]

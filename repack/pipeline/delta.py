@@ -132,11 +132,13 @@ def apply(
         standing = Standing.of(folder)
         with delta_file.opened(file) as opened:
             admit(standing, opened, key)
-            tree = renew(standing, opened, channels.work(name), progress)
+            work = channels.work(name) / opened.sha256
+            tree = renew(standing, opened, work, progress)
         staged = channels.stage(name, tree)
         demand = Demand(key=key, root=root_of(standing))
         try:
-            verdict = _sound(verify(staged, demand, now), standing)
+            known = channels.unstaged(name, tree)
+            verdict = _sound(verify(staged, demand, now), known, standing)
         except RepackError:
             channels.discard(name)
             raise
@@ -146,18 +148,25 @@ def apply(
     return Applied(folder, standing.manifest.version, verdict)
 
 
-def _sound(verdict: Verdict, standing: Standing) -> Verdict:
-    """The verdict on what is staged, if it may be published."""
+def _sound(verdict: Verdict, known: frozenset[str], standing: Standing) -> Verdict:
+    """The verdict on what is staged, if it may be published; ``known`` lies there already."""
     late = [one for one in verdict.refusals if isinstance(one, MetadataExpiredError)]
     for refusal in verdict.refusals:
         if refusal not in late:
             raise refusal
-    if verdict.findings:
-        first = verdict.findings[0]
+    wrong = [one for one in verdict.findings if one.kind != "missing" or one.path not in known]
+    if wrong:
         raise IntegrityError(
-            f"what the delta makes is no sound channel: {len(verdict.findings)} findings",
+            f"what the delta makes is no sound channel: {len(wrong)} findings",
             where=standing.folder,
-            got=str(first),
+            got=str(wrong[0]),
         )
     # Whether metadata is still in time is for targets to judge; the copy is as good as it was.
-    return replace(verdict, refusals=[], warnings=[*verdict.warnings, *(e.text() for e in late)])
+    return replace(
+        verdict,
+        refusals=[],
+        findings=[],
+        warnings=[*verdict.warnings, *(error.text() for error in late)],
+        files=verdict.files + len(known),
+        bytes=verdict.bytes + sum(a.size for a in standing.manifest.artifacts if a.path in known),
+    )

@@ -134,10 +134,24 @@ class Channels:
         with files.faults_at(folder):
             for path in {Path(name).parent for name in tree.paths} | set(ARCHIVE_FOLDERS):
                 (folder / path).mkdir(parents=True, exist_ok=True)
+        lasting = self._lasting(label, tree)
         for path, source in tree.packages.items():
-            files.place(source, folder / path)
+            if path not in lasting:
+                files.place(source, folder / path)
         add_texts(folder, tree.texts)
         return folder
+
+    def _lasting(self, label: LabelName, tree: Tree) -> frozenset[RelPath]:
+        """Packages that stay where they are: without links, a copy would take their space again."""
+        if files.can_link(self._staged(label)):
+            return frozenset()
+        published = self.published(label)
+        return frozenset(p for p, source in tree.packages.items() if source == published / p)
+
+    def unstaged(self, label: LabelName, tree: Tree) -> frozenset[str]:
+        """Packages of the tree that :meth:`stage` left where they are in the published channel."""
+        folder = self._staged(label)
+        return frozenset(path for path in tree.packages if not (folder / path).is_file())
 
     def discard(self, label: LabelName) -> None:
         """Remove what is staged."""
@@ -158,7 +172,8 @@ class Channels:
                 files.sync_folder(self.root)
             return
         zombies = sorted(set(walk(published)) - tree.paths)
-        if not self._exchange(staged, published, tree, zombies):
+        whole = not self.unstaged(label, tree)
+        if not (whole and self._exchange(staged, published, tree, zombies)):
             _publish_in_order(staged, published, tree)
         for zombie in zombies:
             files.remove(published / zombie)
@@ -306,9 +321,10 @@ def _flush(staged: Path, tree: Tree) -> None:
 
 def _publish_in_order(staged: Path, published: Path, tree: Tree) -> None:
     for path in sorted(tree.packages):
-        with files.faults_at(published / path):
-            (published / path).parent.mkdir(parents=True, exist_ok=True)
-        files.place(staged / path, published / path)
+        if tree.packages[path] != published / path:
+            with files.faults_at(published / path):
+                (published / path).parent.mkdir(parents=True, exist_ok=True)
+            files.place(staged / path, published / path)
     _flush(staged, tree)
     for path in sorted(tree.texts, key=publish_rank):
         with files.faults_at(published / path):

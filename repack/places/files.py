@@ -219,6 +219,25 @@ def _reflink(source: Path, target: Path) -> bool:
     return True
 
 
+def can_link(folder: Path) -> bool:
+    """Whether a file in ``folder`` can have two names; FAT and some shares cannot do that.
+
+    Raises:
+        SpaceError: the disk is full.
+        PlaceError: the folder cannot be written.
+    """
+    with faults_at(folder), tempfile.TemporaryDirectory(prefix=TEMP_PREFIX, dir=folder) as inside:
+        one, other = Path(inside) / "one", Path(inside) / "other"
+        one.touch()
+        try:
+            other.hardlink_to(one)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            return False
+        return True
+
+
 def place(source: Path, target: Path) -> Placed:
     """Let ``target`` be the file ``source``: hard link, else reflink, else copy.
 

@@ -112,6 +112,9 @@ def admit(standing: Standing, opened: DeltaFile, key: Key | None) -> None:
 def renew(standing: Standing, opened: DeltaFile, work: Path, progress: Progress = SILENT) -> Tree:
     """Everything the channel will hold; packages that stay are taken where they lie.
 
+    Args:
+        work: for what is made, this delta's alone; its parent is swept.
+
     Raises:
         IntegrityError: the delta is damaged, or the channel is not what its manifest says.
         SpaceError: there is not room enough; checked before the first byte.
@@ -151,6 +154,9 @@ def _check_space(opened: DeltaFile, work: Path) -> None:
     need += 2 * max((one.unpacked for one in opened.delta.patches), default=0) + _SLACK
     with files.faults_at(work):
         work.mkdir(parents=True, exist_ok=True)
+        for other in work.parent.iterdir():
+            if other != work:  # left by another delta, which was never applied to its end
+                files.remove(other)
         free = shutil.disk_usage(work).free
     if free < need:
         raise SpaceError(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from repack.places import channel as place
-from repack.places import delta_file
+from repack.places import delta_file, files
 from repack.places.channel import Channels
 from tests.deltas import SIZE, Deltas, contents, of_json, rewrite, said, serves
 from tests.world import check
@@ -242,6 +242,36 @@ def test_channel_that_cannot_be_staged_beside_itself(deltas, monkeypatch):
     assert deltas.apply(deltas.create(1, 2))[0] == 0
     assert contents(deltas.customer) == deltas.whole[2]
     assert set(deltas.customer.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("where", ["beside", "inside"])
+def test_file_system_without_links_copies_only_what_is_new(deltas, monkeypatch, where):
+    monkeypatch.setattr(files, "can_link", lambda _folder: False)
+    if where == "inside":
+        monkeypatch.setattr(place.os.path, "ismount", lambda path: Path(path) == deltas.customer)
+    stays = next(p for p in deltas.whole[2] if p in deltas.whole[1] and p.endswith(".conda"))
+    inode = (deltas.customer / stays).stat().st_ino
+    code, text = deltas.apply(deltas.create(1, 2), "--json")
+    assert code == 0, text
+    assert contents(deltas.customer) == deltas.whole[2]
+    assert (deltas.customer / stays).stat().st_ino == inode
+    assert of_json(text)["files"] == len(deltas.whole[2])
+    assert of_json(text)["bytes"] == sum(map(len, deltas.whole[2].values()))
+
+
+def test_what_a_cut_off_run_made_is_not_made_again(deltas, monkeypatch):
+    file = deltas.create(1, 2)
+    monkeypatch.setattr(Channels, "stage", lambda *_: sys.exit(9))
+    with pytest.raises(SystemExit):
+        deltas.apply(file)
+    monkeypatch.undo()
+    (work,) = (deltas.customer.parent / ".staging").glob("*.work/*")
+    (made,) = [p for p in work.iterdir() if p.read_bytes() == deltas.whole[2][MODEL]]
+    inode = made.stat().st_ino
+    (work.parent / "of another delta").write_bytes(b"x")
+    assert deltas.apply(file)[0] == 0
+    assert (deltas.customer / MODEL).stat().st_ino == inode
+    assert not work.parent.exists()
 
 
 APPLIER = """
