@@ -1,4 +1,4 @@
-"""Every check there is, in one go: format, lint, types, tests.
+"""Every check there is, in one go: format, lint, types, documentation, tests.
 
 ``python -m scripts.check [pytest arguments]`` in an environment with the ``dev`` group. All checks
 run even if one fails; the tests come last, so their summary is the last line.
@@ -18,6 +18,7 @@ CHECKS: Final = {
     "lint": ["ruff", "check", "."],
     "types": ["mypy"],
     "docs": ["scripts.docs", "--check"],
+    "site": ["mkdocs", "build", "--strict", "--quiet", "--site-dir", ".test/site"],
     "tests": ["pytest"],
 }
 
@@ -25,7 +26,7 @@ CHECKS: Final = {
 def main() -> int:
     """Run all checks and return 1 if one failed."""
     failed: list[str] = []
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
     for name, command in CHECKS.items():
         extra = sys.argv[1:] if name == "tests" else []
         before = f" (failed so far: {', '.join(failed)})" if failed else ""

@@ -81,7 +81,7 @@ def _prose(text: str) -> Iterator[str]:
         if paragraph.startswith("\b"):
             yield from ("```", paragraph.removeprefix("\b").strip("\n"), "```", "")
         elif paragraph:
-            yield from (paragraph, "")
+            yield from (paragraph.replace("\\", "\\\\"), "")
 
 
 def _options(found: click.Command, context: click.Context) -> Iterator[str]:

@@ -21,6 +21,7 @@ FLOORS = {
     "plugin": 6,
 }
 DOORS = {
+    "conda": {"plugin.py"},
     "http": {"places/answer.py", "places/connection.py", "places/faults.py", "places/upstream.py"},
     "requests": set(),
     "urllib3": set(),

@@ -1,0 +1,80 @@
+"""The documentation site: builds without a warning, asks nobody for anything, leaves nothing out."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from mkdocs.config import load_config
+
+from scripts import nav
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+class Loads(HTMLParser):
+    """What a browser fetches to show a page: everything but the links one can click."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name == "src" or (name == "href" and tag != "a"):
+                self.found.append(value)
+
+
+def test_no_page_loads_anything_from_elsewhere(site):
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 15
+    for page in pages:
+        loads = Loads()
+        loads.feed(page.read_text(encoding="utf-8"))
+        assert loads.found
+        assert not [url for url in loads.found if re.match(r"(\w+:)?//", url)], page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(\W*(https?:)?//|@import", style.read_text("utf-8")), style
+
+
+def test_links_between_pages_keep_to_files(site):
+    """So that the site can be read from a folder, too."""
+    home = (site / "index.html").read_text(encoding="utf-8")
+    assert 'href="tutorial.html"' in home
+    assert (site / "label.schema.json").is_file()
+
+
+def test_every_fence_became_a_block(site):
+    """A fence whose first line the renderer does not understand ends up as text."""
+    for page in site.rglob("*.html"):
+        assert "```" not in page.read_text(encoding="utf-8"), page
+
+
+def test_every_page_is_in_the_navigation():
+    config = load_config(str(ROOT / "mkdocs.yml"))
+    config.nav = ["index.md"]
+    nav.on_config(config)
+    there = {file.relative_to(ROOT / "docs").as_posix() for file in (ROOT / "docs").rglob("*.md")}
+    assert set(nav.pages(config.nav)) == there
+    assert nav.on_config(config) is None  # nothing is left to add
+    assert len(list(nav.pages(config.nav))) == len(there)
