@@ -41,10 +41,14 @@ def content(folder: Path) -> dict[str, bytes]:
 @contextlib.contextmanager
 def volume_of(kind: str, folder: Path, size: str = "64M"):
     """A real volume of ``kind``, mounted through FUSE; the test is skipped where that cannot be."""
-    programs = {"exfat": ("mkfs.exfat", "mount.exfat-fuse"), "fat32": ("mkfs.vfat", "fusefat")}[kind]
+    programs = {"exfat": ("mkfs.exfat", "mount.exfat-fuse"), "fat32": ("mkfs.vfat", "fusefat")}[
+        kind
+    ]
     make, mount = (shutil.which(one, path=f"{os.environ['PATH']}:/usr/sbin") for one in programs)
     if not make or not mount or not os.access("/dev/fuse", os.W_OK) or os.geteuid() != 0:
-        pytest.skip(f"{kind} cannot be mounted here: needs root, /dev/fuse, {' and '.join(programs)}")
+        pytest.skip(
+            f"{kind} cannot be mounted here: needs root, /dev/fuse, {' and '.join(programs)}"
+        )
     image, point = folder / f"{kind}.img", folder / f"{kind} volume"
     point.mkdir()
     subprocess.run(["truncate", "-s", size, image], check=True)

@@ -22,7 +22,9 @@ def plugged(tmp_path_factory):
     client = conda("current")
     if isinstance(client, str):
         pytest.skip(client)
-    said = subprocess.run([client.path, "info", "--json"], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [client.path, "info", "--json"], capture_output=True, text=True, check=True
+    )
     about = json.loads(said.stdout)
     extra = tmp_path_factory.mktemp("site")
     for name, folder in {"repack": ROOT / "repack", "click": Path(click.__file__).parent}.items():

@@ -51,9 +51,10 @@ def test_a_new_folder_becomes_the_channel(root, tmp_path, way):
     sent = send(root, dest, way)
     assert content(dest) == content(root / NAME)
     assert (sent.engine, len(sent.work.copy), sent.work.remove) == (way.engine, 20, ())
-    assert os.stat(dest / "noarch/b-1-0.tar.bz2").st_ino != os.stat(
-        root / NAME / "noarch/b-1-0.tar.bz2"
-    ).st_ino
+    assert (
+        os.stat(dest / "noarch/b-1-0.tar.bz2").st_ino
+        != os.stat(root / NAME / "noarch/b-1-0.tar.bz2").st_ino
+    )
 
 
 def test_only_what_changed_is_copied_and_what_went_is_removed(root, tmp_path, way):
