@@ -65,7 +65,12 @@ def terms(given: Mapping[str, Any]) -> Terms:
     """How to deliver, from a command's options."""
     from repack.steps.sync import Terms
 
-    return Terms(dry_run=given["dry_run"], grace=given.get("grace", 0.0), kind=given["file_system"])
+    return Terms(
+        dry_run=given["dry_run"],
+        grace=given.get("grace", 0.0),
+        kind=given["file_system"],
+        progress=screen.progress(),
+    )
 
 
 def rate(text: str | None) -> int | None:

@@ -115,7 +115,7 @@ def plan(
         stays: paths that are other releases' and not to be removed.
     """
     pieces = cargo.pieces
-    order = sorted(cargo.packages) + sorted(cargo.texts, key=publish_rank)
+    order = sorted(cargo.packages) + sorted(cargo.texts, key=_rank)
     # Where case does not matter, a file that is spelt otherwise is the wanted one.
     wanted = {path.casefold() for path in (*pieces, *stays)}
     return Work(
@@ -123,6 +123,11 @@ def plan(
         keep=tuple(pieces[path] for path in order if path in right),
         remove=tuple(sorted(path for path in there if path.casefold() not in wanted)),
     )
+
+
+def _rank(path: str) -> tuple[bool, tuple[int, str]]:
+    """What other releases keep on a medium is put aside before it is replaced."""
+    return (not path.startswith("repack/releases/"), publish_rank(path))
 
 
 def check_fits(pieces: Collection[Piece], volume: Volume, where: object) -> None:

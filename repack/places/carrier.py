@@ -49,13 +49,11 @@ class Brake:
         """Wait until ``count`` more bytes were due."""
         if self._rate is None:
             return
+        now = time.monotonic()
+        # Time in which nothing could be sent is not made up for by a burst.
+        self._began = max(self._began, now - self._sent / self._rate - _SLICE)
         self._sent += count
-        ahead = self._sent / self._rate - (time.monotonic() - self._began)
-        if ahead < -_SLICE:
-            # Time in which nothing could be sent is not made up for by a burst.
-            self._began -= ahead + _SLICE
-        elif ahead > 0:
-            time.sleep(ahead)
+        time.sleep(max(0.0, self._sent / self._rate - (now - self._began)))
 
 
 class Copier:

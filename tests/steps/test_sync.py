@@ -51,10 +51,8 @@ def test_a_new_folder_becomes_the_channel(root, tmp_path, way):
     sent = send(root, dest, way)
     assert content(dest) == content(root / NAME)
     assert (sent.engine, len(sent.work.copy), sent.work.remove) == (way.engine, 20, ())
-    assert (
-        os.stat(dest / "noarch/b-1-0.tar.bz2").st_ino
-        != os.stat(root / NAME / "noarch/b-1-0.tar.bz2").st_ino
-    )
+    package = "noarch/b-1-0.tar.bz2"
+    assert not (dest / package).samefile(root / NAME / package)
 
 
 def test_only_what_changed_is_copied_and_what_went_is_removed(root, tmp_path, way):
@@ -151,7 +149,7 @@ def test_no_room_is_said_before_the_first_byte(root):
     with volume_of("exfat", root.parent, "4M") as stick:
         big = os.urandom(8 << 20)
         (root / NAME / "repack/lock.yml").write_bytes(big)
-        with pytest.raises(SpaceError, match="lock.yml"):
+        with pytest.raises(SpaceError, match=r"lock\.yml"):
             send(root, stick / NAME)
         assert not (stick / NAME).exists()
 
@@ -253,8 +251,8 @@ def test_rsync_daemon(root, tmp_path):
         assert len(sent.work.remove) == 3
         assert content(there) == content(root / NAME)
         assert send(root, dest).work.copy == ()
+        channels.build(root / "other", label="other")
         with pytest.raises(UsageError, match="another label"):
-            channels.build(root / "other", label="other")
             deliver("other", root, dest, OWN, Terms())
         (share / "home").mkdir()
         (share / "home/thesis.odt").write_bytes(b"years")
