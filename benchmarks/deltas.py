@@ -132,91 +132,106 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def copied(old: Path, new: Path, target: Path) -> float:
-    """Seconds to copy, flush and hash what differs between two releases."""
-    known = {path.relative_to(old): path.stat().st_size for path in old.rglob("*")}
-    fresh = [path for path in new.rglob("*") if path.is_file()]
-    fresh = [p for p in fresh if p.suffix != ".conda" or p.relative_to(new) not in known]
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table."""
+
+    what: str
+    size: int | None
+    wall: float
+    cpu: float
+    note: str = ""
+
+
+def fresh(old: Path, new: Path) -> list[Path]:
+    """The files of a release that the one before does not have."""
+    known = {path.relative_to(old) for path in old.rglob("*")}
+    found = [path for path in new.rglob("*") if path.is_file()]
+    return [p for p in found if p.suffix != ".conda" or p.relative_to(new) not in known]
+
+
+def copied(what: str, paths: list[Path], target: Path) -> Row:
+    """What it takes to copy, flush and hash files."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    begin = time.perf_counter()
-    for number, path in enumerate(fresh):
+    wall, cpu = time.perf_counter(), time.process_time()
+    for number, path in enumerate(paths):
         shutil.copyfile(path, target / str(number))
         with (target / str(number)).open("rb") as stream:
             hashlib.file_digest(stream, "sha256")
             os.fsync(stream.fileno())
-    return time.perf_counter() - begin
+    return Row(what, None, time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def rsync(old: Path, new: Path, target: Path) -> tuple[int, float]:
-    """Bytes and seconds of rsync with its delta algorithm."""
+def rsync(old: Path, new: Path, target: Path) -> Row:
+    """Run rsync with its delta algorithm."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(old, target)
     command = ["rsync", "-a", "--delete", "--no-whole-file", "--stats", f"{new}/", f"{target}/"]
-    begin = time.perf_counter()
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    took = time.perf_counter() - begin
-    return int(re.search(r"Total bytes sent: ([\d,]+)", said)[1].replace(",", "")), took  # type: ignore[index]
+    done = measure.run(command, target.with_name("log"))
+    sent = re.search(r"Total bytes sent: ([\d,]+)", done.output)
+    count = int(sent[1].replace(",", "")) if sent else 0
+    return Row("rsync of the channel", count, done.wall, done.cpu)
 
 
-def xdelta(old: Path, new: Path, work: Path, *, unpacked: bool) -> tuple[int, float]:
-    """Bytes and seconds of xdelta3 for every package that changed; new ones count whole."""
-    total, took = 0, 0.0
-    for path in sorted(new.glob("*/*.conda")):
-        if (old / path.relative_to(new)).exists():
-            continue
+def xdelta(what: str, old: Path, new: Path, work: Path) -> Row:
+    """xdelta3 for every package that changed; new ones count whole."""
+    total, wall, cpu = 0, 0.0, 0.0
+    for path in (one for one in fresh(old, new) if one.suffix == ".conda"):
         name = path.name.rsplit("-", 2)[0]
         base = next(iter(old.glob(f"{path.parent.name}/{name}-[0-9]*.conda")), None)
         if base is None:
             total += path.stat().st_size
             continue
         pair = [base, path]
-        if unpacked:
+        if "decompressed" in what:
             for number, one in enumerate(pair):
                 pair[number] = patch.unpack(one, one.name, work / f"x{number}", 1 << 40).path
-        begin = time.perf_counter()
-        out = work / "x.xdelta"
-        window = max(1 << 26, pair[0].stat().st_size)
-        command = ["xdelta3", "-e", "-f", "-9", "-B", str(window), "-s", *map(str, pair), str(out)]
-        subprocess.run(command, check=True, capture_output=True)
-        took += time.perf_counter() - begin
-        total += out.stat().st_size
-    return total, took
+        out, window = work / "x.xdelta", max(1 << 26, pair[0].stat().st_size)
+        done = measure.run(
+            ["xdelta3", "-e", "-f", "-9", "-B", window, "-s", *pair, out], work / "log"
+        )
+        total, wall, cpu = total + out.stat().st_size, wall + done.wall, cpu + done.cpu
+    return Row(what, total, wall, cpu)
 
 
 def report(bench: Bench, old: Path, new: Path) -> None:
     """Measure one update and print its rows."""
     whole, work = size(new), bench.root
-    rows: list[tuple[str, int, float, str]] = []
+    rows: list[Row] = []
     for carry in ("10", "0", "0.1"):
         file, customer = work / f"d-{carry}", work / "customer"
         releases = ("--from", 1, "--to", 2, "--carry", carry, "--json", "-o", file)
         made = bench.repack("delta", "create", bench.name, *releases, *bench.folders)
-        seconds = []
+        patched = len(json.loads(made.output)["patched"])
+        note = f"{patched} patches, {made.megabytes:.0f} MB of memory"
+        rows.append(Row(f"create --carry {carry}", file.stat().st_size, made.wall, made.cpu, note))
+        runs = []
         for _ in range(3):
             shutil.rmtree(customer, ignore_errors=True)
             shutil.copytree(old, customer)
-            applied = bench.repack("delta", "apply", customer, file)
-            seconds.append(applied.wall)
+            runs.append(bench.repack("delta", "apply", customer, file))
         if subprocess.run(["diff", "-r", customer, new], check=False).returncode:
             raise SystemExit("the result is another channel")
-        patched = len(json.loads(made.output)["patched"])
-        how = f"{patched} patches; {made.megabytes:.0f} MB, applied {applied.megabytes:.0f} MB"
-        rows.append((f"repack, --carry {carry}", file.stat().st_size, made.wall, how))
-        rows.append(("its application", 0, sorted(seconds)[1], ""))
-    rows.append(("copying and hashing the new files", 0, copied(old, new, work / "copied"), ""))
-    rows.append(("rsync of the channel", *rsync(old, new, work / "rsynced"), ""))
-    rows.append(("xdelta3 of the packages", *xdelta(old, new, work, unpacked=False), ""))
-    rows.append(("xdelta3, decompressed", *xdelta(old, new, work, unpacked=True), ""))
+        best = min(runs, key=lambda run: run.wall)
+        note = f"{best.megabytes:.0f} MB of memory"
+        rows.append(Row(f"apply (--carry {carry})", None, best.wall, best.cpu, note))
+    everything = [path for path in new.rglob("*") if path.is_file()]
+    rows.append(copied("copying and hashing what is new", fresh(old, new), work / "copied"))
+    rows.append(copied("copying and hashing the channel", everything, work / "copied"))
+    rows.append(rsync(old, new, work / "rsynced"))
+    rows.append(xdelta("xdelta3 of the packages", old, new, work))
+    rows.append(xdelta("xdelta3 of the packages, decompressed", old, new, work))
     count = len(list(new.glob("*/*.conda")))
-    print(f"\n{bench.name}: {count} packages, {whole / 1e6:.0f} MB\n")
-    print("| way | bytes | of the channel | seconds | |\n|---|---|---|---|---|")
-    for what, count, took, note in rows:
-        share = f"{count / 1e6:.2f} MB | {100 * count / whole:.1f} %" if count else " | "
-        print(f"| {what} | {share} | {took:.2f} | {note} |")
+    print(f"\n{bench.name}: {count} packages, {whole / 1e6:.0f} MB\n", flush=True)
+    print("| way | bytes | of the channel | seconds | processor | |\n|---|---|---|---|---|---|")
+    for row in rows:
+        share = f"{row.size / 1e6:.2f} MB | {100 * row.size / whole:.1f} %" if row.size else " | "
+        print(f"| {row.what} | {share} | {row.wall:.2f} | {row.cpu:.2f} | {row.note} |", flush=True)
 
 
 def main() -> None:
+    """Measure both updates; the upstream is made once and kept."""
     work = Path(sys.argv[1]).resolve()
     work.mkdir(parents=True, exist_ok=True)
     upstream, before = work / "served" / "upstream", work / "served" / "before"

@@ -3,7 +3,7 @@
 A package is cut into parts. What is no compressed stream (the zip around a ``.conda``'s two tars)
 travels as it is. A stream travels as the difference of its *decompressed* bytes to those of the
 base, in segments, and is compressed again by a recipe that was tried out when the patch was made.
-Segments keep memory small: a segment and what it may copy from fit a window of 128 MiB together.
+Segments keep memory small: a segment and what it may copy from fit a window of 64 MiB together.
 
 On disk: the data of all parts in order, the index as canonical JSON, its length in 8 bytes, big
 end first, and the magic.
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 MAGIC: Final = b"repack-patch-1\n"
 FOOTER: Final = 8 + len(MAGIC)
 MAX_INDEX: Final = 16 << 20
-WINDOW_LOG: Final = 27
-SEGMENT: Final = 32 << 20
+WINDOW_LOG: Final = 26
+SEGMENT: Final = 16 << 20
 # How much of the base a segment may copy from; with the segment it fits the window.
-REACH: Final = 96 << 20
+REACH: Final = 48 << 20
 # A file smaller than this says too little of where its neighbours are.
 _ANCHOR: Final = 4096
 

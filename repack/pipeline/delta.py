@@ -133,12 +133,13 @@ def apply(
         with delta_file.opened(file) as opened:
             admit(standing, opened, key)
             work = channels.work(name) / opened.sha256
-            tree = renew(standing, opened, work, progress)
+            renewed = renew(standing, opened, work, progress)
+        tree = renewed.tree
         staged = channels.stage(name, tree)
         demand = Demand(key=key, root=root_of(standing))
         try:
-            known = channels.unstaged(name, tree)
-            verdict = _sound(verify(staged, demand, now), known, standing)
+            verdict = verify(staged, demand, now, renewed.known)
+            verdict = _sound(verdict, channels.unstaged(name, tree), standing)
         except RepackError:
             channels.discard(name)
             raise

@@ -39,8 +39,11 @@ class Inventory:
     litter: tuple[str, ...]
 
 
-def take(folder: Path) -> Inventory:
+def take(folder: Path, known: Mapping[str, Found] | None = None) -> Inventory:
     """Hash every file below ``folder``, several at once, the largest first.
+
+    Args:
+        known: files that the caller has just hashed, by path; only their size is compared.
 
     Raises:
         UsageError: there is no such folder.
@@ -53,6 +56,8 @@ def take(folder: Path) -> Inventory:
     paths = sorted(walk.sizes, key=lambda path: walk.sizes[path], reverse=True)
 
     def look(path: str) -> Found:
+        if known and path in known and known[path].size == walk.sizes[path]:
+            return known[path]
         digest, size = files.digest(folder / path)
         return Found(digest, size)
 

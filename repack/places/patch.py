@@ -11,7 +11,6 @@ Rules of this module:
 from __future__ import annotations
 
 import contextlib
-import mmap
 import sys
 import zipfile
 from dataclasses import dataclass, replace
@@ -54,6 +53,13 @@ class Payload:
     def size(self) -> int:
         """Bytes of all streams."""
         return sum(size for _, size in self.spans)
+
+    def read(self, span: model.Span) -> bytes:
+        """A stretch of it; not by a memory map, whose pages would count as ours."""
+        start, size = span
+        with files.faults_at(self.path), self.path.open("rb", buffering=0) as stream:
+            stream.seek(start)
+            return stream.read(size)
 
     def members(self, span: model.Span) -> list[tuple[str, model.Span]]:
         """The files of one stream and where they lie; those before damage, if it is damaged."""
@@ -137,15 +143,14 @@ def make(package: Path, fn: str, base: Payload, own: Payload, out: IO[bytes]) ->
             return None
         known = {name: span for part in base.spans for name, span in base.members(part)}
         parts, at = [], 0
-        with _mapped(base.path) as old:
-            for region in regions:
-                parts.append(_as_it_is(stream, (at, region.start - at), out))
-                part = _pressed(stream, region, own, (old, known), out)
-                if part is None:
-                    return None
-                parts.append(part)
-                at = region.start + region.size
-            parts.append(_as_it_is(stream, (at, end - at), out))
+        for region in regions:
+            parts.append(_as_it_is(stream, (at, region.start - at), out))
+            part = _pressed(stream, region, own, (base, known), out)
+            if part is None:
+                return None
+            parts.append(part)
+            at = region.start + region.size
+        parts.append(_as_it_is(stream, (at, end - at), out))
     found = Patch(tuple(part for part in parts if part.size))
     out.write(found.footer())
     return found
@@ -186,7 +191,7 @@ def _pressed(
     stream: IO[bytes],
     region: _Region,
     own: Payload,
-    base: tuple[mmap.mmap | bytes, dict[str, model.Span]],
+    base: tuple[Payload, dict[str, model.Span]],
     out: IO[bytes],
 ) -> Part | None:
     """The stream's difference, when a recipe makes it again; a small one goes as it is if none."""
@@ -206,9 +211,9 @@ def _pressed(
     first = region.span[0]
     members = [(name, (place - first, n)) for name, (place, n) in own.members(region.span)]
     segments, at = [], first
-    for segment in model.plan(size, len(old), members, known):
-        piece = b"".join(chunks(own.path, (at, segment.size)))
-        data = _compress(piece, old[segment.start : segment.start + segment.reach])
+    for segment in model.plan(size, old.size, members, known):
+        piece = own.read((at, segment.size))
+        data = _compress(piece, old.read((segment.start, segment.reach)))
         out.write(data)
         segments.append(replace(segment, data=len(data)))
         at += segment.size
@@ -275,14 +280,14 @@ def apply(patch: Path, base: Payload, out: IO[bytes]) -> None:
         IntegrityError: the patch is damaged, or zstd here makes other bytes.
         SpaceError: the disk is full.
     """
-    with files.faults_at(patch), patch.open("rb") as stream, _mapped(base.path) as old:
+    with files.faults_at(patch), patch.open("rb") as stream:
         for part in read_index(stream, patch).parts:
             if part.recipe is None:
                 _as_it_is(stream, (stream.tell(), part.size), out)
                 continue
             made, machine = 0, recompress.compressor(part.recipe, part.unpacked)
             for segment in part.segments:
-                made += out.write(machine.compress(_piece(stream, segment, old)))
+                made += out.write(machine.compress(_piece(stream, segment, base)))
                 if made > part.size:
                     break
             made += out.write(machine.flush())
@@ -292,19 +297,8 @@ def apply(patch: Path, base: Payload, out: IO[bytes]) -> None:
                 )
 
 
-def _piece(stream: IO[bytes], segment: Segment, old: mmap.mmap | bytes) -> bytes:
-    if segment.start + segment.reach > len(old):
+def _piece(stream: IO[bytes], segment: Segment, base: Payload) -> bytes:
+    if segment.start + segment.reach > base.size:
         raise IntegrityError("the patch wants more of its base than there is")
-    base = old[segment.start : segment.start + segment.reach]
-    return _decompress(stream.read(segment.data), base, segment.size)
-
-
-@contextlib.contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
-    """A file as if it were in memory; an empty one cannot be mapped."""
-    with files.faults_at(path), path.open("rb") as stream:
-        if not stream.seek(0, 2):
-            yield b""
-            return
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            yield mapped
+    old = base.read((segment.start, segment.reach))
+    return _decompress(stream.read(segment.data), old, segment.size)

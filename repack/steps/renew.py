@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from repack.errors import IntegrityError, SignatureError, SpaceError
 from repack.model import manifest as manifests
 from repack.model.channel import check_names
+from repack.model.consistency import Found
 from repack.model.delta import is_archive, is_text
 from repack.model.integrity import MANIFEST_PATH, METADATA_DIR
 from repack.model.progress import SILENT, Progress
@@ -109,7 +110,17 @@ def admit(standing: Standing, opened: DeltaFile, key: Key | None) -> None:
         )
 
 
-def renew(standing: Standing, opened: DeltaFile, work: Path, progress: Progress = SILENT) -> Tree:
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """Everything the channel will hold, and of its packages what was hashed."""
+
+    tree: Tree
+    known: Mapping[str, Found]
+
+
+def renew(
+    standing: Standing, opened: DeltaFile, work: Path, progress: Progress = SILENT
+) -> Renewed:
     """Everything the channel will hold; packages that stay are taken where they lie.
 
     Args:
@@ -140,7 +151,7 @@ def renew(standing: Standing, opened: DeltaFile, work: Path, progress: Progress 
         )
     tree = Tree(packages, texts)
     check_names(tree.paths)
-    return tree
+    return Renewed(tree, {a.path: Found(_sha256(a), a.size) for a in target.artifacts})
 
 
 def root_of(standing: Standing) -> bytes | None:

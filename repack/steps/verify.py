@@ -37,21 +37,27 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from repack.model.consistency import Found
     from repack.model.manifest import Manifest
     from repack.model.verdict import Demand
     from repack.places.inventory import Inventory
     from repack.places.tuf_client import Believed
 
 
-def verify(channel: Path, demand: Demand, now: datetime) -> Verdict:
+def verify(
+    channel: Path, demand: Demand, now: datetime, known: Mapping[str, Found] | None = None
+) -> Verdict:
     """Check everything that can be checked in ``channel``.
+
+    Args:
+        known: files that the caller has just hashed, by path.
 
     Raises:
         UsageError: there is no such folder.
         IntegrityError: there is no manifest, or one that cannot be read at all.
         PlaceError: a file cannot be read.
     """
-    inventory = take(channel)
+    inventory = take(channel, known)
     if MANIFEST not in inventory.found:
         raise IntegrityError(
             "there is no manifest: not a repack channel, or not whole", where=channel
