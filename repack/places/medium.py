@@ -124,12 +124,29 @@ class Medium:
         what = "is not what was released" if there else "is missing"
         raise ContentMissingError(f"a file {what}", where=self.folder / paths[-1], hint=_HINT)
 
+    def _place(self, parcel: Parcel) -> Path:
+        """Where a package is: in the channel, else in another one of the medium.
+
+        A medium without links holds a package that several labels share once. Whoever reads it
+        checks its hash, as everywhere.
+        """
+        own = self.folder / parcel.path
+        if own.is_file():
+            return own
+        with _damage(), files.faults_at(self.folder.parent):
+            places = [folder / parcel.path for folder in sorted(self.folder.parent.iterdir())]
+        for place in places:
+            with contextlib.suppress(OSError):
+                if place.stat().st_size == parcel.size:
+                    return place
+        return own
+
     def missing(self, delivery: Delivery) -> list[str]:
         """Packages that are not here, or have another size; nothing is read."""
         found = []
         for parcel in delivery.parcels:
             try:
-                size = (self.folder / parcel.path).stat().st_size
+                size = self._place(parcel).stat().st_size
             except OSError:
                 found.append(f"{parcel.path} is missing")
                 continue
@@ -146,7 +163,7 @@ class Medium:
             ContentMissingError: it is missing, truncated or swapped, or the medium went away.
             SpaceError: the target's disk is full.
         """
-        source = self.folder / parcel.path
+        source = self._place(parcel)
         with _damage(), files.faults_at(source):
             stream = source.open("rb", buffering=0)
         with stream, files.faults_at(target):
@@ -164,7 +181,7 @@ class Medium:
 
     def check(self, parcel: Parcel, advance: Callable[[int], None]) -> None:
         """Hash a package where it lies. Raises as :meth:`copy` does."""
-        source = self.folder / parcel.path
+        source = self._place(parcel)
         with _damage():
             got, _ = files.digest(source)
         advance(parcel.size)
