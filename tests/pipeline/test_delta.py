@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import random
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from repack.pipeline import delta as pipeline
 from repack.places import channel as place
 from repack.places import delta_file, files
 from repack.places.channel import Channels
@@ -227,6 +229,37 @@ def test_unsigned_delta_for_a_signed_channel_is_refused(tmp_path, monkeypatch):
     assert deltas.try_create(1, 2)[0] == 2
     code, text = deltas.try_create(1, 2, "--key", "hex:" + "11" * 32)
     assert code == 6, text
+
+
+def test_metadata_must_go_back_to_the_root_that_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPACK_HMAC_KEY", SECRET)
+    deltas = Deltas(tmp_path / "here", signing=SIGNING)
+    file, mine = deltas.create(1, 2), "repack/metadata/"
+
+    def drop_rows(document):
+        document["artifacts"] = [a for a in document["artifacts"] if mine not in a["path"]]
+
+    def drop_members(members):
+        for name in [name for name in members if name.startswith(mine)]:
+            del members[name]
+
+    bare = rewrite(file, deltas.root / "bare", drop_rows, drop_members)
+    assert "no signed metadata" in deltas.refuse(bare)
+    # another root where the channel has its own: as if the delta were by somebody else's keys
+    root = deltas.customer / "repack/metadata/1.root.json"
+    root.write_bytes(root.read_bytes().replace(b'"keyval"', b'"keyval" '))
+    assert "root" in deltas.refuse(file, code=11)
+
+
+def test_metadata_past_its_date_is_only_warned_about(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPACK_HMAC_KEY", SECRET)
+    deltas = Deltas(tmp_path / "here", signing=SIGNING)
+    late = dt.datetime(2126, 1, 1, tzinfo=dt.UTC)
+    applied = pipeline.apply(deltas.customer, deltas.create(1, 2), None, late)
+    assert any("expired" in text for text in applied.verdict.warnings)
+    assert contents(deltas.customer) == deltas.whole[2]
 
 
 def test_second_apply_at_the_same_time_is_refused(deltas):
