@@ -130,20 +130,21 @@ def apply(
     channels, name = Channels.around(folder)
     with channels.exclusive(name):
         standing = Standing.of(folder)
-        with delta_file.opened(file) as opened:
-            admit(standing, opened, key)
-            work = channels.work(name) / opened.sha256
-            renewed = renew(standing, opened, work, progress)
-        tree = renewed.tree
-        staged = channels.stage(name, tree)
-        demand = Demand(key=key, root=root_of(standing))
         try:
+            with delta_file.opened(file) as opened:
+                admit(standing, opened, key)
+                work = channels.work(name) / opened.sha256
+                renewed = renew(standing, opened, work, progress)
+            staged = channels.stage(name, renewed.tree)
+            demand = Demand(key=key, root=root_of(standing))
             verdict = verify(staged, demand, now, renewed.known)
-            verdict = _sound(verdict, channels.unstaged(name, tree), standing)
+            verdict = _sound(verdict, channels.unstaged(name, renewed.tree), standing)
         except RepackError:
+            # A killed run leaves what it made to the next one; a refused one leaves nothing.
             channels.discard(name)
+            files.remove(channels.work(name))
             raise
-        channels.publish(name, tree)
+        channels.publish(name, renewed.tree)
         files.remove(channels.work(name))
     channels.tidy()
     return Applied(folder, standing.manifest.version, verdict)
