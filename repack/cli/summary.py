@@ -81,6 +81,8 @@ def _platforms(outcome: Outcome) -> Iterator[str]:
 
 def _differences(outcome: Outcome, most: int) -> Iterator[str]:
     if outcome.since is None:
+        if outcome.state == "published":
+            return
         yield from (f"  + {path}" for path in outcome.added[:most])
         if len(outcome.added) > most:
             yield f"  + and {len(outcome.added) - most} more"

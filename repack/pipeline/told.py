@@ -89,8 +89,8 @@ def foreseen(found: Found, standing: Standing | None, bench: Bench) -> tuple[Dif
 def _signature(signing: Signing) -> Signature:
     hmac = ""
     if signing.hmac is not None:
-        name = signing.hmac.key_id or "without a name"
-        hmac = f"{name}, fingerprint {signing.hmac.fingerprint}"
+        name = f"{signing.hmac.key_id}, " if signing.hmac.key_id else ""
+        hmac = f"{name}fingerprint {signing.hmac.fingerprint}"
     if signing.keys is None:
         return Signature("shared" if hmac else "unsigned", hmac)
     keyset = signing.keys.keyset
