@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from repack.places.channel import Channels
 
 _NAME: Final = "last-failure.json"
-_LONGEST: Final = 400
+_LONGEST: Final = 240
 
 
 @contextlib.contextmanager
