@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -340,3 +341,25 @@ def test_every_bad_file_of_every_bundle_is_listed(world):
 def test_unset_key_variable_is_a_mistake_of_the_label(world):
     signing = {"hmac": "oem=env:NO_SUCH_KEY", "key_id": "oem"}
     assert "NO_SUCH_KEY is not set" in world.fail(3, signing=signing)
+
+
+def test_diff_sees_a_changed_bundle(world, capsys):
+    models = world.root / "models"
+    models.mkdir()
+    (models / "risk.bin").write_bytes(b"weights")
+    world.build(bundles={"models": {"path": str(models), "version": "1"}})
+    assert world.repack("diff", "bank", "--json") == 0
+    assert not json.loads(capsys.readouterr().out)["changed"]
+    (models / "risk.bin").write_bytes(b"better")
+    assert world.repack("diff", "bank", "--json") == 0
+    (added,) = json.loads(capsys.readouterr().out)["added"]
+    assert world.build()["added"].count(added) == 1
+
+
+def test_a_lost_store_changes_no_record(world):
+    found = records(world.upstream, "noarch")
+    found["tiny-data-1.0-0.conda"]["x-field"] = ["of", "upstream"]
+    tiny.write_repodata(world.upstream / "noarch", found)
+    world.build()
+    shutil.rmtree(world.store)
+    assert not world.build()["changed"]

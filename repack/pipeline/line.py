@@ -102,9 +102,10 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     bench = Bench.of(name, settings, progress)
     found = _resolve(bench)
     before = releases.standing(bench.channels, bench.label.name)
-    known, mine = (before.packages if before else {}), own.names(bench.label)
+    known, mine = (before.packages if before else {}), own.numbered_names(bench.label)
     modes = bench.modes(found.questions)
     new = {_published_path(record, bench) for record in found.distinct}
+    new |= own.bundle_paths(bench)
     kept = {path for path in known if path in new or package_name(path) in mine}
     return Outcome(
         label=bench.label.name,
@@ -150,7 +151,8 @@ def _resolve(bench: Bench) -> Found:
     if bench.settings.env_file is not None:
         return harvested(bench.settings.env_file, bench)
     old = None if bench.settings.lock == "update" else bench.lock
-    return resolve(bench.label, old, bench.store, bench.progress)
+    published = bench.channels.published(bench.label.name)
+    return resolve(bench.label, old, published, bench.store, bench.progress)
 
 
 def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Draft:

@@ -45,27 +45,38 @@ def bundles(bench: Bench) -> tuple[Record, ...]:
         FolderError: a folder holds what a package cannot carry.
         SpaceError: the disk is full.
     """
+    stamps = bench.store.root / "stamps"
+    return tuple(_packed(made, bench) for made in _bundled(bench, stamps))
+
+
+def bundle_paths(bench: Bench) -> set[RelPath]:
+    """Where they will be in the channel; nothing is packed. Raises as :func:`bundles` does."""
+    return {
+        RelPath(f"noarch/{made.spec.dist}{bench.archive}")
+        if made.unchanged is None
+        else made.unchanged.path
+        for made in _bundled(bench, None)
+    }
+
+
+def _bundled(bench: Bench, stamps: Path | None) -> list[Bundled]:
     label = bench.label
     if not label.bundles and not label.agent:
-        return ()
-    how = Bundling(
-        archive=bench.archive,
-        stamps=bench.store.root / "stamps",
-        previous=bench.channels.own_records(label.name),
-        progress=bench.progress,
-    )
-    records, problems = [], []
+        return []
+    previous = bench.channels.own_records(label.name)
+    how = Bundling(bench.archive, stamps, previous, bench.progress)
+    made, problems = [], []
     for name, spec in sorted(label.bundles.items()):
         try:
-            records.append(_packed(bundle(label.name, name, spec, how), bench))
+            made.append(bundle(label.name, name, spec, how))
         except FolderError as error:
             problems += [replace(p, where=f"{spec.path}/{p.where}") for p in error.problems]
     if problems:
         raise FolderError(problems, where=f"label {label.name}")
     if label.agent:
         agent = agent_package.agent_package(__version__, own_sources())
-        records.append(_packed(follow(agent, how.previous, how.archive), bench))
-    return tuple(records)
+        made.append(follow(agent, how.previous, how.archive))
+    return made
 
 
 def _packed(made: Bundled, bench: Bench) -> Record:
@@ -118,6 +129,11 @@ def signing(bench: Bench) -> Signing:
         if hmac.warning:
             bench.progress.note(hmac.warning)
     return Signing(hmac, ring, given.expiry)
+
+
+def numbered_names(label: Label) -> frozenset[str]:
+    """The names of the packages that carry the release's number."""
+    return frozenset({str(label.name), f"{label.name}-manifest"})
 
 
 def names(label: Label) -> frozenset[str]:

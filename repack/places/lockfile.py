@@ -131,17 +131,23 @@ def remember(path: Path, lock: bytes, records: Mapping[str, Sequence[Record]]) -
 
 
 def recall(
-    path: Path, lock: bytes, records: Mapping[str, Sequence[Record]]
+    path: Path, lock: bytes, records: Mapping[str, Sequence[Record]], channel: Path
 ) -> dict[str, tuple[Record, ...]]:
     """Give the records of ``lock`` the form back in which upstream published them.
 
-    Without memory of this very lock, rattler's form serves.
+    Without memory of this very lock, the ``channel`` that was last made of it may know; else
+    rattler's form serves.
     """
     raw: dict[str, Any] = {}
     with contextlib.suppress(PlaceError, ValueError, KeyError, TypeError):
         memory = json.loads(files.read(path, _LIMIT))
         if memory["lock"] == _digest(lock):
             raw = dict(memory["records"])
+    for subdir in ("noarch", *records) if not raw else ():
+        with contextlib.suppress(PlaceError, ValueError, AttributeError):
+            document = json.loads(files.read(channel / subdir / "repodata.json", _LIMIT))
+            raw |= {f"{subdir}/{fn}": known for fn, known in document["packages.conda"].items()}
+            raw |= {f"{subdir}/{fn}": known for fn, known in document["packages"].items()}
 
     def published(record: Record) -> Record:
         known = raw.get(record.path)

@@ -42,13 +42,18 @@ class Asked:
 
 
 def resolve(
-    label: Label, old_lock: Path | None, store: Store, progress: Progress = SILENT
+    label: Label,
+    old_lock: Path | None,
+    channel: Path,
+    store: Store,
+    progress: Progress = SILENT,
 ) -> Found:
     """Find the label's exact records.
 
     Args:
         old_lock: a lock that is kept if it still satisfies the label; then nothing is solved and
             no repodata is read.
+        channel: the published channel, if there is one.
         store: keeps upstream's repodata and the records of the lock.
 
     Raises:
@@ -64,7 +69,7 @@ def resolve(
         lock = lockfile.read_lock(old_lock)
         kept = keep(asked, lock)
         if kept is not None:
-            records = lockfile.recall(memory, lock.data, kept)
+            records = lockfile.recall(memory, lock.data, kept, channel)
             return Found(by_subdir, records, lock.data, "kept", asked.warnings)
     records = solve_all(asked, store.repodata_cache, progress)
     data = lockfile.write_lock(
