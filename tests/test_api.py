@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 
 import pytest
@@ -39,3 +40,13 @@ def test_errors_are_repacks(tmp_path):
     with pytest.raises(UnsolvableError) as caught:
         repack.build("bank", **options(world))
     assert set(caught.value.explanations) == {"linux-64", "win-64"}
+
+
+def test_build_from_within_an_event_loop(tmp_path):
+    world = World(tmp_path)
+    world.write()
+
+    async def notebook() -> bool:
+        return repack.build("bank", **options(world)).changed
+
+    assert asyncio.run(notebook())

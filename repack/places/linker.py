@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import tempfile
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from repack.errors import IntegrityError
 from repack.model.urls import scrub_text
 from repack.places import files
-from repack.places.native import to_natives
+from repack.places.native import to_natives, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +46,7 @@ def link(records: Sequence[Record], prefix: Path, cache: Path, done: Callable[[i
     with tempfile.TemporaryDirectory(prefix="repack-link-") as name:
         found = to_natives(records, Path(name))
         try:
-            asyncio.run(
+            wait(
                 rattler.install(
                     found,
                     prefix,

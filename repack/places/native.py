@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import TYPE_CHECKING, Any, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from repack.model.record import Record
 from repack.model.repodata import repodata_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping
     from pathlib import Path
 
     import rattler
 
+Answer = TypeVar("Answer")
 # Fields that rattler derives from the subdir when upstream does not give them.
 _DERIVED: Final = frozenset({"arch", "platform"})
+
+
+def wait(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Run rattler's asynchronous ``work`` to its end, also for a caller inside an event loop.
+
+    A notebook has a loop running already; there the work gets a thread of its own.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def to_records(found: Iterable[rattler.RepoDataRecord]) -> tuple[Record, ...]:

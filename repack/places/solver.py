@@ -7,7 +7,6 @@ exceptions become repack's here. rattler is imported inside functions, it costs 
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from repack.model.record import Record
 from repack.model.repodata import repodata_bytes
 from repack.model.urls import scrub, scrub_text
 from repack.places.files import folder_url
-from repack.places.native import agree, to_records, without_derived
+from repack.places.native import agree, to_records, wait, without_derived
 from repack.places.repodata import Published
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def _run(
 
     subdir = question.profile.subdir
     try:
-        return asyncio.run(_solve(channels, question, cache))
+        return wait(_solve(channels, question, cache))
     except rx.SolverError as error:
         explanation = scrub_text(str(error)).removeprefix("Cannot solve the request because of: ")
         raise UnsolvableError(subdir, explanation.strip()) from None
