@@ -14,11 +14,8 @@ Rules of this module:
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import json
 import os
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,13 +27,11 @@ from repack.model.agent_package import NAME as AGENT
 from repack.model.channel import ARCHIVE_FOLDERS, is_litter, publish_rank
 from repack.model.names import LabelName, RelPath
 from repack.model.record import Record
-from repack.places import files
+from repack.places import exchanging, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_EXCHANGE: Final = 2
-_AT_FDCWD: Final = -100
 # FAT keeps times in steps of 2 s; a client that caches by time must see that a file is new.
 _MTIME_STEP: Final = 2.0
 
@@ -182,7 +177,7 @@ class Channels:
 
     def _exchange(self, staged: Path, published: Path, tree: Tree, zombies: list[str]) -> bool:
         """Swap the two folders in one step; False where the system cannot."""
-        if published in staged.parents or not can_exchange(self.root):
+        if published in staged.parents or not exchanging.can_exchange(self.root):
             return False
         # A reader that took the old repodata a moment ago still wants the old packages.
         for zombie in zombies:
@@ -195,7 +190,7 @@ class Channels:
                 (staged / litter).parent.mkdir(parents=True, exist_ok=True)
                 (published / litter).rename(staged / litter)
         _flush(staged, tree)
-        return exchange(staged, published)
+        return exchanging.exchange(staged, published)
 
     def remember(self, label: LabelName, release: int, texts: Mapping[RelPath, bytes]) -> None:
         """Keep a release's metadata, all or nothing."""
@@ -340,38 +335,3 @@ def _remove_empty_folders(published: Path, tree: Tree) -> None:
         if Path(here).relative_to(published) not in wanted:
             with contextlib.suppress(OSError):
                 Path(here).rmdir()
-
-
-def can_exchange(folder: Path) -> bool:
-    """Whether two folders inside ``folder`` can change places in one system call."""
-    return sys.platform == "linux" and folder.is_dir() and hasattr(_libc(), "renameat2")
-
-
-def exchange(one: Path, other: Path) -> bool:
-    """Let two folders change places in one step; False where the system cannot.
-
-    Raises:
-        PlaceError: it can, and does not want to.
-    """
-    if not can_exchange(one.parent):
-        return False
-    try:
-        _renameat2(one, other)
-    except OSError as error:
-        if error.errno in {errno.EINVAL, errno.EBUSY, errno.EXDEV, errno.ENOSYS}:
-            return False
-        raise files.fault(error, other) from error
-    files.sync_folder(other.parent)
-    return True
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _renameat2(one: Path, other: Path) -> None:
-    """``renameat2(2)`` with ``RENAME_EXCHANGE``; Linux since 3.15, glibc since 2.28."""
-    arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE)
-    if _libc().renameat2(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(other))

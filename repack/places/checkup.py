@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import RepackError
 from repack.places import files, sandbox
-from repack.places.channel import can_exchange
+from repack.places.exchanging import can_exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

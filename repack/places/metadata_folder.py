@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from repack.model.channel import is_litter
 from repack.model.integrity import METADATA_DIR
 from repack.places import files
-from repack.places.channel import exchange
+from repack.places.exchanging import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -310,9 +310,9 @@ def test_what_a_cut_off_run_made_is_not_made_again(deltas, monkeypatch):
 APPLIER = """
 import sys
 sys.path[:0] = {path!r}
-from repack.places import channel as place
+from repack.places import channel as place, exchanging
 if {way!r} != "exchange":
-    place.can_exchange = lambda _folder: False
+    exchanging.can_exchange = lambda _folder: False
 from repack.cli.main import run
 import datetime, repack.pipeline.delta, repack.steps.verify
 print("ready", flush=True)
@@ -367,7 +367,7 @@ def test_kill_at_two_hundred_instants(deltas, way):
 
 
 def test_disk_that_fills_up_leaves_the_channel(deltas):
-    if not place.sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux"):
         pytest.skip("limits files by a call of Linux")
     file = deltas.create(1, 2, "--carry", "0")
     before = contents(deltas.customer)

@@ -16,7 +16,7 @@ import pytest
 
 from repack.errors import BusyError, IntegrityError
 from repack.model.names import LabelName, RelPath
-from repack.places import channel as place
+from repack.places import exchanging
 from repack.places.channel import Channels, Tree, walk
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def check(folder: Path) -> frozenset[str]:
 @pytest.fixture(params=["exchange", "ordered"])
 def channels(request, tmp_path, monkeypatch):
     if request.param == "ordered":
-        monkeypatch.setattr(place, "can_exchange", lambda _folder: False)
-    elif not place.can_exchange(tmp_path):
+        monkeypatch.setattr(exchanging, "can_exchange", lambda _folder: False)
+    elif not exchanging.can_exchange(tmp_path):
         pytest.skip("this system cannot exchange two folders in one call")
     return Channels(tmp_path / "spaces and ümläuts" / "channels")
 
@@ -128,10 +128,10 @@ PUBLISHER = """
 import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from repack.places import channel as place
+from repack.places import channel as place, exchanging
 from tests.places.test_channel import NAME, tree
 if {way!r} == "ordered":
-    place.can_exchange = lambda _folder: False
+    exchanging.can_exchange = lambda _folder: False
 channels = place.Channels(Path({root!r}))
 store = Path({store!r})
 trees = [tree(store, *(f"p{{i}}-{{n}}" for i in range(20)), note=str(n)) for n in range(2)]
