@@ -32,8 +32,10 @@ _HELP: Final = re.compile(r"(<!-- help -->\n```\n).*?(```\n<!-- end -->)", re.DO
 def main() -> int:
     """Write or check; 1 when a file was not up to date."""
     docs = ROOT / "docs"
+    checklist = ROOT / "repack" / "data" / "oem_installation.md"
     wanted = {
         ROOT / "README.md": readme(),
+        docs / "deployment" / "oem_installation.md": checklist.read_text("utf-8"),
         docs / "errors.md": error_page(),
         docs / "reference" / "commands.md": reference.commands_page(),
         docs / "reference" / "label-keys.md": reference.label_page(),

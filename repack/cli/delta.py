@@ -55,7 +55,7 @@ def create(name: str, **given: Any) -> None:
         new=new,
         form="plain" if plain else "patched",
         carry=given["carry"] * 1e6,
-        key=lambda: keys.resolve(key, "--key") if key else _labels_key(name, given),
+        key=lambda: keys.resolve(key, "--key") if key else labels_key(name, given),
     )
     ending = "tar" if plain else "tar.zst"
     out = given["output"] or Path(f"{name}-{old}-{new}.delta.{ending}")
@@ -72,7 +72,7 @@ def create(name: str, **given: Any) -> None:
     )
 
 
-def _labels_key(name: str, given: Mapping[str, Any]) -> Key | None:
+def labels_key(name: str, given: Mapping[str, Any]) -> Key | None:
     """The key the label signs with."""
     from repack.pipeline import own
     from repack.pipeline.bench import Bench

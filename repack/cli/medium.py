@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from repack.cli import options, screen
 from repack.cli.sync import rate, show, terms
+from repack.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from repack.model.medium import Written
+    from repack.pipeline.oem import Site
 
 
 @click.command()
@@ -23,6 +26,27 @@ if TYPE_CHECKING:
 @click.option("--prod", is_flag=True, help="It must be signed for production.")
 @click.option("--only", is_flag=True, help="Drop the label's other releases from the medium.")
 @click.option("--bwlimit", metavar="RATE", help="Bytes a second, such as 500k or 2M.")
+@click.option("--oem", is_flag=True, help="Add bundle, deltas, notarisation and checklist.")
+@click.option("--fingerprint", metavar="F", help="With --oem: the device it is for.")
+@click.option(
+    "--has",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="With --oem: the release that the device has [default: any earlier one that is kept].",
+)
+@click.option(
+    "--platform", "platforms", multiple=True, help="With --oem: bundle only this [default: all]."
+)
+@click.option(
+    "--notary",
+    type=options.FOLDER,
+    default=Path("var/dist/notary"),
+    show_default=True,
+    help="With --oem: where the notarisations are.",
+)
+@click.option(
+    "--keys", type=options.FOLDER, help="With --oem: the label's key folder [default: keys/LABEL]."
+)
 @options.file_system
 @options.dry_run
 @options.labels_dir
@@ -33,7 +57,8 @@ def command(name: str, dest: Path, *, as_json: bool, **given: Any) -> None:
     """Write a release of label NAME to the medium DEST, as DEST/NAME, beside what is there.
 
     With it go its signed metadata, installers/, CHECKLIST.md, verify.py and the plain scripts that
-    copy a channel in the right order.
+    copy a channel in the right order. With --oem also oem/ and notary/, for sites that have a
+    stick and a phone.
     """
     from repack.model.medium import Wish
     from repack.pipeline.deliver import Desk, write_medium
@@ -46,11 +71,43 @@ def command(name: str, dest: Path, *, as_json: bool, **given: Any) -> None:
     )
     how = terms(given)
     desk = Desk.of(name, options.settings(given), rate(given["bwlimit"]), how.progress)
+    if given["oem"]:
+        from repack.pipeline.oem import write_oem
+
+        done = write_oem(name, dest, wish, _site(name, given), (desk, how))
+        if as_json:
+            screen.print_json(done.to_json())
+            return
+        tell(done.written)
+        for path in done.files:
+            click.echo(f"  {path}")
+        return
+    if given["fingerprint"] or given["has"] or given["platforms"]:
+        raise UsageError("--fingerprint, --has and --platform go with --oem")
     written = write_medium(name, dest, wish, desk, how)
     if as_json:
         screen.print_json(written.to_json())
     else:
         tell(written)
+
+
+def _site(name: str, given: Mapping[str, Any]) -> Site:
+    """What is known of the site, from the options."""
+    from repack.cli.delta import labels_key
+    from repack.cli.notarize import known_keys
+    from repack.model.fingerprint import Fingerprint
+    from repack.pipeline.oem import Site
+
+    fingerprint = given["fingerprint"]
+    checking = {"public_key": (), "keys": given["keys"] or Path("keys") / name, "check": True}
+    return Site(
+        fingerprint=Fingerprint(fingerprint) if fingerprint is not None else None,
+        has=given["has"],
+        platforms=given["platforms"],
+        notary=given["notary"],
+        known=known_keys(None, checking),
+        key=lambda: labels_key(name, given),
+    )
 
 
 def tell(written: Written) -> None:

@@ -40,6 +40,7 @@ _TOOLS: Final = (
 )
 @click.option("--builder", help="Who builds, as a URI [default: this host].")
 @click.option("--check", is_flag=True, help="Check the log, and the channel in PATH if given.")
+@click.option("--copy", is_flag=True, help="With --check: papers on a medium, without the log.")
 @options.as_json
 def command(path: Path | None, *, as_json: bool, **given: object) -> int:
     """Notarise the release in the channel PATH, or --check what was notarised."""
@@ -67,11 +68,14 @@ def command(path: Path | None, *, as_json: bool, **given: object) -> int:
 
 
 def _check(path: Path | None, given: Mapping[str, object], *, as_json: bool) -> int:
-    from repack.steps.notarize import check
+    from repack.steps.notarize import check, check_copy
 
     out = given["out"]
     assert isinstance(out, Path)  # noqa: S101 - the option has a default
-    found = check(out, _known(path, given), path)
+    if given["copy"] and path is None:
+        raise UsageError("which channel?", hint="repack notarize STICK/LABEL --check --copy")
+    known = known_keys(path, given)
+    found = check_copy(out, known, path) if given["copy"] and path else check(out, known, path)
     status = "error" if found.faults else "ok"
     if as_json:
         screen.print_json(
@@ -83,7 +87,10 @@ def _check(path: Path | None, given: Mapping[str, object], *, as_json: bool) -> 
             }
         )
     else:
-        click.echo("\n".join(found.faults) or f"{found.entries} notarisations, all in order")
+        good = f"{found.entries} notarisations, all in order"
+        if given["copy"]:
+            good = f"{path} is {found.release} as notarised"
+        click.echo("\n".join(found.faults) or good)
     return _WRONG if found.faults else 0
 
 
@@ -147,7 +154,8 @@ def _public_halves(ring: Keyring) -> list[PublicHalf]:
     return [PublicHalf.from_dict(k.keyid, k.to_tuf()) for k in keys if k.role == "ci"]
 
 
-def _known(channel: Path | None, given: Mapping[str, object]) -> list[PublicHalf]:
+def known_keys(channel: Path | None, given: Mapping[str, object]) -> list[PublicHalf]:
+    """The public keys to check with: those given, else all of the label's."""
     paths = given["public_key"]
     assert isinstance(paths, tuple)  # noqa: S101 - click makes one
     if not paths:

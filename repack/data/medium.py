@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check everything on this medium: every channel by its own repack/verify.py, every installer.
+"""Check everything on this medium: every channel by its own repack/verify.py, every other file.
 
     python verify.py [--key KEY] [--require-signature]
 
@@ -97,8 +97,15 @@ def check_channel(channel, channels, arguments):
     return problems
 
 
-def check_installers():
-    folder, problems = os.path.join(ROOT, "installers"), []
+def folders():
+    """Those that have a SHA256SUMS: installers, and oem/LABEL."""
+    oem = os.path.join(ROOT, "oem")
+    labels = sorted(os.listdir(oem)) if os.path.isdir(oem) else ()
+    return ["installers"] + ["oem/" + label for label in labels]
+
+
+def check_sums(name_of_folder):
+    folder, problems = os.path.join(ROOT, *name_of_folder.split("/")), []
     sums = os.path.join(folder, "SHA256SUMS")
     if os.path.isfile(sums):
         with open(sums, "rb") as stream:
@@ -107,7 +114,7 @@ def check_installers():
             wanted, name = row.split("  ", 1)
             got = sha256(os.path.join(folder, name))
             if got != wanted:
-                problems.append("changed: installers/%s: now %s" % (name, got))
+                problems.append("changed: %s/%s: now %s" % (name_of_folder, name, got))
     return problems
 
 
@@ -119,7 +126,7 @@ def main():
     if not channels:
         print("there is no channel beside " + __file__)
         return 2
-    problems = check_installers()
+    problems = [problem for folder in folders() for problem in check_sums(folder)]
     for channel in channels:
         name = os.path.basename(channel)
         problems += [name + ": " + text for text in check_channel(channel, channels, sys.argv[1:])]

@@ -3,6 +3,7 @@
 ```
 CHECKLIST.md  verify.py  sync.sh  sync.cmd
 installers/             what a bare target needs first, and SHA256SUMS
+oem/  notary/           what OEM sites need as well: repack/model/oem.py
 LABEL/                  a channel: the release that was written last
 LABEL/repack/releases/N/    the texts of release N, where more than one is here, each under the
                         path that it has in the channel; packages of all lie in LABEL/ once
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from repack.model.trust import SignedFor, SignedRelease
 
 INSTALLERS: Final = "installers"
+OEM: Final = "oem"
+NOTARY: Final = "notary"
+# At the top of a medium these are no labels' channels.
+RESERVED: Final = frozenset({INSTALLERS, OEM, NOTARY})
 RELEASES: Final = "repack/releases"
 
 

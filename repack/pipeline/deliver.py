@@ -10,7 +10,7 @@ from repack.errors import IntegrityError, UsageError
 from repack.model import manifest
 from repack.model.cargo import Cargo, Piece
 from repack.model.channel import MANIFEST
-from repack.model.medium import INSTALLERS, Written, file_names, select
+from repack.model.medium import RESERVED, Written, file_names, select
 from repack.model.names import LabelName, RelPath
 from repack.model.trust import check_times
 from repack.model.verdict import Demand
@@ -136,28 +136,29 @@ def write_medium(name: str, root: Path, wish: Wish, desk: Desk, terms: Terms) ->
         PlaceError: the medium cannot be written, or was pulled.
     """
     channels, label, progress = desk.channels, LabelName(name), terms.progress
-    if label == INSTALLERS:
-        raise UsageError("on a medium, that is the folder of installers", where=root / label)
+    if label in RESERVED:
+        raise UsageError("on a medium, that folder is no label's", where=root / label)
     check_apart(channels.published(label), root / label)
     with channels.exclusive(label):
-        cargo, tree = _release(desk, label, wish)
+        cargo, tree = chosen(desk, label, wish)
         named = file_names(desk.installers)
         cache = desk.store.root / "installers"
         pieces = medium.fetch_installers(named, cache, desk.upstream, progress)
         others = medium.staying(root / label, cargo.release, progress) if wish.keep_others else []
         cargo, stays = medium.joined(cargo, others)
+        extra = terms.beside
         missing = {p.path for p in pieces.values() if not (root / p.path).is_file()}
         terms = replace(
             terms,
             stays=stays,
             nearby=medium_folder.nearby(root, root / label, cargo.packages),
             heirs=medium_folder.heirs(root, root / label),
-            beside=[piece for piece in pieces.values() if piece.path in missing],
+            beside=[*terms.beside, *(p for p in pieces.values() if p.path in missing)],
         )
         if not terms.dry_run:
             look(cargo, root / label, terms)
             medium.put_installers(root, pieces, cache)
-            terms = replace(terms, beside=())
+            terms = replace(terms, beside=extra)
         carrier = Copier(lambda path: tree[RelPath(path)], desk.rate)
         sent = sync(cargo, root / label, carrier, terms)
         if not terms.dry_run:
@@ -166,8 +167,16 @@ def write_medium(name: str, root: Path, wish: Wish, desk: Desk, terms: Terms) ->
     return Written(sent, wish.type, wish.tag, tuple(named), tuple(numbers))
 
 
-def _release(desk: Desk, label: LabelName, wish: Wish) -> tuple[Cargo, Mapping[RelPath, Path]]:
-    """The release that is wished for, and where each of its packages is."""
+def chosen(desk: Desk, label: LabelName, wish: Wish) -> tuple[Cargo, Mapping[RelPath, Path]]:
+    """The release that is wished for, and where each of its packages is.
+
+    Raises:
+        UsageError: there is no such label or release.
+        WrongTypeError: it is not signed for production.
+        WrongTagError: it is signed for other tags only.
+        FetchError: a past release's package cannot be had.
+        IntegrityError: the release's manifest is damaged.
+    """
     channels, folder = desk.channels, desk.channels.published(label)
     if not (folder / MANIFEST).is_file():
         raise UsageError(

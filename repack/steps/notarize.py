@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from repack.errors import IntegrityError, RepackError
+from repack.errors import IntegrityError, RepackError, SignatureError, UsageError
 from repack.model import integrity, notary
 from repack.model.canonical import loads
 from repack.model.channel import MANIFEST
@@ -20,6 +20,7 @@ from repack.model.notary import Built, Input, Occasion, Sealed
 from repack.places import files
 from repack.places.channel import walk
 from repack.places.lockfile import read_lock
+from repack.places.medium_folder import beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -227,6 +228,61 @@ def _channel_faults(channel: Path, sealed: Sequence[Sealed]) -> tuple[str | None
     if not about:
         return None, [f"{channel}: this release was not notarised"]
     return about[-1].name, differences(channel, about[-1].subjects)
+
+
+def papers(folder: Path, name: str, manifest: str, known: Sequence[PublicHalf]) -> dict[str, bytes]:
+    """Envelope and report of one release, by file name, checked but for their place in the log.
+
+    Args:
+        folder: where they are kept.
+        name: the release, as in ``halkbank-12``.
+        manifest: SHA-256 of its manifest.
+        known: public keys that it may be signed with.
+
+    Raises:
+        UsageError: the release was not notarised.
+        IntegrityError: they are not about this release, or were changed.
+        SignatureError: they are signed by another key.
+    """
+    path = folder / f"{name}.intoto.json"
+    if not path.is_file():
+        raise UsageError(
+            f"release {name} was not notarised",
+            where=path,
+            hint="notarise it first: repack notarize channels/LABEL",
+        )
+    sealed = notary.unseal(files.read(path, notary.ENVELOPE_LIMIT), known, path)
+    if (sealed.name, sealed.manifest) != (name, manifest):
+        raise IntegrityError(
+            "the notarisation is about another release",
+            where=path,
+            expected=f"{name}, manifest {manifest}",
+            got=f"{sealed.name}, manifest {sealed.manifest}",
+        )
+    report = folder / notary.report_file(sealed)
+    if not report.is_file() or files.read(report, notary.ENVELOPE_LIMIT) != notary.report(sealed):
+        raise IntegrityError("the report is not what the envelope says", where=report)
+    return {path.name: sealed.data, report.name: notary.report(sealed)}
+
+
+def check_copy(folder: Path, known: Sequence[PublicHalf], channel: Path) -> Checked:
+    """Check a channel against copied papers, such as a medium's, which come without the log.
+
+    Raises:
+        UsageError: the papers of this release are not there.
+        PlaceError: a file cannot be read.
+    """
+    data = files.read(channel / MANIFEST, MAX_BYTES)
+    found = parse(data, channel / MANIFEST)
+    name, digest = f"{found.id}-{found.release}", hashlib.sha256(data).hexdigest()
+    try:
+        envelope = papers(folder, name, digest, known)[f"{name}.intoto.json"]
+    except (IntegrityError, SignatureError) as error:
+        return Checked(0, (error.what,))
+    subjects = notary.unseal(envelope, known, folder).subjects
+    others = {f"{path}: not listed" for path in beside(channel)}
+    faults = [fault for fault in differences(channel, subjects) if fault not in others]
+    return Checked(0, tuple(faults), name)
 
 
 def _log(folder: Path) -> list[bytes]:
