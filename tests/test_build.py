@@ -363,3 +363,15 @@ def test_a_lost_store_changes_no_record(world):
     world.build()
     shutil.rmtree(world.store)
     assert not world.build()["changed"]
+
+
+def test_the_installers_know_how_long_paths_get_on_windows(world):
+    world.build()
+    plan = json.loads((world.channel / "repack/install.json").read_bytes())["subdirs"]
+    paths = plan["win-64"]["paths"]
+    profile = json.loads((world.channel / "repack/profile.json").read_bytes())
+    assert paths.keys() == {"cached", "linked", "longest_root", "longest_prefix"}
+    assert paths["cached"].startswith("pkgs/")
+    # the release's own two packages come after the profile
+    assert paths["longest_root"] <= profile["win-64"]["paths"]["longest_root"]
+    assert "paths" not in plan["linux-64"]

@@ -57,10 +57,11 @@ def add_installers(root: Path, conda: Conda) -> Path:
     return root
 
 
-def run_installer(root: Path, conda: Conda, home: Path, prefix: Path):
+def run_installer(root: Path, conda: Conda, home: Path, prefix: Path, *arguments: str):
     home.mkdir(parents=True, exist_ok=True)
+    command = ["sh", str(root / "install.sh"), "--prefix", str(prefix), *arguments]
     return subprocess.run(
-        [*network_cutter(), "sh", str(root / "install.sh"), "--prefix", str(prefix)],
+        [*network_cutter(), *command],
         env=environment(home, CONDA_EXE=conda.path),
         capture_output=True,
         text=True,
@@ -122,6 +123,20 @@ def test_install_sh_sees_no_configuration_of_the_user(conda, tmp_path):
     assert done.returncode == 0, done.stderr
     check(tmp_path / "env")
     assert not (home / "pkgs").exists()
+
+
+def test_install_sh_updates_and_removes_what_it_made(conda, tmp_path):
+    root, home = add_installers(make(tmp_path / "ch", conda), conda), tmp_path / "home"
+    prefix = tmp_path / "env"
+    assert run_installer(root, conda, home, prefix).returncode == 0
+    done = run_installer(root, conda, home, prefix, "--update")
+    assert done.returncode == 0, done.stderr
+    check(prefix)
+    done = run_installer(root, conda, home, prefix, "--uninstall")
+    assert (done.returncode, done.stdout) == (0, f"{prefix}\n"), done.stderr
+    assert not prefix.exists()
+    assert run_installer(root, conda, home, prefix).returncode == 0
+    check(prefix)
 
 
 def test_the_environment_stays_with_its_channel(conda, tmp_path):

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Install this channel's packages into an environment of their own, without network.
 
-    python repack/install.py [--prefix PREFIX] [--conda CONDA] [--key KEY] [--update]
+    python repack/install.py [--prefix PREFIX] [--conda CONDA] [--key KEY] [--update | --uninstall]
 
 install.sh and install.cmd find a conda and a Python and call this. It checks the channel
 (repack/verify.py), makes the environment, sets it offline (PREFIX/.condarc names this channel and
 no other), lets conda install, and compares the result with repack/install.json.
 
 PREFIX is .conda/envs/LABEL in the home folder if it is not given; the environment's path is the
-last line on standard output. Ends with 0 when the environment holds exactly what the channel says,
+last line on standard output. --update brings an environment up to date, --uninstall removes one
+that this program made. Ends with 0 when the environment holds exactly what the channel says,
 1 conda failed, 2 wrong usage, 3 no conda here, 6 the channel is damaged or its signature is wrong,
 7 the environment is not what the channel says.
 
@@ -18,6 +19,7 @@ channel of one's own would get in.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -25,11 +27,24 @@ import re
 import shutil
 import subprocess
 import sys
-from urllib.parse import quote
+
+from install_folders import (
+    WINDOWS,
+    channel_url,
+    copy_channel,
+    inside,
+    long_paths_enabled,
+    on_share,
+    patiently,
+    remove_tree,
+    survives,
+    too_long,
+    write_text,
+)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-WINDOWS = os.name == "nt"
 UNFINISHED = ".repack-unfinished"
+MADE = os.path.join(".repack", "made.json")  # says that we made it, and for which label
 NOWHERE = "http://127.0.0.1:9"  # the discard port: what honours a proxy setting gets nowhere
 
 # conda merges every condarc it finds and has no option against it, so it is told to find one.
@@ -40,12 +55,6 @@ DRIVER = (
 )
 # What says where conda is and what the machine has; every other CONDA_* is configuration.
 KEPT = re.compile(r"CONDA_(OVERRIDE_.*|EXE|PYTHON_EXE|ROOT.*|DLL_.*)\Z", re.IGNORECASE)
-
-SUBDIR = re.compile(
-    r"(noarch|emscripten-wasm32|wasi-wasm32|zos-z|freebsd-64|(linux|osx|win)-[a-z0-9]+)\Z",
-    re.IGNORECASE,
-)
-ARCHIVE = (".conda", ".tar.bz2", ".json")
 
 
 class Stop(Exception):
@@ -59,48 +68,6 @@ class Stop(Exception):
 def say(text):
     sys.stderr.write("%s\n" % text)
     sys.stderr.flush()
-
-
-# --- the channel's URL: as repack.model.urls.channel_url, which the tests compare it with
-
-
-def channel_url(path, windows):
-    if windows:
-        parts = [part for part in path.replace("/", "\\").split("\\") if part]
-        unc = path.replace("/", "\\").startswith("\\\\")
-        if unc and parts[0] == "?":
-            unc = parts[1].upper() == "UNC"
-            parts = parts[2:] if unc else parts[1:]
-        root = parts[0] if unc else "/" + parts[0].upper()
-        parts = parts[1:]
-    else:
-        root, parts = "", [part for part in path.split("/") if part]
-    return "/".join(["file://" + root] + [encode(part) for part in parts or [""]])
-
-
-def encode(part):
-    encoded = quote(part, safe="", errors="surrogateescape").replace("~", "%7E")
-    if part == "t" or SUBDIR.match(part):
-        return "%%%02X%s" % (ord(part[0]), encoded[1:])
-    if part.lower().endswith(ARCHIVE):
-        return encoded.replace(".", "%2E")
-    return encoded
-
-
-def survives(path, windows):
-    """Whether conda finds ``path`` again after decoding a part of its URL and parsing that anew.
-
-    It decodes the last folder, on a share every folder (conda.models.channel, 4.4 to 26.7).
-    """
-    parts = [part for part in re.split(r"[\\/]" if windows else "/", path) if part]
-    unc = windows and path.replace("/", "\\").startswith("\\\\")
-    return not any(
-        part == "t"
-        or SUBDIR.match(part)
-        or part.lower().endswith(ARCHIVE)
-        or re.search(r"[#?@\\]|::|%[0-9A-Fa-f]{2}", part)
-        for part in (parts[1:] if unc else parts[-1:])
-    )
 
 
 # --- which program installs, and which Python runs it
@@ -155,7 +122,7 @@ def open_prefix(prefix, update):
     if os.pathsep in prefix:
         raise Stop(2, "conda takes no environment with %r in its path" % os.pathsep)
     if os.path.exists(os.path.join(prefix, UNFINISHED)):
-        shutil.rmtree(prefix)
+        remove_tree(prefix)
     if os.path.isdir(meta):
         if not update:
             raise Stop(2, "there is an environment in %s already: add --update" % prefix)
@@ -172,16 +139,19 @@ def open_prefix(prefix, update):
 
 
 def place_channel(prefix):
-    """The folder to install from: this one, or a copy where no URL of conda's can say it."""
-    if survives(ROOT, WINDOWS):
+    """The folder to install from: this one, or a copy where conda cannot or should not use it.
+
+    A share may be gone when conda is next asked, and what reads every package over it is slow.
+    """
+    if survives(ROOT, WINDOWS) and (not on_share(ROOT) or on_share(prefix)):
         return ROOT
     copy = os.path.join(prefix, ".repack", "channel")
     if not survives(copy, WINDOWS):
         raise Stop(2, "conda can use neither %s nor %s as a channel" % (ROOT, copy))
-    say("conda cannot use a channel called %s: copying it to %s" % (ROOT, copy))
-    shutil.rmtree(copy, ignore_errors=True)
-    for name in ("noarch", here()):
-        shutil.copytree(os.path.join(ROOT, name), os.path.join(copy, name))
+    say("copying the channel from %s to %s" % (ROOT, copy))
+    damaged = copy_channel(ROOT, copy, ("noarch", here()))
+    if damaged:
+        raise Stop(6, "not what was released when it was copied: %s" % damaged)
     return copy
 
 
@@ -287,22 +257,47 @@ def compare(prefix, wanted, new):
     return missing, (sorted(have - set(wanted)) if new else [])
 
 
-def install(arguments):
+def check_length(prefix, paths):
+    """Refuse a prefix in which Windows could not make the longest path; better now than halfway."""
+    problem = too_long(prefix, paths) if paths else None
+    if problem is None:
+        return
+    if not long_paths_enabled():
+        raise Stop(
+            2,
+            "%s; take a shorter --prefix, or let an administrator set LongPathsEnabled to 1 in "
+            "HKLM\\SYSTEM\\CurrentControlSet\\Control\\FileSystem" % problem,
+        )
+    say("warning: %s; LongPathsEnabled is set, but old programs may not reach all files" % problem)
+
+
+def read_plan():
     with open(os.path.join(ROOT, "repack", "install.json"), encoding="utf-8") as stream:
-        plan = json.load(stream)
+        return json.load(stream)
+
+
+def prefix_of(arguments, plan):
+    home = os.path.join(os.path.expanduser("~"), ".conda", "envs", plan["label"])
+    return os.path.abspath(os.path.expanduser(arguments.prefix or home))
+
+
+def install(arguments):
+    plan = read_plan()
     subdir = here()
     if subdir not in plan["subdirs"]:
         raise Stop(2, "this channel is for %s, not for %s" % (", ".join(plan["subdirs"]), subdir))
-    home = os.path.join(os.path.expanduser("~"), ".conda", "envs", plan["label"])
-    prefix = os.path.abspath(os.path.expanduser(arguments.prefix or home))
+    prefix = prefix_of(arguments, plan)
     conda, kind = find_conda(arguments.conda)
     verify(arguments.key)
+    check_length(prefix, plan["subdirs"][subdir].get("paths"))
     new = open_prefix(prefix, arguments.update)
     try:
         fill(prefix, new, (conda, kind), plan)
     except BaseException:
         if new:
-            shutil.rmtree(prefix, ignore_errors=True)
+            # What cannot be removed is marked as unfinished; the error that led here is the news.
+            with contextlib.suppress(OSError):
+                remove_tree(prefix)
         raise
     return prefix
 
@@ -310,8 +305,7 @@ def install(arguments):
 def fill(prefix, new, tool, plan):
     wanted = plan["subdirs"][here()]
     url = channel_url(place_channel(prefix), WINDOWS)
-    with open(os.path.join(prefix, ".condarc"), "w", encoding="ascii", newline="\n") as stream:
-        stream.write(condarc(url, plan))
+    write_text(os.path.join(prefix, ".condarc"), condarc(url, plan))
     say("installing %s with %s into %s" % (plan["label"], tool[0], prefix))
     done = run(tool[0], tool[1], prefix, url, wanted["specs"])
     if not done:
@@ -323,9 +317,44 @@ def fill(prefix, new, tool, plan):
         missing, extra = compare(prefix, wanted["packages"], new)
     if missing or extra:
         raise Stop(7, "wrong environment: missing %s; not asked for %s" % (missing, extra))
-    shutil.rmtree(os.path.join(prefix, "pkgs"), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove_tree(os.path.join(prefix, "pkgs"))
     if new:
-        os.remove(os.path.join(prefix, UNFINISHED))
+        os.makedirs(os.path.join(prefix, ".repack"), exist_ok=True)
+        write_text(os.path.join(prefix, MADE), json.dumps({"label": plan["label"]}) + "\n")
+        patiently(os.remove, os.path.join(prefix, UNFINISHED))
+
+
+def uninstall(arguments):
+    """Remove the environment, if it is one that this program made for this label."""
+    plan = read_plan()
+    prefix = os.path.realpath(prefix_of(arguments, plan))
+    if not os.path.isdir(prefix):
+        raise Stop(2, "there is no environment in %s" % prefix)
+    label = made_for(prefix)
+    if label is None and not os.path.exists(os.path.join(prefix, UNFINISHED)):
+        raise Stop(2, "%s was not made by this installer: it is left as it is" % prefix)
+    if label not in (None, plan["label"]):
+        raise Stop(2, "%s is the environment of %s, not of %s" % (prefix, label, plan["label"]))
+    for path in (sys.executable, ROOT, os.getcwd()):
+        if inside(path, prefix):
+            raise Stop(2, "%s is in use: %s lies in it" % (prefix, path))
+    if os.path.isdir(os.path.join(prefix, "envs")) and os.listdir(os.path.join(prefix, "envs")):
+        raise Stop(2, "there are other environments in %s: remove them first" % prefix)
+    say("removing %s" % prefix)
+    # The mark goes last: what is cut short here is an environment to be made or removed again.
+    open(os.path.join(prefix, UNFINISHED), "wb").close()
+    remove_tree(prefix, last=UNFINISHED)
+    return prefix
+
+
+def made_for(prefix):
+    """The label that an environment was made for by this program, or None."""
+    try:
+        with open(os.path.join(prefix, MADE), encoding="utf-8") as stream:
+            return str(json.load(stream)["label"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def main():
@@ -335,10 +364,12 @@ def main():
     parser.add_argument("--prefix", help="the environment; default: ~/.conda/envs/LABEL")
     parser.add_argument("--conda", help="the program to use; default: CONDA_EXE, else on PATH")
     parser.add_argument("--key", help="also check the signature: env:NAME, file:PATH, hex:... ")
-    parser.add_argument("--update", action="store_true", help="PREFIX may be there already")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--update", action="store_true", help="PREFIX may be there already")
+    what.add_argument("--uninstall", action="store_true", help="remove what this program made")
     arguments = parser.parse_args()
     try:
-        prefix = install(arguments)
+        prefix = uninstall(arguments) if arguments.uninstall else install(arguments)
     except Stop as stop:
         say("error: %s" % stop)
         return stop.code
@@ -348,7 +379,10 @@ def main():
     except (OSError, ValueError, KeyError) as error:
         say("error: %s: %s" % (type(error).__name__, error))
         return 1
-    say("done; use it with: conda activate %s" % prefix)
+    if arguments.uninstall:
+        say("done; %s is removed" % prefix)
+    else:
+        say("done; use it with: conda activate %s" % prefix)
     sys.stdout.buffer.write(os.fsencode(prefix) + b"\n")
     return 0
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install label @LABEL@ from this folder into an environment of its own, without network:
-#     sh install.sh [--prefix PREFIX] [--conda CONDA] [--key KEY] [--update]
+#     sh install.sh [--prefix PREFIX] [--conda CONDA] [--key KEY] [--update | --uninstall]
 # Works from anywhere, also from a medium that forbids programs. repack/install.py does it all;
 # this finds a conda (CONDA_EXE, PATH, the usual folders) and a Python, best conda's own.
 set -eu

@@ -193,6 +193,7 @@ def _plan(tops: Mapping[str, tuple[Record, ...]], shipment: Shipment, bench: Ben
             subdir: PlatformPlan(
                 specs=tuple(f"{r.name}={r.version}={r.build}" for r in tops[subdir]),
                 packages=tuple(record.dist for record in records),
+                reach=shipment.reach(subdir),
             )
             for subdir, records in shipment.installs.items()
         },

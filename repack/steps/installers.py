@@ -7,7 +7,7 @@ the line ends are all that is filled in. What differs per label is data, ``repac
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from repack.model.label import PackageFormat
     from repack.model.names import LabelName
+    from repack.model.reach import Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,17 @@ class PlatformPlan:
     Attributes:
         specs: what conda is asked for, as ``name=version=build``: words conda 4.3 understands.
         packages: everything that then is in the environment, as ``name-version-build``.
+        reach: how long its paths get, for Windows.
     """
 
     specs: tuple[str, ...]
     packages: tuple[str, ...]
+    reach: Reach | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Its part of ``install.json``."""
+        paths = {} if self.reach is None else {"paths": asdict(self.reach)}
+        return {"specs": sorted(self.specs), "packages": sorted(self.packages), **paths}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ def installers(plan: InstallPlan) -> dict[RelPath, bytes]:
         RelPath("install.sh"): install_sh(plan),
         RelPath("install.cmd"): install_cmd(plan),
         RelPath("repack/install.py"): _data("install.py").encode(),
+        RelPath("repack/install_folders.py"): _data("install_folders.py").encode(),
         RelPath("repack/install.json"): _plan(plan),
     }
 
@@ -69,14 +78,10 @@ def _data(name: str) -> str:
 
 
 def _plan(plan: InstallPlan) -> bytes:
-    platforms = {
-        subdir: {"specs": sorted(part.specs), "packages": sorted(part.packages)}
-        for subdir, part in plan.platforms.items()
-    }
     document = {
         "label": plan.label,
         "package_format": plan.package_format,
         "add_pip": plan.add_pip,
-        "subdirs": platforms,
+        "subdirs": {subdir: part.to_json() for subdir, part in plan.platforms.items()},
     }
     return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"

@@ -5,6 +5,7 @@ What real condas make of them is in tests/test_clients.py.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from repack.errors import UsageError
 from repack.model.names import LabelName
+from repack.model.reach import Reach
 from repack.model.urls import channel_url
 from repack.steps.installers import InstallPlan, PlatformPlan, install_cmd, install_sh, installers
 from tests.clients import environment
@@ -38,16 +40,22 @@ exit "${FAKE_EXIT:-0}"
 """
 
 
-def program():
-    spec = importlib.util.spec_from_file_location(
-        "install_py", Path(__file__).parents[2] / "repack/data/install.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def programs():
+    """``install.py`` and what it imports from beside itself."""
+    data = Path(__file__).parents[2] / "repack/data"
+    for name in ("install_folders", "install"):
+        spec = importlib.util.spec_from_file_location(name, data / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            if name == "install":
+                del sys.modules["install"], sys.modules["install_folders"]
+        yield module
 
 
-INSTALL = program()
+FOLDERS, INSTALL = programs()
 
 
 def channel(root: Path, plan: InstallPlan = PLAN) -> Path:
@@ -99,6 +107,7 @@ def test_the_same_label_gives_the_same_files():
         "install.sh",
         "install.cmd",
         "repack/install.py",
+        "repack/install_folders.py",
         "repack/install.json",
     }
 
@@ -148,8 +157,9 @@ def test_shellcheck_finds_nothing(tmp_path):
 def test_the_program_needs_no_newer_python_than_3_6():
     import ast
 
-    source = installers(PLAN)["repack/install.py"].decode()
-    assert ast.parse(source, feature_version=(3, 6))
+    for name in ("install.py", "install_folders.py"):
+        source = installers(PLAN)[f"repack/{name}"].decode()
+        assert ast.parse(source, feature_version=(3, 6))
 
 
 PART = st.text(
@@ -360,3 +370,183 @@ def test_the_plan_is_what_conda_4_3_can_read():
     plan = json.loads(installers(PLAN)["repack/install.json"])
     assert plan["subdirs"][PLATFORM] == {"specs": ["app=1.0=0"], "packages": sorted(PACKAGES)}
     assert plan["label"] == "halkbank"
+
+
+def held(error: OSError, code: int) -> OSError:
+    """As Windows says it."""
+    error.winerror = code
+    return error
+
+
+def test_what_a_scanner_holds_is_tried_again():
+    fails = [held(PermissionError("held"), code) for code in (5, 32, 33)]
+
+    def rename(*given):
+        if fails:
+            raise fails.pop()
+        return given
+
+    assert FOLDERS.patiently(rename, "a", "b", waits=(0, 0, 0)) == ("a", "b")
+    fails = [held(PermissionError("held"), 32) for _ in range(3)]
+    with pytest.raises(PermissionError):
+        FOLDERS.patiently(rename, "a", waits=(0, 0))
+    fails = [OSError("another"), FileNotFoundError("gone")]
+    with pytest.raises(FileNotFoundError):
+        FOLDERS.patiently(rename, "a", waits=(0,))
+    assert len(fails) == 1, "what nobody holds fails at once"
+
+
+LINKED = "Lib/" + "x" * 90
+CACHED = f"pkgs/a-1-0/{LINKED}"
+REACH = Reach(CACHED, LINKED, 258 - len(CACHED), 258 - len(LINKED))
+
+
+@pytest.mark.parametrize("letter", ["a", "\U0001f600"])
+def test_the_longest_path_must_fit_below_the_prefix(letter):
+    plan = InstallPlan(LabelName("x"), "keep", True, {"win-64": PlatformPlan((), (), REACH)})
+    paths = json.loads(installers(plan)["repack/install.json"])["subdirs"]["win-64"]["paths"]
+    most = 259 - 1 - len(CACHED)
+    size = len(letter.encode("utf-16-le")) // 2
+    fits = "C:\\" + "b" * ((most - 3) % size) + letter * ((most - 3) // size)
+    assert FOLDERS.too_long(fits, paths) is None
+    said = FOLDERS.too_long(fits + "b", paths)
+    assert f"{most + 1} characters, and {most} is the most for pkgs/a-1-0/Lib/" in said
+    linked = {**paths, "longest_prefix": 20}
+    assert paths["linked"] in FOLDERS.too_long(fits, linked)
+
+
+def test_a_prefix_that_is_too_long_is_refused_before_anything_is_made(tmp_path, fake):
+    assert FOLDERS.long_paths_enabled() is False
+    here = InstallPlan(
+        LabelName("x"), "keep", True, {PLATFORM: PlatformPlan(("app=1.0=0",), PACKAGES, REACH)}
+    )
+    prefix = tmp_path / ("e" * 200)
+    done = start(channel(tmp_path / "ch", here), fake, "--prefix", str(prefix))
+    assert done.returncode == 2
+    assert "take a shorter --prefix" in done.stderr
+    assert "LongPathsEnabled" in done.stderr
+    assert not prefix.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "verdict"),
+    [
+        ("\\\\srv\\share\\ch", True),
+        ("//srv/share/ch", True),
+        ("\\\\?\\UNC\\srv\\share", True),
+        ("\\\\?\\C:\\ch", False),
+        ("C:\\ch", False),
+    ],
+)
+def test_what_a_share_is(path, verdict):
+    assert FOLDERS.on_share(path, windows=True) is verdict
+    assert FOLDERS.on_share(path, windows=False) is False
+
+
+def test_a_copy_is_whole_or_the_one_before(tmp_path):
+    root, copy = channel(tmp_path / "ch"), tmp_path / "copy"
+    digest = hashlib.sha256(b"{}").hexdigest()
+    listing = {"files": [{"path": "noarch/repodata.json", "sha256": digest}]}
+    (root / "repack/integrity.json").write_text(json.dumps(listing))
+    (root / "noarch/folder").mkdir()
+    assert FOLDERS.copy_channel(str(root), str(copy), ("noarch", PLATFORM)) is None
+    files = sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*.json"))
+    assert files == sorted(["noarch/repodata.json", f"{PLATFORM}/repodata.json"])
+    (root / "noarch/repodata.json").write_text("[]")
+    (tmp_path / "copy.new/left").mkdir(parents=True)
+    said = FOLDERS.copy_channel(str(root), str(copy), ("noarch",))
+    assert said == "noarch/repodata.json"
+    assert (copy / "noarch/repodata.json").read_text() == "{}"
+    assert not (tmp_path / "copy.new").exists()
+    (root / "noarch/repodata.json").write_text("{}")
+    assert FOLDERS.copy_channel(str(root), str(copy), ("noarch",)) is None
+    assert [path.name for path in copy.iterdir()] == ["noarch"]
+
+
+def test_a_copy_that_is_not_what_was_released_is_not_installed_from(tmp_path, fake):
+    root = channel(tmp_path / "a#b")
+    listing = {"files": [{"path": "noarch/repodata.json", "sha256": "0" * 64}]}
+    (root / "repack/integrity.json").write_text(json.dumps(listing))
+    done = start(root, fake, "--prefix", str(tmp_path / "e"))
+    assert done.returncode == 6
+    assert "noarch/repodata.json" in done.stderr
+    assert not (tmp_path / "e").exists()
+
+
+def test_what_it_made_it_removes(tmp_path, fake):
+    root, prefix = channel(tmp_path / "ch"), tmp_path / "an env ü"
+    assert start(root, fake, "--prefix", str(prefix)).returncode == 0
+    elsewhere = tmp_path / "mine"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("x")
+    (prefix / "link").symlink_to(elsewhere)
+    done = start(root, fake, "--prefix", str(prefix), "--uninstall")
+    assert (done.returncode, done.stdout) == (0, f"{prefix}\n"), done.stderr
+    assert not prefix.exists()
+    assert (elsewhere / "kept").read_text() == "x"
+    again = start(root, fake, "--prefix", str(prefix), "--uninstall")
+    assert again.returncode == 2
+    assert "no environment" in again.stderr
+    assert start(root, fake, "--update", "--uninstall").returncode == 2
+
+
+def test_what_was_left_of_an_installation_is_removed(tmp_path, fake):
+    prefix = tmp_path / "e"
+    (prefix / "conda-meta").mkdir(parents=True)
+    (prefix / INSTALL.UNFINISHED).write_text("")
+    done = start(channel(tmp_path / "ch"), fake, "--prefix", str(prefix), "--uninstall")
+    assert done.returncode == 0
+    assert not prefix.exists()
+
+
+def foreign(prefix: Path) -> str:
+    (prefix / INSTALL.MADE).unlink()
+    return "not made by this installer"
+
+
+def updated(prefix: Path) -> str:
+    # an environment of the user's, which --update filled: it has our .condarc, but not our mark
+    (prefix / INSTALL.MADE).write_text("null")
+    return "not made by this installer"
+
+
+def another_label(prefix: Path) -> str:
+    (prefix / INSTALL.MADE).write_text('{"label": "other"}')
+    return "environment of other, not of halkbank"
+
+
+def base(prefix: Path) -> str:
+    (prefix / "envs/mine").mkdir(parents=True)
+    return "other environments"
+
+
+@pytest.mark.parametrize("change", [foreign, updated, another_label, base])
+def test_what_is_not_its_own_stays(tmp_path, fake, change):
+    root, prefix = channel(tmp_path / "ch"), tmp_path / "e"
+    assert start(root, fake, "--prefix", str(prefix)).returncode == 0
+    says = change(prefix)
+    before = sorted(prefix.rglob("*"))
+    done = start(root, fake, "--prefix", str(prefix), "--uninstall")
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert sorted(prefix.rglob("*")) == before
+
+
+def test_a_channel_in_the_environment_is_not_removed_with_it(tmp_path, fake):
+    root, prefix = channel(tmp_path / "ch"), tmp_path / "e"
+    assert start(root, fake, "--prefix", str(prefix)).returncode == 0
+    moved = prefix / "ch"
+    root.rename(moved)
+    done = start(moved, fake, "--prefix", str(prefix), "--uninstall")
+    assert done.returncode == 2
+    assert "is in use" in done.stderr
+    assert (moved / "install.sh").is_file()
+
+
+def test_an_environment_of_the_user_s_is_updated_but_not_taken_over(tmp_path, fake):
+    prefix = tmp_path / "e"
+    (prefix / "conda-meta").mkdir(parents=True)
+    root = channel(tmp_path / "ch")
+    assert start(root, fake, "--prefix", str(prefix), "--update").returncode == 0
+    assert start(root, fake, "--prefix", str(prefix), "--uninstall").returncode == 2
+    assert (prefix / "conda-meta/app-1.0-0.json").is_file()
