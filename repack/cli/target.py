@@ -51,7 +51,7 @@ def licensed(command: F) -> F:
         "--license-store",
         type=_PATH,
         envvar="REPACK_LICENSE_STORE",
-        help="The licence store, for labels that ask for a licence.",
+        help="The licence store, for labels that ask for one [default: the settings' own].",
     )
     return store(portal.factors(command))
 
@@ -76,9 +76,10 @@ def site_of(
     from repack.target.site import Site
 
     def ask(label: LabelName) -> None:
-        ask_license(label, license_store, factors)
+        ask_license(label, license_store or site.license_store, factors)
 
-    return Site.of(configs, options.environment(), ask, screen.progress())
+    site = Site.of(configs, options.environment(), ask, screen.progress())
+    return site
 
 
 def ask_license(label: LabelName, store: Path | None, factors: Path | None) -> None:
@@ -92,7 +93,7 @@ def ask_license(label: LabelName, store: Path | None, factors: Path | None) -> N
     from repack.places.vault import Vault
     from repack.steps.licensing import Asking, look
 
-    hint = "name the store with --license-store; see `repack license status`"
+    hint = "name it in [provision] license_store or --license-store; see `repack license status`"
     if store is None:
         raise LicenseError(f"label {label} asks for a licence", hint=hint)
     key = keys.vendor(None)

@@ -53,6 +53,7 @@ SCHEMA: Final[Schema] = _section(
         platform={"type": "string", "enum": list(PLATFORMS)},
         tag=_TEXT,
         type={"type": "string", "enum": ["ci", "production"]},
+        license_store=_TEXT,
     ),
     storage=_section(root=_TEXT, keep={"type": "integer", "minimum": 1, "maximum": 1000}),
     trust=_section(root=_TEXT),
@@ -106,6 +107,7 @@ class TargetSettings:
 
     Attributes:
         platform: None for this machine's own.
+        license_store: the licences, for labels that ask for one; None where none was named.
         root: where labels are installed; None for this system's usual place.
         keep: how many releases that went well stay on the disk, the current one included.
         trust_root: the pinned ``root.json``; None for the usual places.
@@ -115,6 +117,7 @@ class TargetSettings:
     platform: str | None = None
     tag: str | None = None
     type: SignedFor = "production"
+    license_store: PathIn | None = None
     root: PathIn | None = None
     keep: int = DEFAULT_KEEP
     trust_root: PathIn | None = None
@@ -159,6 +162,7 @@ def _settings(values: Mapping[tuple[str, str], Any]) -> TargetSettings:
         platform=values.get(("provision", "platform")),
         tag=values.get(("provision", "tag")),
         type=values.get(("provision", "type"), "production"),
+        license_store=values.get(("provision", "license_store")),
         root=values.get(("storage", "root")),
         keep=values.get(("storage", "keep"), DEFAULT_KEEP),
         trust_root=values.get(("trust", "root")),
@@ -193,7 +197,7 @@ def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
     }
     _check_values(values, lines, findings)
     findings.end()
-    for key in (("storage", "root"), ("trust", "root")):
+    for key in (("provision", "license_store"), ("storage", "root"), ("trust", "root")):
         if key in values:
             values[key] = PathIn(snippet.folder, values[key])
     if ("provision", "label") in values:

@@ -107,6 +107,12 @@ class Site:
         """The label."""
         return self.settings.label
 
+    @property
+    def license_store(self) -> Path | None:
+        """The store of licences that the settings name."""
+        given = self.settings.license_store
+        return Path(given.folder) / given.text if given else None
+
     def pinned(self) -> bytes:
         """The pinned root.
 

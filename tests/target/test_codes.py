@@ -334,6 +334,29 @@ def test_a_release_that_asks_for_a_licence(tmp_path, monkeypatch):
     assert (code, bank.in_use) == (0, 1), said
 
 
+def test_the_settings_name_the_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REPACK_LICENSE_STORE", raising=False)
+    factors = licensing.write_factors(tmp_path / "factors.json")
+    bank = banks.Bank(tmp_path)
+    bank.configure(
+        provision={"label": "bank", "type": "ci", "platform": "linux-64", "license_store": "mine"}
+    )
+    banks.build(banks.world(tmp_path, license="required"), tmp_path / "media", releases=1)
+    device = host.read_factors(factors)
+    mine = {"fingerprints": [str(device.fingerprint())], "label": "bank"}
+    mine |= {"not_before": "2020-01-01", "not_after": "2099-12-31"}
+    asking = Asking(Vault(bank.config.parent / "mine"), device, host.now(), licensing.KEY)
+    licensing_install(asking, licensing.license_of(**mine))
+    monkeypatch.setenv("OEM_LICENSE_HMAC_KEY", f"hex:{licensing.KEY.secret.hex()}")
+    other = ["--license-store", str(tmp_path / "none")]
+    code, said = bank.install(1, "--factors", str(factors), *other)
+    assert (code, said["where"]) == (2, other[1]), "what is typed goes before what is set"
+    monkeypatch.chdir(tmp_path / "media")  # the path is relative to the settings
+    code, said = bank.install(1, "--factors", str(factors))
+    assert (code, bank.in_use) == (0, 1), said
+
+
 def test_the_agent_works_without_network(bank):
     cut = ["unshare", "--net"]
     if subprocess.run([*cut, "true"], capture_output=True, check=False).returncode:
