@@ -103,18 +103,43 @@ def test_the_bundle_is_the_channel_and_always_the_same(world, tmp_path):
     said("verify", tmp_path / "out" / "bank", "--key", KEY, "--require-signature")
 
 
-def test_the_agent_takes_a_bundle_that_was_unpacked(world, tmp_path):
-    medium(world, tmp_path / "stick", "--oem")
-    with tarfile.open(tmp_path / "stick" / BUNDLE) as tar:
-        tar.extractall(tmp_path / "out", filter="data")
+def unpacked(stick, bundle, out):
+    with tarfile.open(stick / bundle) as tar:
+        tar.extractall(out, filter="data")
+    return out
+
+
+def offered(channel, source, folder):
+    """What the agent of a target on linux-64 says to ``source``."""
     settings = {
         "provision": {"label": "bank", "type": "ci", "platform": "linux-64"},
-        "storage": {"root": str(tmp_path / "opt")},
-        "trust": {"root": str(world.channel / "repack/metadata/1.root.json")},
+        "storage": {"root": str(folder / "opt")},
+        "trust": {"root": str(channel / "repack/metadata/1.root.json")},
     }
-    (tmp_path / "target.toml").write_text(toml(settings), encoding="utf-8")
-    config = ["--config", tmp_path / "target.toml"]
-    said("target", "check", "--src-dir", tmp_path / "out", *config)
+    (folder / "target.toml").write_text(toml(settings), encoding="utf-8")
+    return said("target", "check", "--src-dir", source, "--config", folder / "target.toml")
+
+
+def test_the_agent_takes_a_bundle_that_was_unpacked(world, tmp_path):
+    medium(world, tmp_path / "stick", "--oem")
+    out = unpacked(tmp_path / "stick", BUNDLE, tmp_path / "out")
+    assert offered(world.channel, out, tmp_path)
+
+
+def test_a_bundle_holds_one_platform(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPACK_HMAC_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+    world = World(tmp_path)
+    world.build(signing=SIGNING)
+    said("notarize", world.channel)
+    answer = medium(world, tmp_path / "stick", "--oem", "--platform", "linux-64")
+    bundles = [path for path in answer["oem"]["files"] if path.endswith(".tar.gz")]
+    assert bundles == ["oem/bank/core-oem-1-linux-64.tar.gz"]
+    out = unpacked(tmp_path / "stick", bundles[0], tmp_path / "out")
+    packages = {path for path in content(out) if path.endswith((".conda", ".tar.bz2"))}
+    wanted = {path for path in content(world.channels) if path.endswith((".conda", ".tar.bz2"))}
+    assert packages == {path for path in wanted if "win-64" not in path} < wanted
+    assert offered(world.channel, out, tmp_path)
 
 
 def test_the_delta_fits_the_device(world, tmp_path):

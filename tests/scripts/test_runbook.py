@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from repack.places.keyring import Keyring
 from tests.cli.test_license import run
 from tests.licensing import write_factors
-from tests.small_channel import channel_at
+from tests.target.bank import toml
+from tests.world import World
 
 ROOT = Path(__file__).parent.parent.parent
 RUNBOOK = ROOT / "docs" / "support" / "runbook.md"
@@ -50,9 +50,15 @@ def site(tmp_path, monkeypatch):
         "STICK": str(tmp_path / "stick"),
         "LABEL": "halkbank",
         "OEM_LICENSE_HMAC_KEY": base64.b64encode(bytes(range(48))).decode(),
+        "OLD": "1",
+        "NEW": "2",
+        "CHANNEL": str(tmp_path / "share" / "halkbank"),
+        "REPACK_HMAC_KEY": "hex:" + "ab" * 32,
+        "REPACK_STORE": str(tmp_path / "störe"),
         "REPACK_FACTORS": str(write_factors(tmp_path / "factors.json")),
     }.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DEVICE", run("license", "fingerprint", "--json")["fingerprint"])
     _vendor(tmp_path)
     (tmp_path / "var" / "log").mkdir(parents=True)
     (tmp_path / "var" / "log" / "agent.log").write_text("installed release 1\n")
@@ -60,16 +66,27 @@ def site(tmp_path, monkeypatch):
 
 
 def _vendor(site):
-    """What the vendor did before: a signed, notarised release, and a licence."""
-    ring = Keyring.open_or_create(site / "keys" / "halkbank", {})
-    channel = channel_at(site / "stick" / "channels" / "halkbank", keys=ring)
-    shutil.copy(channel / "repack" / "metadata" / "1.root.json", site / "keys" / "root.json")
-    run("notarize", channel, "--out", site / "stick" / "notary")
+    """What the vendor did before: two signed releases, the first of which is at the customer's."""
+    world = World(site, name="halkbank")
+    world.channels = site / "channels"
+    signing = {"hmac": "env:REPACK_HMAC_KEY", "key_id": "oem-updates", "keys": "keys/halkbank"}
+    world.build(signing=signing, license="required", platforms={"linux-64": {}})
+    shutil.copytree(world.channel, site / "share" / "halkbank")
+    # these two bring a python, which the agent can install for real
+    world.build("--update", packages=["tiny-data", "pip"])
+    shutil.copy(world.channel / "repack" / "metadata" / "1.root.json", site / "keys" / "root.json")
     pem = next((site / "keys" / "halkbank").glob("ci-*.pem")).read_bytes()
     public = load_pem_private_key(pem, None).public_key()
     form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (site / "keys" / "vendor-ci.pem").write_bytes(public.public_bytes(*form))
-    shutil.rmtree(site / "keys" / "halkbank")
+    (site / "target").mkdir()
+    settings = {
+        "provision": {"label": "halkbank", "type": "ci", "platform": "linux-64",
+                      "license_store": str(site / "secrets" / "license_store.json")},
+        "storage": {"root": str(site / "opt")},
+        "trust": {"root": str(site / "keys" / "root.json")},
+    }  # fmt: skip
+    (site / "target" / "settings.toml").write_text(toml(settings), encoding="utf-8")
 
 
 def _issue(site):
@@ -105,7 +122,9 @@ def test_every_command_runs_as_written(site):
             ran += len(commands.strip().splitlines())
             if kind == "new-device":
                 _issue(site)
-    assert ran > 15
+    assert ran > 25
+    assert os.environ["DEVICE"] in (site / "stick/oem/halkbank/oem_installation.md").read_text()
+    assert (site / "opt/halkbank/current").resolve().name == "2"
     answer = run("license", "status", "--store", "secrets/license_store.json")
     assert [row["status"] for row in answer["licenses"]] == ["revoked"]
     assert list((site / "var" / "support").glob("*.zip"))
