@@ -163,6 +163,7 @@ def test_a_stick_with_two_releases_takes_a_delta_for_the_newer_one(company):
 
     company.release(3)
     company.delta(2, 3, channel)
+    assert not list(channel.glob("repack/releases/*/repack")), "one release, as a channel has"
     company.repack("verify", channel, "--require-signature")
     verifier = [sys.executable, company.stick / "verify.py"]
     done = subprocess.run(verifier, capture_output=True, text=True, check=False)
