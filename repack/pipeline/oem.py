@@ -6,9 +6,7 @@ choose -> papers -> bundles -> deltas -> checklist -> medium -> extras
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repack.errors import UsageError
@@ -26,6 +24,7 @@ from repack.steps.notarize import papers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from repack.model.cargo import Cargo, Piece
     from repack.model.fingerprint import Fingerprint
@@ -84,12 +83,9 @@ def write_oem(
         names += [oem.delta_path(label, one, cargo.release) for one in old]
         names += [RelPath(f"{oem.folder(label)}/{oem.CHECKLIST}"), *texts]
         return OemWritten(write_medium(name, root, wish, desk, terms), site.fingerprint, (*names,))
-    with files.faults_at(desk.store.root):
-        desk.store.root.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=files.TEMP_PREFIX, dir=desk.store.root)
-    with scratch as folder:
-        bulk = _bundles(cargo, tree, platforms, Path(folder), terms)
-        bulk |= _deltas(cargo, old, site, Path(folder), (desk, terms))
+    with desk.store.making() as folder:
+        bulk = _bundles(cargo, tree, platforms, folder, terms)
+        bulk |= _deltas(cargo, old, site, folder, (desk, terms))
         made = f"{desk.now:%Y-%m-%d %H:%M} UTC"
         sheet = Sheet(label, cargo.release, platforms, site.fingerprint, digest, [*bulk], made)
         texts[RelPath(f"{oem.folder(label)}/{oem.CHECKLIST}")] = step.checklist(sheet)

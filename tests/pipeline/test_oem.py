@@ -16,6 +16,7 @@ from repack.cli.main import run
 from repack.places import files
 from tests import channels
 from tests.carrying import content
+from tests.licensing import killed_at
 from tests.pipeline.test_medium import check, medium
 from tests.target.bank import toml
 from tests.world import World
@@ -81,7 +82,7 @@ def test_everything_is_on_the_stick(world, tmp_path):
     assert "@" not in sheet
     assert check(stick, "--key", KEY).returncode == 0
     assert check_copy(stick) == {"status": "ok", "entries": 0, "release": "bank-2", "issues": []}
-    assert not list(world.store.glob(f"{files.TEMP_PREFIX}*")), "scratch was left behind"
+    assert not list(world.store.rglob(f"{files.TEMP_PREFIX}*")), "scratch was left behind"
     assert {path.name for path in stick.iterdir()} == {
         "CHECKLIST.md", "verify.py", "sync.sh", "sync.cmd", "bank", "oem", "notary",
     }  # fmt: skip
@@ -206,3 +207,18 @@ def test_refusals_and_dry_run(world, tmp_path):
     planned = medium(world, stick, "--oem", "--dry-run")["oem"]["files"]
     assert not stick.exists()
     assert sorted(planned) == sorted(medium(world, stick, "--oem")["oem"]["files"])
+
+
+def test_killed_while_it_writes(world, tmp_path):
+    """What stands under its name is whole, and the next call ends well."""
+    medium(world, tmp_path / "whole", "--oem")
+    whole = content(tmp_path / "whole")
+    for number in range(6):
+        stick = tmp_path / str(number)
+        assert killed_at(60 + 97 * number, lambda stick=stick: medium(world, stick, "--oem"))
+        for path in (BUNDLE, DELTA):
+            assert not (stick / path).exists() or (stick / path).read_bytes() == whole[path]
+        medium(world, stick, "--oem")
+        assert check(stick).returncode == 0
+        assert check_copy(stick)["status"] == "ok"
+        assert set(content(stick)) == set(whole)
