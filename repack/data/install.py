@@ -31,6 +31,7 @@ import sys
 from install_folders import (
     WINDOWS,
     channel_url,
+    complaints,
     copy_channel,
     inside,
     long_paths_enabled,
@@ -245,9 +246,15 @@ def verify(key):
         return
     command = [sys.executable, "-B", checker, ROOT]
     command += ["--key", key, "--require-signature"] if key else []
-    code = subprocess.call(command, stdout=sys.stderr.fileno())
-    if code:
-        raise Stop(6 if code == 6 else 2, "the channel is not what was released: not installed")
+    command.append("--json")
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    said = child.communicate()[0].decode("utf-8", "replace").strip()
+    problems = complaints(said, ROOT) if child.returncode == 6 else [said]
+    for problem in problems:
+        say(problem)
+    if child.returncode and problems:
+        code = 6 if child.returncode == 6 else 2
+        raise Stop(code, "the channel is not what was released: not installed")
 
 
 def compare(prefix, wanted, new):

@@ -18,12 +18,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repack.cli.main import run
+from repack.data import install_folders
 from repack.errors import UsageError
 from repack.model.names import LabelName
 from repack.model.reach import Reach
 from repack.model.urls import channel_url
 from repack.steps.installers import InstallPlan, PlatformPlan, install_cmd, install_sh, installers
 from tests.clients import environment
+from tests.world import World
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="runs POSIX shells")
 PACKAGES = ("app-1.0-0", "lib-1!2.0+x-h_1", "pip-24.0-py_0")
@@ -321,7 +324,7 @@ def test_the_key_reaches_the_checker(tmp_path, fake):
     (root / "repack" / "verify.py").write_text("import sys\nprint(sys.argv[1:])\n")
     done = start(root, fake, "--prefix", str(tmp_path / "e"), "--key", "env:K")
     assert done.returncode == 0
-    assert str([str(root), "--key", "env:K", "--require-signature"]) in done.stderr
+    assert str([str(root), "--key", "env:K", "--require-signature", "--json"]) in done.stderr
 
 
 def test_no_checker_is_said_and_fails_where_a_key_is_given(tmp_path, fake):
@@ -550,3 +553,26 @@ def test_an_environment_of_the_user_s_is_updated_but_not_taken_over(tmp_path, fa
     assert start(root, fake, "--prefix", str(prefix), "--update").returncode == 0
     assert start(root, fake, "--prefix", str(prefix), "--uninstall").returncode == 2
     assert (prefix / "conda-meta/app-1.0-0.json").is_file()
+
+
+def test_other_releases_on_a_medium_are_no_fault(tmp_path):
+    world = World(tmp_path, {"platforms": {"linux-64": {}}})
+    world.build()
+    world.build(packages=["tiny-lib"])
+    stick = tmp_path / "the stick"
+    for release in ("1", "2"):
+        folders = ["--channels-dir", str(world.channels), "--labels-dir", str(world.labels)]
+        folders += ["--store", str(world.store)]
+        assert run(["medium", "bank", str(stick), "--release", release, *folders]) == 0
+    said = subprocess.run(
+        [sys.executable, str(stick / "bank/repack/verify.py"), "--json"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert said.returncode == 6
+    assert install_folders.complaints(said.stdout, str(stick / "bank")) == []
+    (stick / "bank/noarch/stray.conda").write_bytes(b"x")
+    (stick / "bank/install.sh").write_bytes(b"x")
+    said = subprocess.run([*said.args], capture_output=True, check=False, text=True)
+    assert len(install_folders.complaints(said.stdout, str(stick / "bank"))) == 2
