@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import random
 import shutil
 import signal
 import subprocess
@@ -321,21 +320,20 @@ sys.exit(run(["delta", "apply", {channel!r}, {file!r}]))
 
 
 def race(deltas, file: Path, way: str, count: int) -> None:
-    """Kill ``count`` applies at random instants; each time the old or the new channel stands."""
+    """Kill ``count`` applies, spread over their time; each time the old or the new channel stands."""
     base = deltas.root / "base"
     shutil.copytree(deltas.customer, base)
     code = APPLIER.format(path=sys.path, way=way, channel=str(deltas.customer), file=str(file))
-    random.seed(18)
     ended = {"old": 0, "new": 0, "between": 0}
     took = 0.3
-    for _ in range(count):
+    for turn in range(count):
         with subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
             assert process.stdout is not None
             process.stdout.readline()
             began = time.monotonic()
-            time.sleep(random.uniform(0.0, took))
+            time.sleep(took * turn / count)
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             else:
