@@ -58,6 +58,7 @@ class Subject:
         own: names of the packages that repack makes for the label.
         hotfixes: path -> fields in which upstream's record differs from the archive.
         modes: per subdir how it is going to be proved.
+        whole: how many archives are read to the last byte.
         older: says whether the first of two versions is older.
         secrets: what the build used; hidden in texts that people wrote.
     """
@@ -71,6 +72,7 @@ class Subject:
     own: frozenset[str]
     hotfixes: Mapping[str, tuple[str, ...]]
     modes: Mapping[str, str]
+    whole: int
     bundles: tuple[Bundle, ...]
     warnings: tuple[str, ...]
     older: Callable[[str, str], bool] = field(repr=False)
@@ -247,7 +249,6 @@ def _checks(subject: Subject, before: Before, packages: tuple[Package, ...]) -> 
     count = len(packages)
     unknown = sum(one.licence_verdict == "unknown" for one in packages)
     scripted = sum(bool(one.scripts) for one in packages)
-    whole = sum(item.facts.depth == "whole" for item in subject.shipment.items.values())
     found = [
         Check("Packages chosen", "passed", _HOW[subject.how], when),
         Check(
@@ -258,9 +259,9 @@ def _checks(subject: Subject, before: Before, packages: tuple[Package, ...]) -> 
         ),
         Check(
             "Archives are sound",
-            "passed",
-            f"{whole} of {count} read to the last byte, the others' descriptions; each is the "
-            "package its record names",
+            "required",
+            f"{subject.whole} of {count} are read to the last byte, the others' descriptions; each "
+            "must be the package its record names",
             when,
         ),
         Check(

@@ -64,7 +64,9 @@ def longest(paths: Sequence[str]) -> str:
     most = max(map(len, paths))
     # Only paths close to the longest can win: a folder adds at most twelve characters, and outside
     # the basic plane a character counts twice.
-    close = [path for path in paths if len(path) >= most - _SHORT_NAME or not path.isascii()]
+    close = [path for path in paths if len(path) >= most - _SHORT_NAME]
+    if not "".join(paths).isascii():
+        close += [path for path in paths if not path.isascii()]
     return min(close, key=lambda path: (-length(path), path))
 
 

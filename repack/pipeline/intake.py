@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repack.model.channel import NOARCH
+from repack.model import licences
 from repack.model.conversion import noarch_python_trouble, unspeakable, without_link_json
 from repack.model.shipment import Shipment
 from repack.pipeline import own
-from repack.places import sandbox
+from repack.places import pages
 from repack.steps.fetch import fetch
 from repack.steps.inspect import inspect
-from repack.steps.transmute import transmute, unmade
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from repack.model.archive import Depth
     from repack.model.conversion import Change
     from repack.model.found import Found
-    from repack.model.names import Digest, RelPath
+    from repack.model.names import RelPath
     from repack.model.record import Record
     from repack.pipeline.bench import Bench
 
@@ -54,46 +54,40 @@ def take_in(found: Found, bench: Bench) -> Intake:
     if bench.archive == ".tar.bz2":
         return _for_old_conda(found, bench)
     fetched = fetch(found.distinct, bench.store, bench.upstream, bench.progress)
-    shipment = _look_into(found, found.distinct, bench, fetched.sha384)
+    with ThreadPoolExecutor(1) as aside:
+        if fetched.files:
+            # Hashing leaves the interpreter free for what a new release is going to need.
+            aside.submit(licences.make_ready)
+            aside.submit(pages.make_ready)
+        shipment = _look_into(found, found.distinct, bench)
     return Intake(shipment, fetched.bytes)
 
 
 def _for_old_conda(found: Found, bench: Bench) -> Intake:
+    from repack.steps.transmute import transmute, unmade
+
     upstream = found.distinct
     # Once an archive was made, upstream's is not needed any more.
     needed = unmade(upstream, bench.store)
     fetched = fetch(needed, bench.store, bench.upstream, bench.progress)
-    inspect(_depths(needed, bench), bench.store, progress=bench.progress)
+    # Facts go with the archive that is made; to read that one to the end takes ten times as long.
+    inspect([(record, "whole") for record in needed], bench.store, progress=bench.progress)
     made = transmute(upstream, bench.store, bench.progress)
     new: dict[RelPath, Record] = {
         old.path: result.record for old, result in zip(upstream, made, strict=True)
     }
     installs = {s: tuple(new[r.path] for r in group) for s, group in found.records.items()}
     converted = found.shipping(installs)
-    shipment = _look_into(converted, converted.distinct, bench, {})
+    shipment = _look_into(converted, converted.distinct, bench)
     changes = tuple(result.change for result in made if result.change is not None)
     return Intake(shipment, fetched.bytes, changes, tuple(_trouble(shipment)))
 
 
-def _look_into(
-    found: Found, records: Sequence[Record], bench: Bench, sha384: Mapping[Digest, str]
-) -> Shipment:
+def _look_into(found: Found, records: Sequence[Record], bench: Bench) -> Shipment:
     bundles = own.bundles(bench)
-    wanted = _depths(records, bench)
-    wanted += [(record, "info") for record in bundles]
-    facts = inspect(wanted, bench.store, "sha384", bench.progress, sha384)
+    wanted: list[tuple[Record, Depth]] = [(record, "info") for record in (*records, *bundles)]
+    facts = inspect(wanted, bench.store, "sha384", bench.progress)
     return Shipment.of(found.records, facts).with_own(bundles, facts)
-
-
-def _depths(records: Sequence[Record], bench: Bench) -> list[tuple[Record, Depth]]:
-    """How deep to look: what this machine does not install is read whole instead.
-
-    Linking does not find what an archive hides beside its list of files, so with the full proof
-    everything is read whole.
-    """
-    here = {NOARCH, sandbox.host_subdir()}
-    whole = bench.settings.prove == "linked"
-    return [(r, "whole" if whole or r.subdir not in here else "info") for r in records]
 
 
 def _trouble(shipment: Shipment) -> list[str]:

@@ -23,8 +23,8 @@ from repack.model.progress import SILENT, Progress
 from repack.model.shipment import Shipment, check_same_content
 from repack.pipeline import own
 from repack.pipeline.bench import Bench
-from repack.pipeline.given import harvested
 from repack.pipeline.intake import take_in
+from repack.pipeline.proof import proved
 from repack.pipeline.told import Making, foreseen, told
 from repack.places import failures
 from repack.places.channel import Channels, Tree, read_or_none
@@ -33,14 +33,13 @@ from repack.places.lockfile import annotated
 from repack.places.metadata_folder import newest, read_folder
 from repack.places.solver import spec_name
 from repack.places.store import Store
+from repack.places.sync_scripts import sync_scripts
 from repack.steps import release as releases
 from repack.steps.describe import describe
 from repack.steps.guard import judge, judge_licences, search_secrets
 from repack.steps.index import index
 from repack.steps.installers import InstallPlan, PlatformPlan, installers
-from repack.steps.medium import sync_scripts
 from repack.steps.overview import write_page
-from repack.steps.prove import Scratch, prove
 from repack.steps.report import report
 from repack.steps.resolve import resolve
 from repack.steps.restore import past_tree
@@ -149,6 +148,8 @@ def _published_path(record: Record, bench: Bench) -> RelPath:
 
 def _resolve(bench: Bench) -> Found:
     if bench.settings.env_file is not None:
+        from repack.pipeline.given import harvested
+
         return harvested(bench.settings.env_file, bench)
     old = None if bench.settings.lock == "update" else bench.lock
     published = bench.channels.published(bench.label.name)
@@ -250,7 +251,7 @@ def _release(
     tree = Tree(_archives(shipment, bench), texts)
     check_names(tree.paths)
     search_secrets(tree.texts, tree.packages, _secrets(found, bench) | keys.secrets)
-    proofs = _prove(found, shipment, tops, channels.stage(name, tree), bench)
+    proofs = proved(found, shipment, tops, channels.stage(name, tree), bench)
     if read_or_none(bench.lock) != found.lock:
         write(bench.lock, found.lock)
     channels.publish(name, tree)
@@ -284,35 +285,3 @@ def _secrets(found: Found, bench: Bench) -> frozenset[str]:
 
 def _archives(shipment: Shipment, bench: Bench) -> dict[RelPath, Path]:
     return {path: bench.store.path(i.record.sha256) for path, i in shipment.items.items()}
-
-
-def _prove(
-    found: Found,
-    shipment: Shipment,
-    tops: Mapping[str, tuple[Record, ...]],
-    staged: Path,
-    bench: Bench,
-) -> dict[str, Proof]:
-    """Prove every subdir of the staged channel, by linking where it is this machine's."""
-    proofs = {}
-    for subdir, mode in bench.modes(found.questions).items():
-        pins = tuple(f"{r.name} =={r.version} {r.build}" for r in tops[subdir])
-        question = found.questions[subdir]
-        scratch = None
-        if mode == "linked":
-            scratch = Scratch(
-                prefix=bench.store.scratch(bench.key),
-                cache=bench.store.package_cache,
-                health_check=bench.label.health_check,
-                environment=bench.settings.environment,
-            )
-        proofs[subdir] = prove(
-            staged,
-            replace(question, specs=(*question.specs, *pins), exclude_newer=None),
-            shipment.installs[subdir],
-            scratch,
-            bench.progress,
-        )
-        for path in proofs[subdir].clobbered:
-            bench.progress.note(f"{subdir}: several packages bring {path}")
-    return proofs

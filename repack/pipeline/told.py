@@ -9,6 +9,7 @@ from repack.model.account import Subject, account
 from repack.model.changes import compare
 from repack.model.report import Signature
 from repack.pipeline import own
+from repack.pipeline.proof import read_whole
 from repack.places.versions import older
 from repack.steps.gather import before, bundles, hotfixes
 
@@ -61,6 +62,7 @@ def told(making: Making, bench: Bench) -> Report:
         own=own.names(label),
         hotfixes=hotfixes(making.texts),
         modes=bench.modes(making.found.questions),
+        whole=len(read_whole(shipment, bench)),
         bundles=bundles(
             label,
             shipment,

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from repack.model.record import Record
 
 _COMPRESSED: Final = 256 << 10  # bytes read from an archive at once
+# Bytes hashed at once: who hashes must ask for the interpreter between two of them, and may wait.
+_HASHED: Final = 4 << 20
 _FACTS_LIMIT: Final = 16 << 20  # bytes of a file of facts
 _LOCAL_HEADER: Final = 30
 _DESCRIPTOR: Final = 24  # bytes a zip may have behind a member, at most
@@ -91,7 +93,7 @@ def survey(path: Path, record: Record, depth: Depth) -> Facts:
 
 def sha384(path: Path) -> str:
     """SHA-384 of a file, as manifests want it."""
-    digest, buffer = hashlib.sha384(), bytearray(CHUNK)
+    digest, buffer = hashlib.sha384(), bytearray(_HASHED)
     view = memoryview(buffer)
     with faults_at(path), path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffer):

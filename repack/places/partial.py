@@ -64,8 +64,6 @@ class Partial:
         self.validator: str | None = None
         self._stream = stream
         self._hash = hashlib.sha256()
-        # Manifests want it; here the bytes are at hand, later they would have to be read again.
-        self._sha384 = hashlib.sha384()
         self._noted = False
 
     @classmethod
@@ -115,7 +113,6 @@ class Partial:
         buffer = memoryview(bytearray(min(there, files.CHUNK)))
         while count := self._stream.readinto(buffer):  # type: ignore[attr-defined]
             self._hash.update(buffer[:count])
-            self._sha384.update(buffer[:count])
             self.offset += count
 
     def _cut(self) -> None:
@@ -124,7 +121,6 @@ class Partial:
         self._stream.truncate()
         self._forget_note()
         self._hash = hashlib.sha256()
-        self._sha384 = hashlib.sha384()
         self.offset = 0
         self.validator = None
 
@@ -159,17 +155,11 @@ class Partial:
         if self.offset + len(data) > self.size:
             raise IntegrityError("longer than its record says", expected=f"{self.size} bytes")
         self._hash.update(data)
-        self._sha384.update(data)
         with files.faults_at(self.path):
             rest = data
             while rest:
                 rest = rest[self._stream.write(rest) :]
         self.offset += len(data)
-
-    @property
-    def sha384(self) -> str:
-        """SHA-384 of what is there, as 96 hex digits."""
-        return self._sha384.hexdigest()
 
     def check(self) -> None:
         """Compare what is there with what shall be.

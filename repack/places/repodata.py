@@ -13,7 +13,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +115,8 @@ class Published:
         parts = urlsplit(folder_url)
         if parts.scheme == "file":
             host = f"//{parts.netloc}" if parts.netloc else ""
+            from urllib.request import url2pathname
+
             return Path(url2pathname(host + parts.path)) / "repodata.json"
         wanted = f"{folder_url}/repodata.json"
         for info in self._cache.glob("*.info.json"):

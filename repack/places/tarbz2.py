@@ -13,7 +13,6 @@ import io
 import json
 import sys
 import tarfile
-from importlib.metadata import version
 from typing import IO, TYPE_CHECKING, Final
 
 from repack.errors import IntegrityError, PlaceError
@@ -38,6 +37,8 @@ _NOTE_LIMIT: Final = 4096
 @functools.cache
 def recipe() -> str:
     """What the bytes of a conversion depend on, beside the archive."""
+    from importlib.metadata import version
+
     streaming = version("conda-package-streaming")
     return f"tarbz2-{streaming}-py{sys.version_info[0]}.{sys.version_info[1]}"
 

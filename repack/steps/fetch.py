@@ -24,7 +24,7 @@ from repack.places.answer import Pace
 from repack.places.faults import MissingError, PassingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from repack.model.names import Digest
     from repack.model.progress import Progress
@@ -48,13 +48,11 @@ class Fetched:
         files: archives that were not in the store before.
         bytes: what was transferred for them.
         seconds: how long it took.
-        sha384: of the archives that came, by their SHA-256.
     """
 
     files: int
     bytes: int
     seconds: float
-    sha384: Mapping[Digest, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,6 @@ class _Tally:
     stop: threading.Event = field(default_factory=threading.Event)
     files: int = 0
     bytes: int = 0
-    sha384: dict[Digest, str] = field(default_factory=dict)
     faults: list[RepackError] = field(default_factory=list)
     crash: BaseException | None = None
 
@@ -110,7 +107,7 @@ def fetch(
                 [e for e in errands if not store.settled(e.record.sha256, e.record.size)], store
             )
         raise _together(tally.faults)
-    return Fetched(tally.files, tally.bytes, time.monotonic() - began, tally.sha384)
+    return Fetched(tally.files, tally.bytes, time.monotonic() - began)
 
 
 def _errands(records: Sequence[Record], store: Store, upstream: Upstream) -> tuple[_Errand, ...]:
@@ -240,7 +237,6 @@ class _Fetch:
             try:
                 self._transfer(url, partial)
                 self._store.keep(partial)
-                self._tally.sha384[partial.sha256] = partial.sha384
             except IntegrityError as error:
                 self._restart(partial)
                 if again:

@@ -7,7 +7,7 @@ there or to be whole: what cannot be read is learnt again.
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -17,7 +17,7 @@ from repack.model.progress import SILENT, Progress
 from repack.places.archive import recall_facts, remember_facts, sha384, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from repack.model.archive import Depth
@@ -45,7 +45,17 @@ class _Job:
     cache: Path
     depth: Depth
     hashes: Hashes
-    sha384: str | None
+    known: Facts | None
+
+    @property
+    def unhashed(self) -> bool:
+        """Whether its SHA-384 is wanted and not known."""
+        return self.hashes == "sha384" and (self.known is None or self.known.sha384 is None)
+
+    @property
+    def done(self) -> bool:
+        """Whether all that is wanted is known."""
+        return self.known is not None and self.known.covers(self.depth) and not self.unhashed
 
 
 def inspect(
@@ -53,7 +63,6 @@ def inspect(
     archives: Archives,
     hashes: Hashes = "none",
     progress: Progress = SILENT,
-    fresh: Mapping[Digest, str] | None = None,
 ) -> dict[Digest, Facts]:
     """Learn the facts about archives and judge them by their records.
 
@@ -62,7 +71,6 @@ def inspect(
         archives: the store.
         hashes: ``sha384`` when every :attr:`Facts.sha384` is needed.
         progress: hears how many archives are done.
-        fresh: SHA-384 of archives that were hashed as they came, by SHA-256.
 
     Raises:
         IntegrityError: an archive is damaged, hostile, or not the package its record describes;
@@ -76,15 +84,10 @@ def inspect(
         judged.append(record)
         if depth == "whole" or sha256 not in jobs:
             paths = (archives.path(sha256), archives.facts_path(sha256))
-            jobs[sha256] = _Job(record, *paths, depth, hashes, (fresh or {}).get(sha256))
-    facts: dict[Digest, Facts] = {}
-    todo: list[_Job] = []
-    for sha256, job in jobs.items():
-        known = recall_facts(job.cache)
-        if known is not None and _suffices(known, job):
-            facts[sha256] = known
-        else:
-            todo.append(job)
+            known = recall_facts(paths[1])
+            jobs[sha256] = _Job(record, *paths, depth, hashes, known)
+    facts = {sha256: job.known for sha256, job in jobs.items() if job.known and job.done}
+    todo = [job for job in jobs.values() if not job.done]
     faults = _learn_all(todo, facts, progress) if todo else []
     for record in judged:
         if record.sha256 in facts:
@@ -99,43 +102,53 @@ def inspect(
 def _learn_all(
     jobs: list[_Job], facts: dict[Digest, Facts], progress: Progress
 ) -> list[RepackError]:
-    """Fill ``facts``, largest archive first so that no thread is left with it in the end."""
+    """Fill ``facts``, largest archive first so that no thread is left with it in the end.
+
+    Hashing and decompressing leave the interpreter to others and get threads. Descriptions are
+    read here, one after the other: several threads would only take it from each other.
+    """
     jobs = sorted(jobs, key=lambda job: (-job.record.size, job.record.path))
     faults: list[RepackError] = []
-    with (
-        progress.phase("reading archives", len(jobs), "packages") as done,
-        ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool,
-    ):
-        for job, outcome in zip(jobs, pool.map(lambda job: _attempt(job, done), jobs), strict=True):
-            if isinstance(outcome, Facts):
-                facts[job.record.sha256] = outcome
-            else:
-                faults.append(outcome)
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS))
+    try:
+        with progress.phase("reading archives", len(jobs), "packages") as done:
+            hashing = [pool.submit(sha384, job.archive) if job.unhashed else None for job in jobs]
+            reading = [pool.submit(_read, job) if job.depth == "whole" else None for job in jobs]
+            read = [
+                _read(job) if later is None else later
+                for job, later in zip(jobs, reading, strict=True)
+            ]
+            for job, result, hashed in zip(jobs, read, hashing, strict=True):
+                found = result.result() if isinstance(result, Future) else result
+                if isinstance(found, RepackError):
+                    faults.append(found)
+                    continue
+                try:
+                    facts[job.record.sha256] = _kept(found, job, hashed)
+                except RepackError as fault:
+                    faults.append(fault)
+                done(1)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     return sorted(faults, key=lambda fault: str(fault.where))
 
 
-def _attempt(job: _Job, done: Callable[[int], None]) -> Facts | RepackError:
+def _read(job: _Job) -> Facts | RepackError:
+    """The archive's facts as far as they are wanted, without new hashes; or what is wrong."""
+    if job.known is not None and job.known.covers(job.depth):
+        return job.known
     try:
-        facts = _learn(job)
+        facts = survey(job.archive, job.record, job.depth)
     except RepackError as fault:
         return fault
-    done(1)
-    return facts
+    return facts if job.known is None else replace(facts, sha384=job.known.sha384)
 
 
-def _learn(job: _Job) -> Facts:
-    facts = recall_facts(job.cache)
-    if facts is None or not facts.covers(job.depth):
-        digest = None if facts is None else facts.sha384
-        facts = replace(survey(job.archive, job.record, job.depth), sha384=digest)
-    if job.hashes == "sha384" and facts.sha384 is None:
-        facts = replace(facts, sha384=job.sha384 or sha384(job.archive))
+def _kept(facts: Facts, job: _Job, hashed: Future[str] | None) -> Facts:
+    if hashed is not None:
+        facts = replace(facts, sha384=hashed.result())
     remember_facts(job.cache, facts)
     return facts
-
-
-def _suffices(facts: Facts, job: _Job) -> bool:
-    return facts.covers(job.depth) and (job.hashes == "none" or facts.sha384 is not None)
 
 
 def _raise(faults: list[RepackError]) -> None:

@@ -19,6 +19,7 @@ from repack.places.answer import Pace
 from repack.places.carrier import Brake, copy
 from repack.places.faults import PassingError
 from repack.places.stage import right
+from repack.places.sync_scripts import sync_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,15 +159,6 @@ def put_papers(root: Path, made: str) -> None:
     }
     for name, data in texts.items():
         files.write(root / name, data, 0o755 if name.endswith(".sh") else 0o644)
-
-
-def sync_scripts(folder: str = "") -> dict[RelPath, bytes]:
-    """The order of publishing as scripts, for those who may not run anything else."""
-    windows = _data("sync.cmd").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return {
-        RelPath(f"{folder}sync.sh"): _data("sync.sh"),
-        RelPath(f"{folder}sync.cmd"): windows,
-    }
 
 
 def _data(name: str) -> bytes:

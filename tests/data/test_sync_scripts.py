@@ -13,7 +13,7 @@ import pytest
 
 import repack.data
 from repack.model.channel import is_litter
-from repack.steps.medium import sync_scripts
+from repack.places.sync_scripts import sync_scripts
 from tests import channels
 from tests.carrying import content, read_as_client
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from license_expression import ExpressionError, get_spdx_licensing
 
 from repack.model.label import LicencePolicy
 from repack.model.licences import judge_licence, odd_identifiers
@@ -59,3 +60,30 @@ def test_typing_mistakes_in_a_policy_are_found():
 @given(st.text(max_size=60))
 def test_any_text_gets_a_verdict(text):
     assert judge_licence(text, POLICY).verdict in {"allowed", "denied", "unknown"}
+
+
+_KNOWN = get_spdx_licensing()
+_WORDS = st.sampled_from(
+    ["MIT", "gpl-2.0", "GPL 2.0+", "bsd-3-clause", "Classpath-exception-2.0", "LicenseRef-x", "Foo"]
+    + [key for key in _KNOWN.known_symbols if key.startswith(("GPL", "Apache", "LGPL"))]
+)
+_JOINTS = st.sampled_from([" OR ", " and ", " WITH ", " ", ", ", "/", " (", ") "])
+
+
+@given(st.lists(st.tuples(_WORDS, _JOINTS), min_size=1, max_size=4))
+def test_reads_as_one_does_that_knows_all_licences(parts):
+    text = "".join(word + joint for word, joint in parts)[: -len(parts[-1][1])]
+
+    found = judge_licence(text, LicencePolicy())
+
+    try:
+        parsed = _KNOWN.parse(text)
+    except ExpressionError:
+        parsed = None
+    if parsed is None:
+        assert not found.is_spdx
+    else:
+        assert found.identifiers == tuple(sorted(_KNOWN.license_keys(parsed)))
+        unknown = [key.lower() for key in _KNOWN.unknown_license_keys(parsed)]
+        assert found.is_spdx == all(key.startswith("licenseref-") for key in unknown)
+        assert found.text == (str(parsed) if found.is_spdx else text)
