@@ -6,7 +6,7 @@ they hold little: no list of files, only what was concluded from it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from repack.errors import IntegrityError
@@ -91,7 +91,9 @@ class Facts:
 
     def to_json(self) -> dict[str, Any]:
         """The facts for the cache."""
-        return {"version": FACTS_VERSION, **asdict(self)}
+        rows = {field.name: getattr(self, field.name) for field in fields(self)}
+        scripts = [asdict(script) for script in self.scripts]
+        return {"version": FACTS_VERSION, **rows, "about": asdict(self.about), "scripts": scripts}
 
     @classmethod
     def of_json(cls, data: Any) -> Facts | None:

@@ -22,7 +22,7 @@ from repack.errors import IntegrityError, PlaceError
 from repack.model.archive import Facts
 from repack.model.survey import Survey
 from repack.model.tar import Tar
-from repack.places.files import CHUNK, faults_at, read, write_cached
+from repack.places.files import faults_at, read, write_cached
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from repack.model.archive import Depth
     from repack.model.record import Record
 
-_COMPRESSED: Final = 256 << 10  # bytes read from an archive at once
+# Bytes read from an archive, and bytes decompressed, at once. What fits the processor's own cache
+# is a quarter faster than 1 MiB.
+_COMPRESSED: Final = 128 << 10
+_PLAIN: Final = 128 << 10
 # Bytes hashed at once: who hashes must ask for the interpreter between two of them, and may wait.
 _HASHED: Final = 4 << 20
 _FACTS_LIMIT: Final = 16 << 20  # bytes of a file of facts
@@ -233,7 +236,7 @@ def _decompressed(
         else:
             data = b""
         try:
-            chunk = machine.decompress(data, CHUNK)
+            chunk = machine.decompress(data, _PLAIN)
         except (OSError, *DAMAGE) as fault:
             raise IntegrityError("archive is damaged", got=fault) from fault
         if chunk:

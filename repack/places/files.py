@@ -126,22 +126,16 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def write_cached(path: Path, data: bytes) -> None:
-    """Write what can be computed again: whole or not at all, but not waiting for the disk.
+    """Write what can be computed again, in place: there are many, and nothing is lost with one.
 
-    A power cut may spoil the file, so whoever reads it checks it. Raises as :func:`writing` does.
+    A crash may cut the file off, so whoever reads it checks it. Raises as :func:`writing` does.
     """
     with faults_at(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
-        temp = Path(name)
         try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            temp.chmod(0o644)
-            rename(temp, path)
-        except BaseException:
-            temp.unlink(missing_ok=True)
-            raise
+            path.write_bytes(data)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
