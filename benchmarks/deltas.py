@@ -26,7 +26,7 @@ import zstandard
 from benchmarks import measure
 from benchmarks.upstream import REQUEST
 from repack.model.tar import Tar
-from repack.places import patch
+from repack.places import payload
 from scripts import cpython
 from scripts import upstream as real
 from scripts.matchspecs import Machine
@@ -186,7 +186,7 @@ def xdelta(what: str, old: Path, new: Path, work: Path) -> Row:
         pair = [base, path]
         if "decompressed" in what:
             for number, one in enumerate(pair):
-                pair[number] = patch.unpack(one, one.name, work / f"x{number}", 1 << 40).path
+                pair[number] = payload.unpack(one, one.name, work / f"x{number}", 1 << 40).path
         out, window = work / "x.xdelta", max(1 << 26, pair[0].stat().st_size)
         done = measure.run(
             ["xdelta3", "-e", "-f", "-9", "-B", window, "-s", *pair, out], work / "log"

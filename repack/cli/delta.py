@@ -32,9 +32,8 @@ def command() -> None:
 @click.option(
     "--carry",
     type=click.FloatRange(min=0),
-    default=10.0,
-    show_default=True,
-    help="MB/s the way to the target takes; slower ways make more patches pay, 0 none.",
+    help="MB/s the way to the target takes: the slower, the more patches; 0: none."
+    " [default: what keeps applying within 1.5 times a copy]",
 )
 @click.option("--key", help="Signs the delta [default: the label's own]; see `repack verify`.")
 @options.labels_dir
@@ -54,7 +53,7 @@ def create(name: str, **given: Any) -> None:
         old=old,
         new=new,
         form="plain" if plain else "patched",
-        carry=given["carry"] * 1e6,
+        carry=None if given["carry"] is None else given["carry"] * 1e6,
         key=lambda: keys.resolve(key, "--key") if key else labels_key(name, given),
     )
     ending = "tar" if plain else "tar.zst"

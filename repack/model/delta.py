@@ -54,7 +54,8 @@ class Patched:
         patch: the member that holds the patch.
         path: the package's place in the channel.
         base: the package of the base release that it is made from.
-        unpacked: bytes of the base's payload, decompressed.
+        unpacked: bytes of the base's payload, decompressed; 0 for a raw patch, which wants the base
+            as it lies.
     """
 
     patch: RelPath

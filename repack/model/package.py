@@ -24,6 +24,10 @@ LEVELS: Final = range(
     1, 20
 )  # zstd's; from 20 on even reading takes more memory than old boxes have
 DEFAULT_LEVEL: Final = 9
+# zstd presses the payload in jobs of this size, and none looks at the one before: what did not
+# change has the same bytes in the next version, compressed too. A file as large begins a job of its
+# own, so that one that grows does not shift those behind it.
+JOB: Final = 8 << 20
 # 1980-01-01, the oldest time a zip can hold, in seconds. Never the clock: same files, same bytes.
 EPOCH: Final = 315_532_800
 UNKNOWN_LICENCE: Final = "LicenseRef-Proprietary"
@@ -160,6 +164,11 @@ class PackageSpec:
                 kind["entry_points"] = list(self.entry_points)
             files["info/link.json"] = _json({"noarch": kind, "package_metadata_version": 1})
         return tuple(Member.of(path, data) for path, data in sorted(files.items()))
+
+
+def begins_job(before: int, size: int) -> bool:
+    """Whether a file of ``size`` bytes behind one of ``before`` bytes begins a job of its own."""
+    return before >= JOB or size >= JOB
 
 
 def numbered(spec: PackageSpec, number: int = 0) -> PackageSpec:

@@ -3,7 +3,9 @@
 A package is cut into parts. What is no compressed stream (the zip around a ``.conda``'s two tars)
 travels as it is. A stream travels as the difference of its *decompressed* bytes to those of the
 base, in segments, and is compressed again by a recipe that was tried out when the patch was made.
-Segments keep memory small: a segment and what it may copy from fit a window of 64 MiB together.
+A *raw* patch compresses nothing again: it is the difference of the package's own bytes to those of
+the base package as it lies. Segments keep memory small: a segment and what it may copy from fit a
+window of 64 MiB together.
 
 On disk: the data of all parts in order, the index as canonical JSON, its length in 8 bytes, big
 end first, and the magic.
@@ -11,6 +13,7 @@ end first, and the magic.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -19,7 +22,7 @@ from repack.model.canonical import canonical, loads
 from repack.model.integrity import is_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 MAGIC: Final = b"repack-patch-1\n"
 FOOTER: Final = 8 + len(MAGIC)
@@ -28,6 +31,10 @@ WINDOW_LOG: Final = 26
 SEGMENT: Final = 16 << 20
 # How much of the base a segment may copy from; with the segment it fits the window.
 REACH: Final = 48 << 20
+# Of a raw patch, which is for what hardly moves: every byte of reach is read when it is applied.
+RAW_SEGMENT: Final = 8 << 20
+RAW_REACH: Final = 12 << 20
+_MAX_CUTS: Final = 1 << 20
 # A file smaller than this says too little of where its neighbours are.
 _ANCHOR: Final = 4096
 
@@ -44,6 +51,7 @@ class Recipe:
         job: bytes each of zstd's workers takes; 0 for zstd's own choice, -1 for no workers.
         checksum: whether the frame ends in one.
         sized: whether the frame says how long the content is.
+        cuts: where in the decompressed stream a job ends before it is full, rising.
     """
 
     kind: Literal["zstd", "bz2"]
@@ -51,6 +59,7 @@ class Recipe:
     job: int = -1
     checksum: bool = False
     sized: bool = True
+    cuts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A run of bytes of the package: ``size`` as they are, or by a recipe from segments."""
+    """A run of bytes of the package: ``size`` as they are, or from segments, by a recipe if any."""
 
     size: int
     recipe: Recipe | None = None
@@ -82,6 +91,13 @@ class Part:
     def unpacked(self) -> int:
         """Bytes of the stream, decompressed."""
         return sum(segment.size for segment in self.segments)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the patch's data that it takes."""
+        if self.recipe is None and not self.segments:
+            return self.size
+        return sum(segment.data for segment in self.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,11 @@ class Patch:
     def size(self) -> int:
         """Bytes of the package it makes."""
         return sum(part.size for part in self.parts)
+
+    @property
+    def raw(self) -> bool:
+        """Whether the base is the package as it lies, and not its decompressed payload."""
+        return any(part.segments and part.recipe is None for part in self.parts)
 
     def footer(self) -> bytes:
         """What follows the data."""
@@ -110,19 +131,23 @@ def parse(index: bytes, where: object) -> Patch:
     document = loads(index, where, MAX_INDEX)
     rows: Any = document.get("parts") if isinstance(document, dict) else None
     try:
-        return Patch(tuple(_part(row) for row in rows))
+        found = Patch(tuple(_part(row) for row in rows))
     except (TypeError, KeyError, ValueError) as fault:
         raise IntegrityError("the index of the patch is malformed", where=where) from fault
+    if found.raw and any(part.recipe for part in found.parts):
+        raise IntegrityError("the patch is for two kinds of base at once", where=where)
+    return found
 
 
 def _part(row: Mapping[str, Any]) -> Part:
     raw, segments = row["recipe"], tuple(_segment(one) for one in row["segments"])
-    recipe = None if raw is None else Recipe(**raw)
+    recipe = None if raw is None else Recipe(**{**raw, "cuts": tuple(raw["cuts"])})
+    found = Part(_size(row["size"]), recipe, segments)
     if recipe is not None:
         _check_recipe(recipe)
-    if recipe is None and segments:
+    elif segments and found.unpacked != found.size:
         raise ValueError
-    return Part(_size(row["size"]), recipe, segments)
+    return found
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -132,6 +157,12 @@ def _check_recipe(recipe: Recipe) -> None:
     if not flags or not whole or recipe.kind not in {"zstd", "bz2"}:
         raise ValueError
     if not 1 <= recipe.level <= highest or not -1 <= recipe.job <= 1 << 30:
+        raise ValueError
+    if recipe.cuts and recipe.kind != "zstd":
+        raise ValueError
+    if len(recipe.cuts) > _MAX_CUTS or not all(map(is_size, recipe.cuts)):
+        raise ValueError
+    if any(one >= two for one, two in itertools.pairwise((0, *recipe.cuts))):
         raise ValueError
 
 
@@ -150,33 +181,39 @@ def _size(value: object) -> int:
 
 
 def plan(
-    length: int, base_length: int, members: Sequence[tuple[str, Span]], base: Mapping[str, Span]
+    length: int, base_length: int, like: Callable[[Span], int | None], *, raw: bool
 ) -> tuple[Segment, ...]:
     """Cut a stream into segments, each with the stretch of the base that is most like it.
 
     Args:
         length: bytes of the stream.
         base_length: bytes of the base, all its streams together.
-        members: files of the stream, in order, with the place and size of their data.
-        base: the same of the base, by name.
+        like: where in the base a piece of the stream begins, if that is known.
+        raw: whether it is for a raw patch.
     """
-    if base_length <= REACH and length <= SEGMENT:
+    cut, reach = (RAW_SEGMENT, RAW_REACH) if raw else (SEGMENT, REACH)
+    if base_length <= reach and length <= cut:
         return (Segment(length, 0, base_length),) if length else ()
     found = []
-    for start in range(0, length, SEGMENT):
-        size = min(SEGMENT, length - start)
-        like = _counterpart((start, size), members, base)
-        if like is None:
-            like = start * base_length // length
-        first = max(0, min(like - (REACH - size) // 2, base_length - REACH))
-        found.append(Segment(size, first, min(REACH, base_length - first)))
+    for start in range(0, length, cut):
+        size = min(cut, length - start)
+        at = like((start, size))
+        if at is None:
+            at = start * base_length // length
+        first = max(0, min(at - (reach - size) // 2, base_length - reach))
+        found.append(Segment(size, first, min(reach, base_length - first)))
     return tuple(found)
 
 
-def _counterpart(
+def counterpart(
     piece: Span, members: Sequence[tuple[str, Span]], base: Mapping[str, Span]
 ) -> int | None:
-    """Where in the base the piece begins, by the first file in it that the base has too."""
+    """Where in the base a piece of a stream begins, by the first file in it that the base has too.
+
+    Args:
+        members: files of the stream, in order, with the place and size of their data.
+        base: the same of the base, by name.
+    """
     start, size = piece
     for name, (place, count) in members:
         if place >= start + size:

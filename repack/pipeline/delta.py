@@ -53,7 +53,7 @@ class Leap:
     old: int
     new: int
     form: Form
-    carry: float
+    carry: float | None
     key: Callable[[], Key | None]
 
 

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from repack.pipeline.deliver import Desk
     from repack.steps.sync import Terms
 
-_CARRY = 10e6
-
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -163,7 +161,7 @@ def _deltas(
     for number in old:
         path = oem.delta_path(cargo.label, number, cargo.release)
         file = scratch / path.rpartition("/")[2]
-        leap = Leap(cargo.label, number, cargo.release, "patched", _CARRY, site.key)
+        leap = Leap(cargo.label, number, cargo.release, "patched", None, site.key)
         create(leap, desk.channels, desk.store, file, terms.progress)
         made[step.piece(path, file)] = file
     return made

@@ -5,22 +5,25 @@ Rules of this module:
 - A patch is only made if the package was made again from it, byte for byte, on the spot.
 - Memory does not grow with the package: payloads lie decompressed in a scratch file, and a segment
   with what it may copy from fits zstd's window.
+- While a piece is written the next one is made, in one thread beside.
 - Whoever makes a package from a patch gets its SHA-256, and believes nothing before it is right.
 """
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Final
 
 from repack.errors import IntegrityError
 from repack.model import patch as model
-from repack.model.patch import FOOTER, MAGIC, WINDOW_LOG, Part, Patch, Segment
-from repack.model.tar import Tar
+from repack.model.package import begins_job
+from repack.model.patch import FOOTER, MAGIC, WINDOW_LOG, Part, Patch, Recipe, Segment
 from repack.places import archive, files, recompress
+from repack.places.payload import Payload, chunks
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -28,93 +31,17 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from repack.places.tar_writer import Sink
 
 # Beyond this zstd presses ten times as long for a few percent.
 _LEVEL: Final = 12
 _LOCAL_HEADER: Final = 30
 _LEAST_DICTIONARY: Final = 8  # zstd takes a shorter one for none
 _HEAD: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """A package's tar streams, decompressed, one after the other in a scratch file.
-
-    Attributes:
-        spans: place and size of each stream, the description first.
-    """
-
-    path: Path
-    spans: tuple[model.Span, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all streams."""
-        return sum(size for _, size in self.spans)
-
-    def read(self, span: model.Span) -> bytes:
-        """A stretch of it; not by a memory map, whose pages would count as ours."""
-        start, size = span
-        with files.faults_at(self.path), self.path.open("rb", buffering=0) as stream:
-            stream.seek(start)
-            return stream.read(size)
-
-    def members(self, span: model.Span) -> list[tuple[str, model.Span]]:
-        """The files of one stream and where they lie; those before damage, if it is damaged."""
-        found: list[tuple[str, model.Span]] = []
-        start, size = span
-        tar = Tar(chunks(self.path, span), size)
-        with contextlib.suppress(IntegrityError):
-            found.extend(
-                (member.name, (start + tar.position, member.size))
-                for member in tar
-                if member.kind == "file"
-            )
-        return found
-
-
-def unpack(package: Path, fn: str, scratch: Path, limit: int) -> Payload:
-    """Decompress a package into the file ``scratch``.
-
-    Args:
-        fn: the package's file name; its ending tells the format.
-        limit: bytes there may be at most.
-
-    Raises:
-        IntegrityError: it is damaged, or unpacks to more.
-        SpaceError: the disk is full.
-    """
-    spans, at = [], 0
-    with (
-        files.faults_at(package),
-        package.open("rb") as stream,
-        files.faults_at(scratch),
-        scratch.open("wb") as out,
-        contextlib.closing(archive.parts(stream, fn)) as streams,
-    ):
-        for pieces in streams:
-            start = at
-            for piece in pieces:
-                at += len(piece)
-                if at > limit:
-                    raise IntegrityError(
-                        "unpacks to more than it should", where=fn, expected=f"{limit} bytes"
-                    )
-                out.write(piece)
-            spans.append((start, at - start))
-    return Payload(scratch, tuple(spans))
-
-
-def chunks(path: Path, span: model.Span) -> Iterator[bytes]:
-    """A stretch of a file, in pieces."""
-    start, left = span
-    with files.faults_at(path), path.open("rb") as stream:
-        stream.seek(start)
-        while left > 0 and (piece := stream.read(min(files.CHUNK, left))):
-            left -= len(piece)
-            yield piece
+_BLOCK: Final = 512  # of tar
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +83,32 @@ def make(package: Path, fn: str, base: Payload, own: Payload, out: IO[bytes]) ->
     return found
 
 
+def make_raw(package: Path, base: tuple[Path, Payload], own: Payload, out: IO[bytes]) -> Patch:
+    """Write the raw patch that makes ``package`` out of another one.
+
+    Args:
+        base: the other package and its payload, which tells what lies where in it.
+        own: the package's own payload.
+
+    Raises:
+        SpaceError: the disk is full.
+        PlaceError: a file cannot be read.
+    """
+    before, whole = Payload.raw(base[0]), Payload.raw(package)
+    known = {name: span for part in base[1].spans for name, span in base[1].members(part)}
+    members = [row for part in own.spans for row in own.members(part)]
+
+    def like(piece: model.Span) -> int | None:
+        start, end = own.unpacked(piece[0]), own.unpacked(sum(piece))
+        found = model.counterpart((start, max(1, end - start)), members, known)
+        return None if found is None else base[1].packed(found)
+
+    segments = model.plan(whole.size, before.size, like, raw=True)
+    made = Patch((Part(whole.size, None, _differences(segments, whole, 0, before, out)),))
+    out.write(made.footer())
+    return made
+
+
 def _regions(stream: IO[bytes], fn: str, own: Payload) -> list[_Region] | None:
     if not fn.endswith(".conda"):
         return [_Region(0, stream.seek(0, 2), own.spans[0])]
@@ -178,7 +131,7 @@ def _regions(stream: IO[bytes], fn: str, own: Payload) -> list[_Region] | None:
     return sorted(found, key=lambda region: region.start)
 
 
-def _as_it_is(stream: IO[bytes], span: model.Span, out: IO[bytes]) -> Part:
+def _as_it_is(stream: IO[bytes], span: model.Span, out: Sink) -> Part:
     start, left = span
     stream.seek(start)
     while left and (piece := stream.read(min(files.CHUNK, left))):
@@ -202,22 +155,40 @@ def _pressed(
         return stream.read(min(count, region.start + region.size - stream.tell()))
 
     packed(0)
-    size = region.span[1]
-    recipe = recompress.find(packed(_HEAD), size, lambda: chunks(own.path, region.span), packed)
+    old, known = base
+    first, size = region.span
+    members = [(name, (place - first, n)) for name, (place, n) in own.members(region.span)]
+    recipe = recompress.find(
+        packed(_HEAD), size, lambda: chunks(own.path, region.span), packed, _cuts(members)
+    )
     if recipe is None:
         small = region.size * 8 < stream.seek(0, 2)
         return _as_it_is(stream, (region.start, region.size), out) if small else None
-    old, known = base
-    first = region.span[0]
-    members = [(name, (place - first, n)) for name, (place, n) in own.members(region.span)]
-    segments, at = [], first
-    for segment in model.plan(size, old.size, members, known):
-        piece = own.read((at, segment.size))
-        data = _compress(piece, old.read((segment.start, segment.reach)))
+    segments = model.plan(
+        size, old.size, lambda piece: model.counterpart(piece, members, known), raw=False
+    )
+    return Part(region.size, recipe, _differences(segments, own, first, old, out))
+
+
+def _cuts(members: Sequence[tuple[str, model.Span]]) -> tuple[int, ...]:
+    """Where repack itself ends jobs when it packs these files."""
+    pairs = itertools.pairwise(span for _, span in members)
+    return tuple(
+        place + size + -size % _BLOCK for (place, size), (_, n) in pairs if begins_job(size, n)
+    )
+
+
+def _differences(
+    segments: Sequence[Segment], own: Payload, at: int, base: Payload, out: IO[bytes]
+) -> tuple[Segment, ...]:
+    """Write the data of the segments of ``own`` from ``at`` on."""
+    found = []
+    for segment in segments:
+        data = _compress(own.read((at, segment.size)), base.read((segment.start, segment.reach)))
         out.write(data)
-        segments.append(replace(segment, data=len(data)))
+        found.append(replace(segment, data=len(data)))
         at += segment.size
-    return Part(region.size, recipe, tuple(segments))
+    return tuple(found)
 
 
 def _dictionary(content: bytes) -> zstd.ZstdDict | None:
@@ -263,17 +234,23 @@ def read_index(stream: IO[bytes], where: object) -> Patch:
         raise IntegrityError("no patch, or one that was cut off", where=where)
     stream.seek(end - FOOTER - length)
     found = model.parse(stream.read(length), where)
-    held = sum(
-        sum(segment.data for segment in part.segments) if part.recipe else part.size
-        for part in found.parts
-    )
-    if held != end - FOOTER - length:
+    if sum(part.held for part in found.parts) != end - FOOTER - length:
         raise IntegrityError("the patch does not fit its index", where=where)
     stream.seek(0)
     return found
 
 
-def apply(patch: Path, base: Payload, out: IO[bytes]) -> None:
+def is_raw(patch: Path) -> bool:
+    """Whether a patch is applied to the base package as it lies.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    with files.faults_at(patch), patch.open("rb") as stream:
+        return read_index(stream, patch).raw
+
+
+def apply(patch: Path, base: Payload, out: Sink) -> None:
     """Write the package that ``patch`` makes out of ``base``; the caller checks its SHA-256.
 
     Raises:
@@ -282,19 +259,36 @@ def apply(patch: Path, base: Payload, out: IO[bytes]) -> None:
     """
     with files.faults_at(patch), patch.open("rb") as stream:
         for part in read_index(stream, patch).parts:
-            if part.recipe is None:
+            if part.recipe is not None:
+                _press(part, part.recipe, _pieces(stream, part.segments, base), out)
+            elif part.segments:
+                for piece in _pieces(stream, part.segments, base):
+                    out.write(piece)
+            else:
                 _as_it_is(stream, (stream.tell(), part.size), out)
-                continue
-            made, machine = 0, recompress.compressor(part.recipe, part.unpacked)
-            for segment in part.segments:
-                made += out.write(machine.compress(_piece(stream, segment, base)))
-                if made > part.size:
-                    break
-            made += out.write(machine.flush())
-            if made != part.size:
-                raise IntegrityError(
-                    "compressed again, the bytes are others", expected=part.size, got=made
-                )
+
+
+def _press(part: Part, recipe: Recipe, pieces: Iterator[bytes], out: Sink) -> None:
+    made = 0
+    for data in recompress.outputs(recipe, part.unpacked, pieces):
+        out.write(data)
+        made += len(data)
+        if made > part.size:
+            break
+    if made != part.size:
+        raise IntegrityError("compressed again, the bytes are others", expected=part.size, got=made)
+
+
+def _pieces(stream: IO[bytes], segments: Sequence[Segment], base: Payload) -> Iterator[bytes]:
+    """The segments' bytes; the next one is made while this one is used."""
+    with ThreadPoolExecutor(1) as beside:
+        coming = None
+        for segment in segments:
+            ready, coming = coming, beside.submit(_piece, stream, segment, base)
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()
 
 
 def _piece(stream: IO[bytes], segment: Segment, base: Payload) -> bytes:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Protocol
 
 from repack.errors import IntegrityError
+from repack.model.package import JOB
 from repack.model.patch import Recipe
 
 if TYPE_CHECKING:
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 
     import zstandard
 
-# zstd's default size of a job, and that of repack's own packages with its overlap.
-_JOBS: Final = ((0, 0), (-1, 0), (8 << 20, 6))
-_OVERLAP: Final = dict(_JOBS)
+# zstd's default size of a job, no jobs, and those of repack's own packages, which don't overlap.
+_JOBS: Final = (0, -1, JOB)
 _SAMPLE: Final = 256 << 10
 _HEADER: Final = 18  # bytes a zstd frame's header may have
 _UNKNOWN: Final = (1 << 64) - 1
@@ -31,13 +31,13 @@ _UNKNOWN: Final = (1 << 64) - 1
 _MEMORY: Final = 128 << 20
 
 
-class Compressor(Protocol):
-    """What ``bz2`` and ``zstandard`` have in common."""
+class _Compressor(Protocol):
+    """What ``bz2`` and ``zstandard`` have in common; ``bz2`` cannot flush but at the end."""
 
     def compress(self, data: bytes, /) -> bytes:
         """Take ``data`` and give what is ready."""
 
-    def flush(self) -> bytes:
+    def flush(self, flush_mode: int = ..., /) -> bytes:
         """Give the rest."""
 
 
@@ -49,14 +49,36 @@ def tools() -> tuple[tuple[str, str], ...]:
     return (("zstandard", version("zstandard")), ("zstd", zstd))
 
 
-def compressor(recipe: Recipe, size: int) -> Compressor:
-    """What compresses a stream of ``size`` bytes by a recipe.
+def outputs(recipe: Recipe, size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Compress a stream of ``size`` bytes by a recipe; no piece that comes is empty but the last.
 
     Raises:
-        IntegrityError: it would take more memory than it may.
+        IntegrityError: it would take more memory than it may, or is not as long as it should be.
     """
+    import zstandard
+
+    machine, at, cuts = _compressor(recipe, size), 0, list(reversed(recipe.cuts))
+    for piece in pieces:
+        start = 0
+        while cuts and cuts[-1] <= at + len(piece):
+            end = cuts.pop() - at
+            out = machine.compress(piece[start:end])
+            if out := out + machine.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK):
+                yield out
+            start = end
+        at += len(piece)
+        if at > size:
+            break
+        if rest := machine.compress(piece[start:] if start else piece):
+            yield rest
+    if at != size:
+        raise IntegrityError("the stream is not as long as it was", expected=size, got=at)
+    yield machine.flush()
+
+
+def _compressor(recipe: Recipe, size: int) -> _Compressor:
     if recipe.kind == "bz2":
-        return bz2.BZ2Compressor(recipe.level)
+        return bz2.BZ2Compressor(recipe.level)  # type: ignore[return-value]
     import zstandard
 
     parameters = _parameters(recipe, size)
@@ -67,7 +89,11 @@ def compressor(recipe: Recipe, size: int) -> Compressor:
 
 
 def find(
-    head: bytes, size: int, chunks: Callable[[], Iterator[bytes]], packed: Callable[[int], bytes]
+    head: bytes,
+    size: int,
+    chunks: Callable[[], Iterator[bytes]],
+    packed: Callable[[int], bytes],
+    cuts: tuple[int, ...] = (),
 ) -> Recipe | None:
     """The recipe that made a stream, or None.
 
@@ -76,20 +102,15 @@ def find(
         size: bytes of the stream, decompressed.
         chunks: gives the decompressed stream from its beginning; called once a try.
         packed: gives the compressed stream's next so many bytes; 0 takes it to its beginning.
+        cuts: where repack itself ends jobs.
     """
-    for recipe in _candidates(head, size, chunks):
+    for found in _candidates(head, size, chunks):
+        recipe = replace(found, cuts=cuts) if found.job == JOB else found
         packed(0)
-        machine = compressor(recipe, size)
-        if all(packed(len(out)) == out for out in _outputs(machine, chunks())) and not packed(1):
+        made = outputs(recipe, size, chunks())
+        if all(packed(len(out)) == out for out in made) and not packed(1):
             return recipe
     return None
-
-
-def _outputs(machine: Compressor, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    for chunk in chunks:
-        if out := machine.compress(chunk):
-            yield out
-    yield machine.flush()
 
 
 def _candidates(head: bytes, size: int, chunks: Callable[[], Iterator[bytes]]) -> Iterator[Recipe]:
@@ -108,8 +129,7 @@ def _candidates(head: bytes, size: int, chunks: Callable[[], Iterator[bytes]]) -
         recipe = Recipe("zstd", level, -1, frame.has_checksum, sized)
         if _begins(recipe, size, sample, head):
             # Streams of one job are the same with and without workers: no second try.
-            jobs = _JOBS if size > _SAMPLE else _JOBS[1:2]
-            for job, _ in jobs:
+            for job in _JOBS if size > _SAMPLE else (-1,):
                 yield Recipe("zstd", level, job, frame.has_checksum, sized)
 
 
@@ -145,7 +165,8 @@ def _parameters(recipe: Recipe, size: int) -> zstandard.ZstdCompressionParameter
     options: dict[str, int] = {}
     if recipe.job >= 0:
         # One worker does what many do: the bytes depend on there being any.
-        options = {"threads": 1, "job_size": recipe.job, "overlap_log": _OVERLAP.get(recipe.job, 0)}
+        overlap = 1 if recipe.job == JOB else 0
+        options = {"threads": 1, "job_size": recipe.job, "overlap_log": overlap}
     return zstandard.ZstdCompressionParameters.from_level(
         recipe.level,
         source_size=size if recipe.sized else 0,

@@ -5,42 +5,36 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from repack.errors import IntegrityError
 from repack.model import delta as model
 from repack.model import manifest as manifests
+from repack.model import thrift
 from repack.model.delta import Delta, Patched, Pin
 from repack.model.integrity import MANIFEST_PATH
 from repack.model.manifest import Artifact
 from repack.model.names import Digest, Digest384, RelPath
 from repack.model.progress import SILENT, Progress
+from repack.model.thrift import Way
 from repack.places import archive, delta_file, files, patch, recompress
 from repack.places.delta_file import Content
+from repack.places.payload import Payload, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from repack.model.delta import Form
     from repack.model.keys import Key
     from repack.model.manifest import Manifest
-    from repack.model.patch import Part, Patch
+    from repack.model.patch import Patch
     from repack.places.channel import Tree
 
-# Bytes a second that a stream is compressed with, by kind and the highest level of that speed. A
-# table and not a clock: the same releases must give the same delta. Measured on one core, rounded.
-_SPEEDS: Final = (
-    ("zstd", 3, 150e6),
-    ("zstd", 6, 50e6),
-    ("zstd", 9, 30e6),
-    ("zstd", 12, 15e6),
-    ("zstd", 15, 6e6),
-    ("zstd", 22, 2e6),
-    ("bz2", 9, 10e6),
-)
 _NO_LIMIT: Final = 1 << 50
+# A raw patch of a fiftieth of the package is not beaten by one that has to be compressed again.
+_SMALL: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +43,15 @@ class Order:
 
     Attributes:
         form: ``plain`` for a tar that ``tar -x`` can apply; it holds no patches.
-        carry: bytes a second that carrying the delta costs. A patch pays where carrying what it
-            saves would take longer than making the package again; 0: whole packages only.
+        carry: bytes a second that carrying the delta takes; 0: whole packages only. See
+            :func:`repack.model.thrift.choose`.
         key: signs the manifest.
     """
 
     old: Tree
     new: Tree
     form: Form
-    carry: float
+    carry: float | None
     key: Key | None = None
 
 
@@ -105,14 +99,19 @@ def create(order: Order, out: Path, progress: Progress = SILENT) -> Made:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=files.TEMP_PREFIX, dir=out.parent)
     with scratch as folder:
-        patches = {}
-        if order.form == "patched" and order.carry > 0:
+        tried: dict[RelPath, list[_Tried]] = {}
+        if order.form == "patched" and order.carry != 0:
             maker = _Maker(order, before, Path(folder))
             with progress.phase("patch", len(fresh), "packages") as advance:
                 for artifact in fresh:
-                    if (made := maker.make(artifact)) is not None:
-                        patches[artifact.path] = made
+                    tried[artifact.path] = maker.make(artifact)
                     advance(1)
+        ways = {path: [one.way for one in some] for path, some in tried.items()}
+        chosen = thrift.choose(ways, sum(a.size for a in new.artifacts), order.carry)
+        patches = {
+            path: next((one.row, one.path) for one in tried[path] if one.way is way)
+            for path, way in chosen.items()
+        }
         return _write(order, out, _Parcel(old, new, fresh, patches), progress)
 
 
@@ -161,6 +160,15 @@ def _write(order: Order, out: Path, parcel: _Parcel, progress: Progress) -> Made
     return Made(out, manifest, delta, out.stat().st_size, channel, tuple(sorted(whole)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A patch that makes the package it is for, as was tried."""
+
+    way: Way
+    row: Patched
+    path: Path
+
+
 class _Maker:
     """Makes the patches of one delta."""
 
@@ -169,51 +177,48 @@ class _Maker:
         self._before = before
         self._scratch = scratch
 
-    def make(self, artifact: Artifact) -> tuple[Patched, Path] | None:
-        """The patch that makes a package, where there is one and it pays."""
+    def make(self, artifact: Artifact) -> list[_Tried]:
+        """The patches that make a package, where there are some that may pay."""
         base = model.base_for(artifact.path, self._before)
         if base is None or base not in self._order.old.packages:
-            return None
-        name, package = RelPath(f"{model.PATCHES}/{artifact.path}"), self._package(artifact.path)
-        before = self._payload("base", base, self._order.old.packages[base])
-        own = self._payload("own", artifact.path, package)
-        target = self._scratch / _sha256(artifact)
+            return []
+        old, new = self._order.old.packages[base], self._order.new.packages[artifact.path]
+        before, own = self._payload("base", base, old), self._payload("own", artifact.path, new)
+        fn = artifact.path.rpartition("/")[2]
+        found = []
+        raw = self._try(artifact, base, lambda out: patch.make_raw(new, (old, before), own, out))
+        if raw is not None and self._proved(artifact, raw, Payload.raw(old)):
+            found.append(replace(raw, row=replace(raw.row, unpacked=0)))
+        if raw is None or raw.way.size * _SMALL > artifact.size:
+            one = self._try(artifact, base, lambda out: patch.make(new, fn, before, own, out))
+            if one is not None and self._proved(artifact, one, before):
+                found.append(replace(one, row=replace(one.row, unpacked=before.size)))
+        return found
+
+    def _try(
+        self, artifact: Artifact, base: RelPath, make: Callable[[IO[bytes]], Patch | None]
+    ) -> _Tried | None:
+        target = self._scratch / f"{_sha256(artifact)}-{len(list(self._scratch.iterdir()))}"
         with files.faults_at(target), target.open("wb") as out:
-            found = patch.make(package, artifact.path.rpartition("/")[2], before, own, out)
-        if found is None or not self._pays(found, artifact, target.stat().st_size):
-            files.remove(target)
-            return None
-        if not self._proved(artifact, target, before):
-            files.remove(target)
-            return None
-        row = Patched(name, artifact.path, base, _sha256(self._before[base]), before.size)
-        return row, target
+            found = make(out)
+        if found is not None:
+            way = Way(artifact.size, target.stat().st_size, found.parts)
+            if thrift.pays(way, self._order.carry):
+                name = RelPath(f"{model.PATCHES}/{artifact.path}")
+                row = Patched(name, artifact.path, base, _sha256(self._before[base]), 0)
+                return _Tried(way, row, target)
+        files.remove(target)
+        return None
 
-    def _package(self, path: RelPath) -> Path:
-        return self._order.new.packages[path]
+    def _payload(self, role: str, path: RelPath, package: Path) -> Payload:
+        return unpack(package, path.rpartition("/")[2], self._scratch / role, _NO_LIMIT)
 
-    def _payload(self, role: str, path: RelPath, package: Path) -> patch.Payload:
-        return patch.unpack(package, path.rpartition("/")[2], self._scratch / role, _NO_LIMIT)
-
-    def _pays(self, found: Patch, artifact: Artifact, size: int) -> bool:
-        saved = artifact.size - size
-        return saved > 0 and saved / self._order.carry > sum(map(_seconds, found.parts))
-
-    def _proved(self, artifact: Artifact, target: Path, before: patch.Payload) -> bool:
+    def _proved(self, artifact: Artifact, tried: _Tried, base: Payload) -> bool:
         """Do what the target will do, and compare."""
         again = self._scratch / "again"
         with files.faults_at(again), again.open("wb") as out:
-            patch.apply(target, before, out)
+            patch.apply(tried.path, base, out)
         return files.digest(again) == (artifact.sha256, artifact.size)
-
-
-def _seconds(part: Part) -> float:
-    """What it takes to compress a part again."""
-    if part.recipe is None:
-        return 0.0
-    kind, level = part.recipe.kind, part.recipe.level
-    speed = next(s for name, highest, s in _SPEEDS if name == kind and level <= highest)
-    return part.unpacked / speed
 
 
 def _manifest(tree: Tree) -> Manifest:

@@ -16,23 +16,23 @@ import zipfile
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
+from repack.model.package import JOB, begins_job
 from repack.model.progress import SILENT, Progress
 from repack.model.record import Record
 from repack.places import files
-from repack.places.tar_writer import Sink, TarWriter, total
+from repack.places.tar_writer import TarWriter, total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     import zstandard
 
-    from repack.model.package import Format, Member, PackageSpec
+    from repack.model.package import Format, PackageSpec
 
-# The payload is cut into jobs of this size, whatever the number of threads, so that the bytes do
-# not depend on it and the buffers stay small.
-_JOB: Final = 8 << 20
-_OVERLAP: Final = 6
+# Jobs are cut by the content alone, whatever the number of threads, so that the bytes do not depend
+# on it and the buffers stay small. 1: no job looks back at the one before.
+_OVERLAP: Final = 1
 _MEMORY: Final = 112 << 20
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 # A member of a zip may grow in compression; above this, leave room for 64-bit sizes.
@@ -95,7 +95,14 @@ def _write_conda(
             name = _zip_entry(f"{part}-{spec.dist}.tar.zst")
             with archive.open(name, "w", force_zip64=size > _ZIP64) as entry:
                 sink = compressor.stream_writer(entry, size=size, closefd=False)
-                _write_tar(sink, members, advance)
+                tar = TarWriter(sink, advance)
+                before = 0
+                for number, member in enumerate(members):
+                    if number and begins_job(before, member.size):
+                        sink.flush(zstandard.FLUSH_BLOCK)
+                    tar.add(member.path, member.size, member.content, member.sha256)
+                    before = member.size
+                tar.close()
                 # No `with`: after an error, closing would raise another one.
                 sink.flush(zstandard.FLUSH_FRAME)
 
@@ -106,14 +113,10 @@ def _write_bz2(out: IO[bytes], spec: PackageSpec, advance: Callable[[int], None]
     One bzip2 stream, so one thread: Python 2 and other old readers stop after the first.
     """
     with bz2.BZ2File(out, "wb", compresslevel=9) as sink:
-        _write_tar(sink, (*spec.info(), *spec.members), advance)
-
-
-def _write_tar(sink: Sink, members: Sequence[Member], advance: Callable[[int], None]) -> None:
-    tar = TarWriter(sink, advance)
-    for member in members:
-        tar.add(member.path, member.size, member.content, member.sha256)
-    tar.close()
+        tar = TarWriter(sink, advance)
+        for member in (*spec.info(), *spec.members):
+            tar.add(member.path, member.size, member.content, member.sha256)
+        tar.close()
 
 
 def _zip_entry(name: str) -> zipfile.ZipInfo:
@@ -127,14 +130,14 @@ def _zstd(size: int, level: int, threads: int) -> zstandard.ZstdCompressor:
     import zstandard
 
     preset = zstandard.ZstdCompressionParameters.from_level
-    each = preset(level, source_size=size).estimated_compression_context_size() + _JOB
-    fitting = max(1, (_MEMORY - 2 * _JOB) // each)
+    each = preset(level, source_size=size).estimated_compression_context_size() + JOB
+    fitting = max(1, (_MEMORY - 2 * JOB) // each)
     parameters = preset(
         level,
         source_size=size,
         # At least one worker: zstd without workers makes other bytes than with one.
         threads=max(1, min(threads or os.cpu_count() or 1, fitting)),
-        job_size=_JOB,
+        job_size=JOB,
         overlap_log=_OVERLAP,
         write_checksum=True,
         write_content_size=True,

@@ -25,16 +25,16 @@ from repack.model.consistency import Found
 from repack.model.delta import is_archive, is_text
 from repack.model.integrity import MANIFEST_PATH, METADATA_DIR
 from repack.model.progress import SILENT, Progress
-from repack.places import files, patch, recompress
+from repack.places import files
 from repack.places.channel import Tree
 from repack.places.delta_file import Texts
+from repack.places.remake import Remake, remake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from repack.model.delta import Patched
     from repack.model.keys import Key
     from repack.model.manifest import Artifact, Manifest
     from repack.model.names import Digest, RelPath
@@ -141,7 +141,7 @@ def renew(
         raise IntegrityError("the release has an artifact that is no package", got=odd[0])
     packages = _standing(standing, wanted, progress)
     packages |= _carried(opened, wanted, work, packages)
-    _make(standing, opened, wanted, packages, work)
+    packages |= _make(standing, opened, wanted, packages, work)
     if gone := sorted(wanted.keys() - packages.keys()):
         raise IntegrityError(
             f"{len(gone)} packages of the channel are missing or damaged",
@@ -241,55 +241,27 @@ def _make(
     standing: Standing,
     opened: DeltaFile,
     wanted: Mapping[RelPath, Digest],
-    packages: dict[RelPath, Path],
+    packages: Mapping[RelPath, Path],
     work: Path,
-) -> None:
+) -> dict[RelPath, Path]:
     """Make the packages that came as patches."""
     patches = {a.path: work / _sha256(a) for a in opened.manifest.artifacts if a.type == "diff"}
-    for row in opened.delta.patches:
-        if row.path not in wanted:
-            raise IntegrityError(
-                "the delta patches a package that the release does not have", got=row.path
-            )
-        if row.path in packages:
-            continue
-        made = work / wanted[row.path]
-        if not made.is_file() or files.digest(made)[0] != wanted[row.path]:
-            _make_one(standing.folder / row.base, row, patches[row.patch], made)
-        if files.digest(made)[0] != wanted[row.path]:
-            files.remove(made)
-            raise IntegrityError(
-                "made again from its patch, the package has other bytes",
-                where=row.path,
-                expected=f"as with {_words(opened.delta.tools)}",
-                got=f"with {_words(recompress.tools())}",
-                hint="take the same versions here, or a delta made with --carry 0",
-            )
-        packages[row.path] = made
-
-
-def _make_one(base: Path, row: Patched, source: Path, made: Path) -> None:
-    scratch = made.with_name(f"{files.TEMP_PREFIX}base")
-    if not base.is_file() or files.digest(base)[0] != row.base_sha256:
+    rows = opened.delta.patches
+    if odd := [row.path for row in rows if row.path not in wanted]:
         raise IntegrityError(
-            "a package of the channel is missing or damaged",
-            where=base,
-            expected=row.base_sha256,
-            hint="copy the channel again; a delta needs the whole of its base",
+            "the delta patches a package that the release does not have", got=odd[0]
         )
-    try:
-        payload = patch.unpack(base, row.base.rpartition("/")[2], scratch, row.unpacked)
-        with files.writing(made) as out:
-            patch.apply(source, payload, out)
-    finally:
-        files.remove(scratch)
+    due = [
+        Remake(row, standing.folder / row.base, patches[row.patch], wanted[row.path])
+        for row in rows
+        if row.path not in packages
+    ]
+    return dict(
+        zip((one.row.path for one in due), remake(due, work, opened.delta.tools), strict=True)
+    )
 
 
 def _sha256(artifact: Artifact) -> Digest:
     if artifact.sha256 is None:
         raise IntegrityError("an artifact has no SHA-256", where=artifact.path)
     return artifact.sha256
-
-
-def _words(tools: tuple[tuple[str, str], ...]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in tools)

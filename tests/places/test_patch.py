@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import bz2
 import hashlib
 import io
@@ -17,8 +18,11 @@ from hypothesis import strategies as st
 
 from repack.errors import IntegrityError
 from repack.model import patch as model
+from repack.model.package import JOB, Member, PackageSpec, numbered
 from repack.model.patch import Part, Patch, Recipe, Segment
-from repack.places import patch, recompress
+from repack.places import patch, payload, recompress
+from repack.places.payload import Payload
+from repack.steps.pack import pack
 
 LIMIT = 1 << 40
 
@@ -86,8 +90,8 @@ def versions(size=3_000_000):
 
 def made(tmp_path, base, package):
     """The patch and its payloads."""
-    before = patch.unpack(base, base.name, tmp_path / "base", LIMIT)
-    own = patch.unpack(package, package.name, tmp_path / "own", LIMIT)
+    before = payload.unpack(base, base.name, tmp_path / "base", LIMIT)
+    own = payload.unpack(package, package.name, tmp_path / "own", LIMIT)
     with (tmp_path / "patch").open("wb") as out:
         found = patch.make(package, package.name, before, own, out)
     return found, before
@@ -96,6 +100,7 @@ def made(tmp_path, base, package):
 def again(tmp_path, before):
     with (tmp_path / "again").open("wb") as out:
         patch.apply(tmp_path / "patch", before, out)
+    assert patch.is_raw(tmp_path / "patch") == (before.path.suffix == ".conda")
     return (tmp_path / "again").read_bytes()
 
 
@@ -105,7 +110,7 @@ WAYS = {
     "conda-build": zstd(19),
     "highest": zstd(22),
     "fastest": zstd(1),
-    "repack": zstd(9, 2, checksum=True, job=8 << 20, overlap=6),
+    "repack": zstd(9, 2, checksum=True, job=8 << 20, overlap=1),
     "no content size": zstd(3, sized=False),
 }
 
@@ -160,6 +165,68 @@ def test_what_nobody_can_press_again_gets_no_patch(tmp_path):
         for name, data in members.items():
             zipped.writestr(name, data)
     assert made(tmp_path, base, package)[0] is None
+
+
+def raw(tmp_path, base, package):
+    """The raw patch, and what it makes is the package."""
+    before = payload.unpack(base, base.name, tmp_path / "base", LIMIT)
+    own = payload.unpack(package, package.name, tmp_path / "own", LIMIT)
+    with (tmp_path / "patch").open("wb") as out:
+        patch.make_raw(package, (base, before), own, out)
+    assert again(tmp_path, Payload.raw(base)) == package.read_bytes()
+    return (tmp_path / "patch").stat().st_size
+
+
+def bundle(folder, files, threads=0):
+    """Pack files as repack packs bundles."""
+    folder.mkdir()
+    members = tuple(Member.of(name, data) for name, data in files.items())
+    return pack(numbered(PackageSpec("x", "1", members=members)), folder, ".conda", threads).path
+
+
+def weights(seed, size):
+    """Numbers as networks have them: zstd presses them by a few per cent."""
+    generator = random.Random(seed)
+    return array.array("f", (generator.gauss(0, 0.02) for _ in range(size // 4))).tobytes()
+
+
+def test_raw_patches_press_nothing_again(tmp_path):
+    data = random.Random(4).randbytes(3_000_000)
+    old, new = {"a": data, "b": b"1"}, {"a": data[:9] + b"?" + data[10:], "b": b"2" * 5000}
+    for number, press in enumerate(WAYS.values()):
+        base = conda(tmp_path / f"x-1-{number}.conda", old, press)
+        assert raw(tmp_path, base, conda(tmp_path / f"x-2-{number}.conda", new, press)) < 10_000
+
+
+def test_bundles_change_where_their_files_change(tmp_path):
+    """One file grows and one goes: what is behind has the same bytes, compressed too."""
+    one, two = weights(1, JOB), weights(2, JOB + 5000)
+    old = {"a": b"a" * 70_000, "b": one, "c": b"some text " * 9, "d": two, "e": b"end"}
+    new = {**old, "a": b"b" * 90_001, "c": b"", "e": b"other"}
+    base, package = bundle(tmp_path / "1", old), bundle(tmp_path / "2", new)
+    assert raw(tmp_path, base, package) < package.stat().st_size / 500
+
+
+def test_large_bundles_find_their_like(tmp_path, monkeypatch):
+    monkeypatch.setattr(model, "RAW_SEGMENT", 1 << 20)
+    monkeypatch.setattr(model, "RAW_REACH", 2 << 20)
+    one, two = weights(1, JOB), weights(2, JOB)
+    base = bundle(tmp_path / "1", {"b": one, "c": two})
+    package = bundle(tmp_path / "2", {"a": weights(3, JOB), "b": one, "c": two})
+    assert raw(tmp_path, base, package) < package.stat().st_size * 0.4
+
+
+def test_bundles_come_back_from_pressed_patches_too(tmp_path):
+    """Files that end at, before and behind the end of a job."""
+    words = random.Random(5).randbytes(1000).hex().encode()
+    sizes = (JOB - 512, JOB, JOB + 512, 3, 2 * JOB - 1024, 1)
+    old = {f"f{number}": (words * (size // 2000 + 1))[:size] for number, size in enumerate(sizes)}
+    new = {**old, "f0": old["f0"] + b"more", "f3": b"other"}
+    base, package = bundle(tmp_path / "1", old), bundle(tmp_path / "2", new, threads=1)
+    found, before = made(tmp_path, base, package)
+    assert any(len(part.recipe.cuts) > 1 for part in found.parts if part.recipe)
+    assert again(tmp_path, before) == package.read_bytes()
+    assert bundle(tmp_path / "3", new, threads=2).read_bytes() == package.read_bytes()
 
 
 def test_large_payloads_are_cut_into_segments_that_find_their_like(tmp_path, monkeypatch):
@@ -226,7 +293,7 @@ LIES = [
     Patch((Part(100, Recipe("zip", 3), (SEGMENT,)),)),
     Patch((Part(100, Recipe("bz2", 10), (SEGMENT,)),)),
     Patch((Part(100, Recipe("zstd", 3, checksum=1), (SEGMENT,)),)),
-    Patch((Part(100, None, (SEGMENT,)),)),
+    Patch((Part(101, None, (SEGMENT,)),)),
     Patch((Part(-1),)),
     Patch((Part(True),)),
 ]
@@ -281,7 +348,7 @@ def test_recipe_that_would_take_too_much_memory(small):
 def test_base_that_unpacks_to_more_than_said(tmp_path):
     base = conda(tmp_path / "x-1-0.conda", {"a": bytes(5_000_000)}, zstd(3))
     with pytest.raises(IntegrityError, match="unpacks to more"):
-        patch.unpack(base, base.name, tmp_path / "base", 1_000_000)
+        payload.unpack(base, base.name, tmp_path / "base", 1_000_000)
 
 
 def test_tools_are_named():

@@ -1,0 +1,130 @@
+"""Makes packages out of patches: two at a time, each hashed while it is written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from repack.errors import IntegrityError
+from repack.places import files, patch, recompress
+from repack.places.payload import Payload, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from repack.model.delta import Patched
+    from repack.model.names import Digest
+    from repack.places.tar_writer import Sink
+
+# Each may take the memory that one patch takes.
+_AT_ONCE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Remake:
+    """A package to be made.
+
+    Attributes:
+        base: where the package lies that it is made from.
+        patch: the patch's file.
+        sha256: of the package.
+    """
+
+    row: Patched
+    base: Path
+    patch: Path
+    sha256: Digest
+
+
+def remake(due: Sequence[Remake], work: Path, tools: tuple[tuple[str, str], ...]) -> list[Path]:
+    """Make packages, each in ``work`` by its SHA-256; what is there and right is kept.
+
+    Args:
+        tools: versions of what the patches were tried out with.
+
+    Raises:
+        IntegrityError: a base is damaged, a patch is, or the package comes out with other bytes.
+        SpaceError: the disk is full.
+    """
+    with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as pool:
+        return list(pool.map(lambda one: _one(one, work, tools), due))
+
+
+def _one(due: Remake, work: Path, tools: tuple[tuple[str, str], ...]) -> Path:
+    made = work / due.sha256
+    if made.is_file() and files.digest(made)[0] == due.sha256:
+        return made
+    scratch = work / f"{files.TEMP_PREFIX}base-{due.sha256}"
+    try:
+        got = _apply(due, scratch, made)
+    finally:
+        files.remove(scratch)
+    if got != due.sha256:
+        files.remove(made)
+        raise IntegrityError(
+            "made again from its patch, the package has other bytes",
+            where=due.row.path,
+            expected=f"as with {_words(tools)}",
+            got=f"with {_words(recompress.tools())}",
+            hint="take the same versions here, or a delta made with --carry 0",
+        )
+    return made
+
+
+def _apply(due: Remake, scratch: Path, made: Path) -> str:
+    """Make the package; the SHA-256 of what came out.
+
+    Of a large package the base is read twice, so it is hashed beside; if it turns out to be
+    damaged, that is what is said, whatever else went wrong because of it.
+    """
+    if not due.base.is_file():
+        raise _damaged(due)
+    with ThreadPoolExecutor(1) as beside:
+        hashed = beside.submit(files.digest, due.base)
+        try:
+            with files.writing(made) as out:
+                sink = _Hashing(out)
+                patch.apply(due.patch, _base(due, scratch), sink)
+        except IntegrityError:
+            if hashed.result()[0] != due.row.base_sha256:
+                raise _damaged(due) from None
+            raise
+        if hashed.result()[0] != due.row.base_sha256:
+            files.remove(made)
+            raise _damaged(due)
+    return sink.sha.hexdigest()
+
+
+def _base(due: Remake, scratch: Path) -> Payload:
+    if patch.is_raw(due.patch):
+        return Payload.raw(due.base)
+    return unpack(due.base, due.row.base.rpartition("/")[2], scratch, due.row.unpacked)
+
+
+def _damaged(due: Remake) -> IntegrityError:
+    return IntegrityError(
+        "a package of the channel is missing or damaged",
+        where=due.base,
+        expected=due.row.base_sha256,
+        hint="copy the channel again; a delta needs the whole of its base",
+    )
+
+
+def _words(tools: tuple[tuple[str, str], ...]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in tools)
+
+
+class _Hashing:
+    """Hashes what goes through to a sink."""
+
+    def __init__(self, out: Sink) -> None:
+        self._out = out
+        self.sha = hashlib.sha256()
+
+    def write(self, data: bytes, /) -> None:
+        self._out.write(data)
+        self.sha.update(data)
