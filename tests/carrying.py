@@ -145,3 +145,22 @@ def ssh_server(folder: Path):
     shell = f"ssh -i {folder}/user -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
     with serving([sshd, "-D", "-e", "-f", config], port):
         yield port, shell
+
+
+def killed_after(seconds: float, work) -> bool:
+    """Run ``work`` in a child that gets SIGKILL after ``seconds``; False when it ended before."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return True
+    assert os.WEXITSTATUS(status) == 0, "the work failed by itself"
+    return False

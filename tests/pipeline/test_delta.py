@@ -361,7 +361,7 @@ def test_kill_at_any_instant(deltas, way):
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["exchange", "ordered"])
 def test_kill_at_two_hundred_instants(deltas, way):
-    race(deltas, deltas.create(1, 2), way, 100)
+    race(deltas, deltas.create(1, 2), way, 200)
 
 
 def test_disk_that_fills_up_leaves_the_channel(deltas):

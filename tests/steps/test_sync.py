@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import threading
 import time
@@ -16,7 +18,14 @@ from repack.pipeline.deliver import Way, deliver
 from repack.places.channel import Channels
 from repack.steps.sync import Terms
 from tests import channels
-from tests.carrying import content, read_as_client, rsync_daemon, ssh_server, volume_of
+from tests.carrying import (
+    content,
+    killed_after,
+    read_as_client,
+    rsync_daemon,
+    ssh_server,
+    volume_of,
+)
 from tests.licensing import killed_at
 
 OWN = Way("own")
@@ -202,6 +211,62 @@ def test_first_copy_killed_at_every_tenth_touch_goes_on(root, tmp_path):
         if not killed:
             return
     pytest.fail("never ended")
+
+
+def race(root, dest, there, way, count):
+    """Kill ``count`` runs at random instants of their time; readers and the next call do well."""
+    instants, took, killed, number = random.Random(count), 0.0, 0, 1
+    began = time.monotonic()
+    send(root, dest, way)
+    took = time.monotonic() - began
+    for _ in range(count):
+        number += 1
+        before = content(there)
+        publish(root, number)
+        began = time.monotonic()
+        if killed_after(took * instants.random(), lambda: send(root, dest, way)):
+            killed += 1
+        else:
+            took = (took + time.monotonic() - began) / 2
+        assert read_as_client(there)
+        packages = {path for path in before if path.endswith((".conda", ".bz2"))}
+        if all(before[path] == data for path, data in repodata(there).items()):
+            assert packages <= content(there).keys(), "the old release is not whole"
+        send(root, dest, way)
+        assert content(there) == content(root / NAME)
+    assert killed > count / 3, killed
+
+
+def repodata(folder):
+    found = folder.glob("*/repodata.json")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@contextlib.contextmanager
+def destination(kind, folder):
+    """A place to sync to, the folder behind it, and the way there."""
+    there = folder / "share" / "bank"
+    if kind == "daemon":
+        there.parent.mkdir()
+        with rsync_daemon(folder, there.parent) as url:
+            yield f"{url}/share/bank", there, OWN
+    elif kind == "rsync" and not shutil.which("rsync"):
+        pytest.skip("no rsync here")
+    else:
+        yield there, there, Way(kind)
+
+
+@pytest.mark.parametrize("kind", ["own", "rsync", "daemon"])
+def test_killed_at_random_instants(root, tmp_path, kind):
+    with destination(kind, tmp_path) as (dest, there, way):
+        race(root, dest, there, way, 4 if kind == "daemon" else 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["own", "rsync", "daemon"])
+def test_killed_at_two_hundred_random_instants(root, tmp_path, kind):
+    with destination(kind, tmp_path) as (dest, there, way):
+        race(root, dest, there, way, 200)
 
 
 def test_a_reader_beside_the_copy_never_misses_a_package(root, tmp_path):
