@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from repack.model.names import LabelName
     from repack.model.trust import SignedFor, SignedRelease
 
+CHECKLIST: Final = "CHECKLIST.md"
 INSTALLERS: Final = "installers"
 OEM: Final = "oem"
 NOTARY: Final = "notary"

@@ -1,7 +1,7 @@
 """The lines of deltas: make one from two releases, apply one to a channel.
 
 create: both releases' trees -> patches that pay -> one signed file
-apply: admit -> renew -> stage -> verify -> publish
+apply: admit -> renew -> stage -> verify -> publish -> checklist of the medium, if it is on one
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from repack.model.verdict import Demand
 from repack.places import delta_file, files
 from repack.places.channel import Channels
 from repack.steps import delta as step
+from repack.steps.medium import is_medium, put_checklist
 from repack.steps.renew import Standing, admit, renew, root_of
 from repack.steps.restore import past_tree
 from repack.steps.verify import verify
@@ -126,6 +127,8 @@ def apply(
         SignatureError: a signature is missing or wrong.
         TargetError: the new metadata is not to be believed by what the channel has.
         SpaceError: there is not room enough; the channel is as it was.
+        PlaceError: a file cannot be read or written. If it is the checklist of the medium around
+            the channel, the channel is renewed already; the next call writes it.
     """
     channels, name = Channels.around(folder)
     with channels.exclusive(name):
@@ -147,6 +150,8 @@ def apply(
         channels.publish(name, renewed.tree)
         files.remove(channels.work(name))
     channels.tidy()
+    if is_medium(folder.parent):
+        put_checklist(folder.parent, f"{now:%Y-%m-%d %H:%M} UTC")
     return Applied(folder, standing.manifest.version, verdict)
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 from repack.errors import FetchError, IntegrityError, UsageError
 from repack.model.cargo import Cargo, Piece
 from repack.model.integrity import SUMS
-from repack.model.medium import INSTALLERS, checklist
+from repack.model.medium import CHECKLIST, INSTALLERS, checklist
 from repack.model.names import RelPath
 from repack.model.progress import SILENT, Progress
 from repack.model.urls import scrub
 from repack.places import files, medium_folder
 from repack.places.answer import Pace
 from repack.places.carrier import Brake, copy
+from repack.places.channel import read_or_none
 from repack.places.faults import PassingError
 from repack.places.stage import right
 from repack.places.sync_scripts import sync_scripts
@@ -149,16 +150,27 @@ def put_papers(root: Path, made: str) -> None:
         SpaceError: the medium is full.
         PlaceError: it cannot be written.
     """
-    releases = medium_folder.inventory(root)
-    texts = {
-        RelPath("CHECKLIST.md"): checklist(
-            _data("CHECKLIST.md").decode(), releases, medium_folder.installers(root), made
-        ).encode(),
-        RelPath("verify.py"): _data("medium.py"),
-        **sync_scripts(),
-    }
+    put_checklist(root, made)
+    texts = {RelPath("verify.py"): _data("medium.py"), **sync_scripts()}
     for name, data in texts.items():
         files.write(root / name, data, 0o755 if name.endswith(".sh") else 0o644)
+
+
+def put_checklist(root: Path, made: str) -> None:
+    """Write the checklist of what is on a medium now. Raises as :func:`put_papers` does.
+
+    Args:
+        made: when, for people.
+    """
+    releases, installers = medium_folder.inventory(root), medium_folder.installers(root)
+    text = checklist(_data(CHECKLIST).decode(), releases, installers, made)
+    files.write(root / CHECKLIST, text.encode())
+
+
+def is_medium(root: Path) -> bool:
+    """Whether a folder has the checklist that repack writes at the top of a medium."""
+    title = _data(CHECKLIST).split(b"\n", 1)[0]
+    return (read_or_none(root / CHECKLIST) or b"").startswith(title)
 
 
 def _data(name: str) -> bytes:

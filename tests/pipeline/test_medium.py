@@ -83,6 +83,42 @@ def test_a_medium_is_whole(world, tmp_path):
     assert medium(world, stick)["copied"] == []
 
 
+def delta(world, stick, *arguments):
+    """Make a delta from release 1 to 2 and apply it to the channel on a medium."""
+    file = stick.parent / "delta"
+    places = ["--channels-dir", str(world.channels), "--store", str(world.store)]
+    places += ["--labels-dir", str(world.labels), "-o", str(file)]
+    assert run(["delta", "create", world.name, "--from", "1", "--to", "2", *places]) == 0
+    return run(["delta", "apply", str(stick / world.name), str(file), *arguments])
+
+
+def test_a_delta_brings_the_checklist_up_to_date(world, tmp_path):
+    stick = tmp_path / "stick ü"
+    medium(world, stick)
+    before = (stick / "CHECKLIST.md").read_text()
+    second_release(world)
+    assert delta(world, stick) == 0
+    text = (stick / "CHECKLIST.md").read_text()
+    manifest = (stick / "bank/repack/manifest.json").read_bytes()
+    assert hashlib.sha256(manifest).hexdigest() in text
+    assert "| bank | 1 |" in before
+    assert "| bank | 2 |" in text
+    assert "| bank | 1 |" not in text
+    assert check(stick, "--key", "hex:" + "ab" * 32).returncode == 0
+    # cut off before that line, the next call writes it
+    (stick / "CHECKLIST.md").write_text(before)
+    assert delta(world, stick) == 0
+    assert "| bank | 2 |" in (stick / "CHECKLIST.md").read_text()
+
+
+def test_a_delta_leaves_somebody_elses_checklist_alone(world, tmp_path):
+    shutil.copytree(world.channel, tmp_path / "srv" / world.name)
+    (tmp_path / "srv/CHECKLIST.md").write_text("# Things to buy\n")
+    second_release(world)
+    assert delta(world, tmp_path / "srv") == 0
+    assert (tmp_path / "srv/CHECKLIST.md").read_text() == "# Things to buy\n"
+
+
 def test_the_verifier_finds_what_is_wrong(world, tmp_path):
     medium(world, tmp_path / "m")
     assert check(tmp_path / "m", "--key", "hex:" + "cd" * 32).returncode == 6
