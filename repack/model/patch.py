@@ -31,9 +31,9 @@ WINDOW_LOG: Final = 26
 SEGMENT: Final = 16 << 20
 # How much of the base a segment may copy from; with the segment it fits the window.
 REACH: Final = 48 << 20
-# Of a raw patch, which is for what hardly moves: every byte of reach is read when it is applied.
+# Of a raw patch, which is for what hardly moves.
 RAW_SEGMENT: Final = 8 << 20
-RAW_REACH: Final = 12 << 20
+RAW_REACH: Final = 10 << 20
 _MAX_CUTS: Final = 1 << 20
 # A file smaller than this says too little of where its neighbours are.
 _ANCHOR: Final = 4096
@@ -70,7 +70,7 @@ class Segment:
         size: bytes it has.
         start: where in the base's decompressed bytes its dictionary begins.
         reach: bytes of that dictionary.
-        data: bytes of its difference.
+        data: bytes of its difference; 0 in a raw patch: they stand in the base as they are.
     """
 
     size: int

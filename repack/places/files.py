@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1 << 20
 TEMP_PREFIX: Final = ".repack-"
-_NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
 _LOCKED: Final = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _NO_MODES: Final = {errno.ENOSYS, errno.ENOTSUP}
@@ -40,7 +40,7 @@ Placed = Literal["kept", "link", "reflink", "copy"]
 
 def fault(error: OSError, path: Path) -> RepackError:
     """The repack error for an ``OSError`` at ``path``."""
-    if error.errno in _NO_SPACE:
+    if error.errno in NO_SPACE:
         return SpaceError("no space left", where=path, hint="free some space and run again")
     hint = None
     if sys.platform == "win32" and isinstance(error, PermissionError):

@@ -5,12 +5,13 @@ Rules of this module:
 - A patch is only made if the package was made again from it, byte for byte, on the spot.
 - Memory does not grow with the package: payloads lie decompressed in a scratch file, and a segment
   with what it may copy from fits zstd's window.
-- While a piece is written the next one is made, in one thread beside.
+- While a piece is written the next ones are made, in threads beside.
 - Whoever makes a package from a patch gets its SHA-256, and believes nothing before it is right.
 """
 
 from __future__ import annotations
 
+import collections
 import itertools
 import sys
 import zipfile
@@ -22,7 +23,7 @@ from repack.errors import IntegrityError
 from repack.model import patch as model
 from repack.model.package import begins_job
 from repack.model.patch import FOOTER, MAGIC, WINDOW_LOG, Part, Patch, Recipe, Segment
-from repack.places import archive, files, recompress
+from repack.places import alike, archive, files, recompress
 from repack.places.payload import Payload, chunks
 
 if sys.version_info >= (3, 14):
@@ -32,15 +33,17 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
-
-    from repack.places.tar_writer import Sink
 
 # Beyond this zstd presses ten times as long for a few percent.
 _LEVEL: Final = 12
 _LOCAL_HEADER: Final = 30
 _LEAST_DICTIONARY: Final = 8  # zstd takes a shorter one for none
 _HEAD: Final = 1 << 20
+_BESIDE: Final = 2
+_RUN: Final = 32 << 10
+_AROUND: Final = 256 << 10
 _BLOCK: Final = 512  # of tar
 
 
@@ -103,10 +106,38 @@ def make_raw(package: Path, base: tuple[Path, Payload], own: Payload, out: IO[by
         found = model.counterpart((start, max(1, end - start)), members, known)
         return None if found is None else base[1].packed(found)
 
-    segments = model.plan(whole.size, before.size, like, raw=True)
-    made = Patch((Part(whole.size, None, _differences(segments, whole, 0, before, out)),))
+    segments: list[Segment] = []
+    at = 0
+    for segment in model.plan(whole.size, before.size, like, raw=True):
+        for one in _apart(segment, at, whole, before):
+            segments += _differences([one], whole, at, before, out) if one.reach else [one]
+            at += one.size
+    made = Patch((Part(whole.size, None, tuple(segments)),))
     out.write(made.footer())
     return made
+
+
+def _apart(segment: Segment, at: int, own: Payload, base: Payload) -> list[Segment]:
+    """A raw segment in pieces: what the base has as it is (of no reach), and what lies between."""
+    piece, old = own.read((at, segment.size)), base.read((segment.start, segment.reach))
+    # so long that the index cannot get too large
+    least = max(_RUN, own.size >> 16)
+    found, end, there = [], 0, 0
+    shift = max(0, min(at - segment.start, segment.reach - segment.size))
+    ends = alike.Run(segment.size, segment.reach, 0)
+    for run in (*alike.runs(piece, old, shift, least), ends):
+        if run.at > end:
+            size = run.at - end
+            first, reach = 0, segment.reach
+            if size < _AROUND:
+                near = there if end else run.there - size
+                first = max(0, min(near - _AROUND, reach - size - 2 * _AROUND))
+                reach = min(size + 2 * _AROUND, reach - first)
+            found.append(Segment(size, segment.start + first, reach))
+        if run.size:
+            found.append(Segment(run.size, segment.start + run.there, 0))
+        end, there = run.at + run.size, run.there + run.size
+    return found
 
 
 def _regions(stream: IO[bytes], fn: str, own: Payload) -> list[_Region] | None:
@@ -131,7 +162,7 @@ def _regions(stream: IO[bytes], fn: str, own: Payload) -> list[_Region] | None:
     return sorted(found, key=lambda region: region.start)
 
 
-def _as_it_is(stream: IO[bytes], span: model.Span, out: Sink) -> Part:
+def _as_it_is(stream: IO[bytes], span: model.Span, out: IO[bytes]) -> Part:
     start, left = span
     stream.seek(start)
     while left and (piece := stream.read(min(files.CHUNK, left))):
@@ -250,7 +281,7 @@ def is_raw(patch: Path) -> bool:
         return read_index(stream, patch).raw
 
 
-def apply(patch: Path, base: Payload, out: Sink) -> None:
+def apply(patch: Path, base: Payload, out: IO[bytes]) -> None:
     """Write the package that ``patch`` makes out of ``base``; the caller checks its SHA-256.
 
     Raises:
@@ -262,13 +293,24 @@ def apply(patch: Path, base: Payload, out: Sink) -> None:
             if part.recipe is not None:
                 _press(part, part.recipe, _pieces(stream, part.segments, base), out)
             elif part.segments:
-                for piece in _pieces(stream, part.segments, base):
-                    out.write(piece)
+                _copy(stream, part.segments, base, out)
             else:
                 _as_it_is(stream, (stream.tell(), part.size), out)
 
 
-def _press(part: Part, recipe: Recipe, pieces: Iterator[bytes], out: Sink) -> None:
+def _copy(stream: IO[bytes], segments: Sequence[Segment], base: Payload, out: IO[bytes]) -> None:
+    """Write the segments of a raw patch."""
+    with files.faults_at(base.path), base.path.open("rb") as old:
+        for own, group in itertools.groupby(segments, lambda segment: segment.data > 0):
+            if own:
+                for piece in _pieces(stream, list(group), base):
+                    out.write(piece)
+                continue
+            for segment in group:
+                alike.copy(old, segment.start, segment.size, out)
+
+
+def _press(part: Part, recipe: Recipe, pieces: Iterator[bytes], out: IO[bytes]) -> None:
     made = 0
     for data in recompress.outputs(recipe, part.unpacked, pieces):
         out.write(data)
@@ -280,19 +322,22 @@ def _press(part: Part, recipe: Recipe, pieces: Iterator[bytes], out: Sink) -> No
 
 
 def _pieces(stream: IO[bytes], segments: Sequence[Segment], base: Payload) -> Iterator[bytes]:
-    """The segments' bytes; the next one is made while this one is used."""
-    with ThreadPoolExecutor(1) as beside:
-        coming = None
+    """The segments' bytes; the next ones are made while one is used."""
+    if len(segments) == 1:
+        yield _piece(stream.read(segments[0].data), segments[0], base)
+        return
+    with ThreadPoolExecutor(_BESIDE) as beside:
+        coming: collections.deque[Future[bytes]] = collections.deque()
         for segment in segments:
-            ready, coming = coming, beside.submit(_piece, stream, segment, base)
-            if ready is not None:
-                yield ready.result()
-        if coming is not None:
-            yield coming.result()
+            coming.append(beside.submit(_piece, stream.read(segment.data), segment, base))
+            if len(coming) > _BESIDE:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
-def _piece(stream: IO[bytes], segment: Segment, base: Payload) -> bytes:
+def _piece(data: bytes, segment: Segment, base: Payload) -> bytes:
     if segment.start + segment.reach > base.size:
         raise IntegrityError("the patch wants more of its base than there is")
     old = base.read((segment.start, segment.reach))
-    return _decompress(stream.read(segment.data), old, segment.size)
+    return _decompress(data, old, segment.size)

@@ -1,8 +1,7 @@
-"""Makes packages out of patches: two at a time, each hashed while it is written."""
+"""Makes packages out of patches: two at a time."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from repack.model.delta import Patched
     from repack.model.names import Digest
-    from repack.places.tar_writer import Sink
 
 # Each may take the memory that one patch takes.
 _AT_ONCE: Final = 2
@@ -78,8 +76,7 @@ def _one(due: Remake, work: Path, tools: tuple[tuple[str, str], ...]) -> Path:
 def _apply(due: Remake, scratch: Path, made: Path) -> str:
     """Make the package; the SHA-256 of what came out.
 
-    Of a large package the base is read twice, so it is hashed beside; if it turns out to be
-    damaged, that is what is said, whatever else went wrong because of it.
+    The base is hashed beside. If it is damaged, that is what is said, whatever else went wrong.
     """
     if not due.base.is_file():
         raise _damaged(due)
@@ -87,16 +84,16 @@ def _apply(due: Remake, scratch: Path, made: Path) -> str:
         hashed = beside.submit(files.digest, due.base)
         try:
             with files.writing(made) as out:
-                sink = _Hashing(out)
-                patch.apply(due.patch, _base(due, scratch), sink)
+                patch.apply(due.patch, _base(due, scratch), out)
         except IntegrityError:
             if hashed.result()[0] != due.row.base_sha256:
                 raise _damaged(due) from None
             raise
+        got = files.digest(made)[0]
         if hashed.result()[0] != due.row.base_sha256:
             files.remove(made)
             raise _damaged(due)
-    return sink.sha.hexdigest()
+    return got
 
 
 def _base(due: Remake, scratch: Path) -> Payload:
@@ -116,15 +113,3 @@ def _damaged(due: Remake) -> IntegrityError:
 
 def _words(tools: tuple[tuple[str, str], ...]) -> str:
     return ", ".join(f"{name} {version}" for name, version in tools)
-
-
-class _Hashing:
-    """Hashes what goes through to a sink."""
-
-    def __init__(self, out: Sink) -> None:
-        self._out = out
-        self.sha = hashlib.sha256()
-
-    def write(self, data: bytes, /) -> None:
-        self._out.write(data)
-        self.sha.update(data)
