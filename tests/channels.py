@@ -40,8 +40,12 @@ def build(
     label: str = "halkbank",
     moment: datetime | None = None,
     previous: dict[str, bytes] | None = None,
+    ballast: bytes = b"",
 ) -> Path:
-    """A channel of three subdirs as release ``number``; an earlier one is replaced."""
+    """A channel of three subdirs as release ``number``; an earlier one is replaced.
+
+    ``ballast`` makes the packages ``a`` larger.
+    """
     if previous is None:
         previous = read_folder(folder / METADATA_DIR)
     if folder.exists():
@@ -56,6 +60,7 @@ def build(
         sections: dict[str, dict[str, object]] = {"packages": {}, "packages.conda": {}}
         for name in (f"a-{number}-0.conda", "b-1-0.tar.bz2"):
             data = f"{label} {subdir} {name}".encode() * 100
+            data += ballast if name[0] == "a" else b""
             path = f"{subdir}/{name}"
             files[path] = data
             sha256, sha384 = hashlib.sha256(data).hexdigest(), hashlib.sha384(data).hexdigest()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import shutil
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -365,6 +366,86 @@ def test_a_cut_connection_is_gone_on_with(root, tmp_path):
     with rsync_daemon(tmp_path, share) as url:
         send(root, f"{url}/share/bank")
     assert content(share / "bank") == content(root / NAME)
+
+
+@contextlib.contextmanager
+def mounted(*command):
+    """A mount for a test; skipped where that cannot be."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    done = subprocess.run(["mount", *command], check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        # a server that was killed may hold it a moment longer
+        subprocess.run(["umount", "--lazy", command[-1]], check=True)
+
+
+@contextlib.contextmanager
+def reached(kind, folder, disk, monkeypatch):
+    """The way to a folder of the small disk: its path, a daemon's URL or ssh's."""
+    if kind == "daemon":
+        with rsync_daemon(folder, disk) as url:
+            yield f"{url}/share/bank"
+    elif kind == "ssh":
+        with ssh_server(folder) as (port, shell):
+            monkeypatch.setenv("RSYNC_RSH", shell)
+            yield f"ssh://127.0.0.1:{port}{disk}/bank"
+    else:
+        yield str(disk / "bank")
+
+
+@pytest.mark.parametrize("kind", ["own", "rsync", "daemon", "ssh"])
+def test_a_disk_that_fills_midway(root, tmp_path, monkeypatch, kind):
+    """Readers there keep the old release, the error is the table's, and with room it goes on."""
+    engine = kind if kind in {"own", "rsync"} else "auto"
+    if kind != "own" and not shutil.which("rsync"):
+        pytest.skip("no rsync here")
+    # A folder's room is looked at first, so there it is names that the disk has no room for.
+    limit = "nr_inodes=38" if kind in {"own", "rsync"} else "size=1m"
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with (
+        mounted("-t", "tmpfs", "-o", limit, "tmpfs", disk),
+        reached(kind, tmp_path, disk, monkeypatch) as dest,
+    ):
+        send(root, dest, Way(engine))
+        before = content(disk / "bank")
+        channels.build(root / NAME, number=2, ballast=os.urandom(1 << 20))
+        with pytest.raises(SpaceError) as caught:
+            send(root, dest, Way(engine))
+        assert caught.value.exit_code == 9
+        assert read_as_client(disk / "bank")
+        after = content(disk / "bank")
+        assert {path: after[path] for path in before} == before
+        subprocess.run(["mount", "-o", "remount,size=64m,nr_inodes=1000", disk], check=True)
+        send(root, dest, Way(engine))
+        assert content(disk / "bank") == content(root / NAME)
+
+
+@pytest.mark.parametrize("kind", ["own", "rsync", "daemon", "ssh"])
+def test_a_destination_that_is_read_only(root, tmp_path, monkeypatch, kind):
+    """By a mount, for the superuser does not ask modes."""
+    if kind != "own" and not shutil.which("rsync"):
+        pytest.skip("no rsync here")
+    engine = kind if kind in {"own", "rsync"} else "auto"
+    share = tmp_path / "share"
+    share.mkdir()
+    send(root, share / "bank")
+    before = content(share / "bank")
+    publish(root, 2)
+    with (
+        mounted("--bind", share, share),
+        reached(kind, tmp_path, share, monkeypatch) as dest,
+    ):
+        subprocess.run(["mount", "-o", "remount,bind,ro", share], check=True)
+        with pytest.raises(PlaceError) as caught:
+            send(root, dest, Way(engine))
+        assert caught.value.exit_code == 2
+        assert "Traceback" not in caught.value.text()
+        assert content(share / "bank") == before
 
 
 def test_ssh(root, tmp_path, monkeypatch):
