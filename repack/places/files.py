@@ -30,6 +30,7 @@ CHUNK: Final = 1 << 20
 TEMP_PREFIX: Final = ".repack-"
 NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
+_LOCK_RETRIES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
 _LOCKED: Final = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _NO_MODES: Final = {errno.ENOSYS, errno.ENOTSUP}
 _FICLONE: Final = 0x40049409
@@ -302,11 +303,20 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a+b")
     with stream:
-        with faults_at(path):
-            mine = try_lock(stream)
-        if not mine:
+        if not _lock_soon(stream, path):
             raise BusyError(f"{what} is already running", where=path, hint="wait for it to end")
         yield
+
+
+def _lock_soon(stream: IO[bytes], path: Path) -> bool:
+    # A run that was killed while it started a program has left a copy of itself, which holds the
+    # lock until it has become that program.
+    for pause in (*_LOCK_RETRIES, 0):
+        with faults_at(path):
+            if try_lock(stream):
+                return True
+        time.sleep(pause)
+    return False
 
 
 def try_lock(stream: IO[bytes] | int) -> bool:

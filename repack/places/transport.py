@@ -23,6 +23,7 @@ from repack.errors import PlaceError, SpaceError, UsageError
 from repack.model.channel import is_litter
 from repack.model.urls import scrub_text
 from repack.places import files
+from repack.places.remote_room import remote_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -132,6 +133,10 @@ class Rsync:
         """The place, for messages."""
         return self._place.shown
 
+    def room(self) -> int | None:
+        """Bytes that are free there; None where that cannot be asked."""
+        return remote_room(self._place)
+
     def sizes(self) -> dict[str, int]:
         """Every file there, by path; empty when the folder is not there.
 
@@ -214,7 +219,7 @@ class Rsync:
                 env=environment,
                 encoding="utf-8",
                 errors="surrogateescape",
-                preexec_fn=_die_with_us if sys.platform == "linux" else None,  # noqa: PLW1509 - one call
+                preexec_fn=_dying_with(os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509 - two calls
             )
             said: list[str] = []
             with process:
@@ -238,11 +243,18 @@ class Rsync:
         return PlaceError(what, where=where, got=got, hint=hint)
 
 
-def _die_with_us() -> None:
+def _dying_with(parent: int) -> Callable[[], None]:
     """Let the system end a child whose parent was killed (``prctl(2)``, PR_SET_PDEATHSIG)."""
     import ctypes
 
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(1, signal.SIGTERM)
+        if os.getppid() != parent:  # it was killed before we asked
+            os._exit(1)
+
+    return ask
 
 
 def _number(line: str) -> int:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from repack.errors import IntegrityError, UsageError
+from repack.errors import IntegrityError, SpaceError, UsageError
 from repack.model.cargo import Sent, check_destination, check_fits, plan
 from repack.model.channel import MANIFEST, publish_rank
 from repack.model.progress import SILENT, Progress
@@ -115,7 +115,8 @@ def sync_afar(cargo: Cargo, root: Path, rsync: Rsync, terms: Terms) -> Sent:
 
     Raises:
         UsageError: another label's channel stands there, or no channel at all.
-        SpaceError: the disk there is full; readers see what they saw before.
+        SpaceError: it does not fit, if that can be asked, or the disk there got full; readers see
+            what they saw before.
         IntegrityError: what was sent does not arrive as it was.
         PlaceError: it cannot be written, or the connection broke.
     """
@@ -130,6 +131,7 @@ def sync_afar(cargo: Cargo, root: Path, rsync: Rsync, terms: Terms) -> Sent:
     stale = set(rsync.differing(root, [path for path in texts if path in there]))
     same |= {path for path in texts if path in there and path not in stale}
     work = plan(cargo, there, same, terms.stays)
+    _check_room(rsync, sum(p.size for p in work.copy if p.path not in there))
     if not terms.dry_run:
         with terms.progress.phase("copy", work.bytes, "bytes") as done:
             packages = [piece.path for piece in work.copy if piece.path in cargo.packages]
@@ -143,6 +145,18 @@ def sync_afar(cargo: Cargo, root: Path, rsync: Rsync, terms: Terms) -> Sent:
         rsync.prune(work.remove, root)
     took = time.monotonic() - began
     return Sent(cargo.label, cargo.release, rsync.where, "rsync", work, terms.dry_run, took)
+
+
+def _check_room(rsync: Rsync, need: int) -> None:
+    """Say it before the first byte if there is no room for what is new."""
+    free = rsync.room() if need else None
+    if free is not None and free < need:
+        raise SpaceError(
+            "it does not fit; nothing was sent",
+            where=rsync.where,
+            expected=f"{need} bytes free",
+            got=f"{free} bytes free",
+        )
 
 
 def _settle(rsync: Rsync, root: Path, paths: Sequence[str], progress: Progress) -> None:

@@ -13,10 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from repack.errors import IntegrityError, PlaceError, RepackError, SpaceError, UsageError
+from repack.errors import (
+    BusyError,
+    IntegrityError,
+    PlaceError,
+    RepackError,
+    SpaceError,
+    UsageError,
+)
 from repack.model.names import LabelName
 from repack.pipeline.deliver import Way, deliver
 from repack.places.channel import Channels
+from repack.places.remote_room import remote_room
+from repack.places.transport import Remote, remote
 from repack.steps.sync import Terms
 from tests import channels
 from tests.carrying import (
@@ -200,6 +209,18 @@ def test_killed_at_every_touch_of_the_disk(root, tmp_path):
         if not killed:
             break
     assert cuts > 60
+
+
+def test_a_lock_that_a_killed_run_leaves_for_a_moment_is_waited_for(root, tmp_path):
+    """What it was starting has it until it is another program; found by the kills above."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(Channels(root).exclusive(LabelName(NAME)))
+        timer = threading.Timer(0.2, stack.pop_all().close)
+        timer.start()
+        send(root, tmp_path / "d")
+        timer.join()
+    with Channels(root).exclusive(LabelName(NAME)), pytest.raises(BusyError):
+        send(root, tmp_path / "d")
 
 
 def test_first_copy_killed_at_every_tenth_touch_goes_on(root, tmp_path):
@@ -403,8 +424,8 @@ def test_a_disk_that_fills_midway(root, tmp_path, monkeypatch, kind):
     engine = kind if kind in {"own", "rsync"} else "auto"
     if kind != "own" and not shutil.which("rsync"):
         pytest.skip("no rsync here")
-    # A folder's room is looked at first, so there it is names that the disk has no room for.
-    limit = "nr_inodes=38" if kind in {"own", "rsync"} else "size=1m"
+    # Where the room is asked for first, it is names that the disk has no room for.
+    limit = {"daemon": "size=1m", "ssh": "nr_inodes=29"}.get(kind, "nr_inodes=38")
     disk = tmp_path / "disk"
     disk.mkdir()
     with (
@@ -446,6 +467,26 @@ def test_a_destination_that_is_read_only(root, tmp_path, monkeypatch, kind):
         assert caught.value.exit_code == 2
         assert "Traceback" not in caught.value.text()
         assert content(share / "bank") == before
+
+
+def test_no_room_behind_ssh_is_said_before_the_first_byte(root, tmp_path, monkeypatch):
+    disk = tmp_path / "sm all"
+    disk.mkdir()
+    channels.build(root / NAME, number=2, ballast=os.urandom(1 << 20))
+    with (
+        mounted("-t", "tmpfs", "-o", "size=1m", "tmpfs", disk),
+        reached("ssh", tmp_path, disk, monkeypatch) as dest,
+    ):
+        with pytest.raises(SpaceError, match="nothing was sent"):
+            send(root, dest)
+        assert list(disk.iterdir()) == []
+        # where only rsync may be run, nobody can say
+        keys = tmp_path / "authorized_keys"
+        keys.write_text(f'command="rsync --server --nothing" {keys.read_text()}')
+        assert remote_room(remote(dest)) is None
+    assert remote_room(Remote("nobody.invalid:/x", "x")) is None
+    assert remote_room(Remote("rsync://host/module/x", "x")) is None
+    assert remote_room(Remote("host::module/x", "x")) is None
 
 
 def test_ssh(root, tmp_path, monkeypatch):
