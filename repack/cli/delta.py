@@ -33,7 +33,7 @@ def command() -> None:
     "--carry",
     type=click.FloatRange(min=0),
     help="MB/s the way to the target takes: the slower, the more patches; 0: none."
-    " [default: what keeps applying within 1.5 times a copy]",
+    " [default: what is reckoned to apply within 1.5 times a copy]",
 )
 @click.option("--key", help="Signs the delta [default: the label's own]; see `repack verify`.")
 @options.labels_dir
