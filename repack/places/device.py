@@ -23,6 +23,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from repack.errors import RepackError
@@ -38,10 +39,19 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from repack.model.delivery import Parcel
     from repack.model.names import LabelName
     from repack.places.pointer import Style
 
 _CLOCK_LIMIT: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpacked:
+    """A package in the cache: what it was made from, and when its first release was finished."""
+
+    sha256: str
+    finished_ns: int
 
 
 class Device:
@@ -171,33 +181,43 @@ class Device:
                 if name not in known and not name.startswith("."):
                     files.remove(self.cache / name)
 
-    def reusable(self) -> dict[str, str]:
-        """Unpacked packages that may be used again: folder in the cache -> SHA-256.
+    def reusable(self, delivery: Delivery) -> tuple[Parcel, ...]:
+        """Packages of ``delivery`` that lie here unpacked, if :meth:`changed` finds none of them."""
+        here = self._unpacked()
+        return tuple(
+            parcel
+            for parcel in delivery.parcels
+            if parcel.dist in here and here[parcel.dist].sha256 == parcel.sha256
+        )
 
-        One in which a file was written since its release was finished is none: environments share
-        its files by hard links, and somebody changed one.
+    def changed(self, parcels: Iterable[Parcel]) -> tuple[Parcel, ...]:
+        """Those unpacked packages in which a file was written since their release was finished.
+
+        They cannot be used again: environments share their files by hard links, and somebody
+        changed one.
         """
-        return {
-            dist: sha256
-            for dist, (sha256, written) in self._unpacked().items()
-            if not environment.changed_since(self.cache / dist, written)
-        }
+        here = self._unpacked()
+        return tuple(
+            parcel
+            for parcel in parcels
+            if environment.changed_since(self.cache / parcel.dist, here[parcel.dist].finished_ns)
+        )
 
-    def _unpacked(self) -> dict[str, tuple[str, int]]:
-        """The packages of all whole releases: SHA-256, and when the first release was finished."""
-        found: dict[str, tuple[str, int]] = {}
+    def _unpacked(self) -> dict[str, _Unpacked]:
+        """The packages of all whole releases, by their folder in the cache."""
+        found: dict[str, _Unpacked] = {}
         for release in self.whole():
             with contextlib.suppress(RepackError, OSError):
-                written = self._paper(release).stat().st_mtime_ns
+                finished = self._paper(release).stat().st_mtime_ns
                 for parcel in self.delivery(release).parcels:
-                    found.setdefault(parcel.dist, (parcel.sha256, written))
+                    found.setdefault(parcel.dist, _Unpacked(parcel.sha256, finished))
         return found
 
-    def forget(self, dists: Iterable[str]) -> None:
+    def forget(self, parcels: Iterable[Parcel]) -> None:
         """Remove unpacked packages, so that they are unpacked anew."""
-        for dist in dists:
-            files.remove(self.cache / f"{dist}.lock")
-            files.remove(self.cache / dist)
+        for parcel in parcels:
+            files.remove(self.cache / f"{parcel.dist}.lock")
+            files.remove(self.cache / parcel.dist)
 
     def flush(self) -> None:
         """Make everything that was written here survive a power cut."""

@@ -31,6 +31,11 @@ class _LinkReporter:
         self._done(1)
 
 
+def load() -> None:
+    """Load rattler, which takes 50 ms; whoever links later may do so while a disk is busy."""
+    import rattler  # noqa: F401 - the next import of it finds it
+
+
 def link(records: Sequence[Record], prefix: Path, cache: Path, done: Callable[[int], None]) -> None:
     """Install ``records``, whose URLs name local files, into a new prefix.
 

@@ -6,37 +6,23 @@ whole, compared with the manifest, and on the disk.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from repack.errors import (
-    ChangedByHandError,
-    ContentMissingError,
-    IntegrityError,
-    TargetSpaceError,
-)
-from repack.model.urls import package_url
-from repack.places import environment, host
-from repack.places.files import folder_url
-from repack.places.linker import link
+from repack.errors import ChangedByHandError
+from repack.places import environment
 from repack.places.medium import Medium
 from repack.target import run
 from repack.target.accept import Asked, accept
+from repack.target.fill import fill
 from repack.target.site import Done
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from repack.model.agent import State
-    from repack.model.delivery import Delivery, Parcel
-    from repack.model.names import RelPath
-    from repack.model.record import Record
-    from repack.places.medium import MediumRelease
+    from repack.model.delivery import Delivery
     from repack.target.site import Site
 
-# An environment takes about four times what its archives take, which are copied first.
-_UNPACKED: Final = 5
 _SHOWN: Final = 20
 
 
@@ -75,7 +61,7 @@ def install(site: Site, source: Path, name: str | None = None) -> Done:
             release = medium.release(accepted.signed)
             delivery = release.delivery(site.platform)
             _check_license(site, delivery)
-            _fill(site, state, release, delivery)
+            fill(site, state, release, delivery)
         if delivery.wishes.after_install == "none":
             return run.finish(site)
         did = delivery.wishes.after_install
@@ -109,71 +95,3 @@ def _check_unchanged(site: Site, delivery: Delivery) -> None:
             got="; ".join(found[:_SHOWN]),
             hint="it is left as it is; install another release, or roll back",
         )
-
-
-def _fill(site: Site, state: State, release: MediumRelease, delivery: Delivery) -> None:
-    """Make the environment of a release beside the one in use, or leave nothing behind."""
-    device, number = site.device, delivery.release
-    if missing := release.medium.missing(delivery):
-        raise ContentMissingError(
-            f"{len(missing)} of {len(delivery.parcels)} packages are not on the medium, or not whole",
-            where=release.medium.folder,
-            got="; ".join(missing[:_SHOWN]),
-            hint="the medium is incomplete or damaged; copy it again",
-        )
-    records = release.records(delivery)
-    known = device.reusable()
-    new = tuple(p for p in delivery.parcels if known.get(p.dist) != p.sha256)
-    _check_space(site, new)
-    filling = state.fill(number)
-    device.save(filling)
-    try:
-        device.discard(number)
-        device.forget(parcel.dist for parcel in new)
-        _take(site, release.medium, new)
-        _link(site, delivery, records)
-        device.flush()
-        device.keep(delivery)
-        device.save(filling.filled())
-    except BaseException as error:
-        device.discard(number)
-        device.clean()
-        device.save(state)
-        if isinstance(error, IntegrityError):
-            raise ContentMissingError(
-                "the packages do not install", where=release.medium.folder, got=error.text()
-            ) from error
-        raise
-    device.clean()
-
-
-def _check_space(site: Site, new: Sequence[Parcel]) -> None:
-    need, free = sum(p.size for p in new) * _UNPACKED, host.free_bytes(site.device.folder)
-    if need > free:
-        raise TargetSpaceError(
-            "the release does not fit on this disk",
-            where=site.device.folder,
-            expected=f"about {need} bytes",
-            got=f"{free} bytes free",
-            hint="free some space, or keep fewer releases: [storage] keep",
-        )
-
-
-def _take(site: Site, medium: Medium, new: Sequence[Parcel]) -> None:
-    """Copy the packages that are new here; after this the medium is not needed any more."""
-    with site.progress.phase("copy", sum(p.size for p in new), "bytes") as advance:
-        for parcel in new:
-            medium.copy(parcel, site.device.incoming / parcel.path, advance)
-
-
-def _link(site: Site, delivery: Delivery, records: Mapping[RelPath, Record]) -> None:
-    """Fill the environment from the copies and the cache, and see that it is the release."""
-    prefix, base = site.device.prefix(delivery.release), folder_url(site.device.incoming)
-    local = [
-        replace(record, url=package_url(base, record.subdir, record.fn))
-        for record in records.values()
-    ]
-    with site.progress.phase("link", len(local), "packages") as done:
-        link(local, prefix, site.device.cache, done)
-    if found := environment.packages(prefix, delivery):
-        raise IntegrityError("the environment is not the release", got="; ".join(found[:_SHOWN]))
