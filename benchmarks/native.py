@@ -2,6 +2,7 @@
 
 - ``solve URL SPEC …``: solve for linux-64 and print the number of records.
 - ``install URL PREFIX CACHE SPEC …``: solve and link with a package cache.
+- ``link CHANNEL PREFIX CACHE``: link what a channel of repack brings to linux-64.
 - ``index FOLDER``: ``index_fs`` with ``force``.
 - ``lock URL FILE SPEC …``: solve and write a ``pixi.lock``.
 """
@@ -9,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
@@ -54,6 +56,32 @@ async def install(url: str, prefix: str, cache: str, *specs: str) -> int:
     return len(records)
 
 
+async def link(folder: str, prefix: str, cache: str) -> int:
+    """Link the packages of a release, by the records of its channel."""
+    import rattler
+
+    channel = Path(folder)
+    plan = json.loads((channel / "repack/install.json").read_bytes())
+    wanted = set(plan["subdirs"]["linux-64"]["packages"])
+    records = []
+    for subdir in ("noarch", "linux-64"):
+        where = channel / subdir
+        repodata = rattler.RepoData.from_path(where / "repodata.json")
+        for record in repodata.into_repo_data(rattler.Channel(channel.as_uri())):
+            if record.file_name.removesuffix(".conda") in wanted:
+                record.url = (where / record.file_name).as_uri()
+                records.append(record)
+    await rattler.install(
+        records,
+        prefix,
+        cache_dir=Path(cache),
+        installed_packages=[],
+        execute_link_scripts=False,
+        show_progress=False,
+    )
+    return len(records)
+
+
 async def index(folder: str) -> int:
     """Re-read every archive of a channel."""
     from rattler.index import index_fs
@@ -85,7 +113,7 @@ def main() -> None:
     """Do one thing and leave before py-rattler's threads can crash."""
     what, *arguments = sys.argv[1:]
     verbs: dict[str, Callable[..., Coroutine[None, None, int]]]
-    verbs = {"solve": count, "install": install, "index": index, "lock": lock}
+    verbs = {"solve": count, "install": install, "link": link, "index": index, "lock": lock}
     print(asyncio.run(verbs[what](*arguments)))
     sys.stdout.flush()
     os._exit(0)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks import million, upstream, variants
+from benchmarks import deltas, million, upstream, variants
 from scripts import upstream as real
 
 
 def main() -> None:
-    """Make the upstream, its variants and the big channel, unless they are there."""
+    """Make the upstream, its variants, the one before and the big channel, unless they are there."""
     served, count, size = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     real.build(served / "upstream", upstream.REQUEST)
+    deltas.previous(served / "upstream", served / "before")
     for number in range(count):
         variants.make(served / "upstream", served / f"variant-{number}", number + 1)
     if size == "million":

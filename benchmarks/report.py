@@ -29,6 +29,8 @@ _TITLES: Final = {
     "unchanged linked": "repack label, nothing changed (linked)",
     "changed": "repack label --update, one package changed",
     "second": "repack label, a second label sharing most packages",
+    "update": "repack target install, five of the packages changed",
+    "update native": "rattler.install of the same records, package cache in the same state",
     "million native cold": "py-rattler solves, a million records, cold",
     "million solver cold": "repack solves, a million records, cold",
     "million native warm": "py-rattler solves, a million records, warm",
@@ -68,6 +70,7 @@ def targets(middle: Mapping[str, Sample], facts: Mapping[str, float]) -> list[Ta
         *_builds(wall, middle),
         *_repeats(wall, facts),
         *_indexing(wall, facts),
+        *_update(wall, facts),
         *_million(middle),
     ]
 
@@ -138,6 +141,26 @@ def _indexing(wall: Mapping[str, float], facts: Mapping[str, float]) -> list[Tar
             ours / wall["index_fs"],
             "x",
             f"{ours:.3f} s : {wall['index_fs']:.2f} s",
+        ),
+    ]
+
+
+def _update(wall: Mapping[str, float], facts: Mapping[str, float]) -> list[Target]:
+    beyond, first = facts["update grown beyond"], facts["update first"]
+    return [
+        Target(
+            "agent: an update : rattler.install",
+            1.3,
+            *_unit(_ratio(wall, "update", "update native")),
+        ),
+        Target("agent: the switch", 50, facts["switch"], "ms", "no services"),
+        # conda-meta, folders, and the files that packages write their prefix into.
+        Target(
+            "agent: disk of the second release beyond changed packages : the first",
+            0.05,
+            beyond / first,
+            "x",
+            f"{beyond:.0f} MB : {first:.0f} MB",
         ),
     ]
 

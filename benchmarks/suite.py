@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import contestants as c
-from benchmarks import million, nginx, report, upstream, variants
+from benchmarks import million, nginx, report, updating, upstream, variants
 
 if TYPE_CHECKING:
     from benchmarks.measure import Sample
@@ -97,6 +97,18 @@ class Suite:
             for path in folder.glob("*/*.conda")
         }
 
+    def updates(self, rounds: int) -> None:
+        """The agent against rattler, who goes first changing with every round."""
+        target = updating.Target(self.arena)
+        target.prepare(self.served / "before", self.served / "upstream")
+        pair = [("update", target.update), ("update native", target.native)]
+        for _ in range(rounds):
+            for name, work in pair:
+                self.note(name, work())
+            pair.reverse()
+        self.facts |= target.grown()
+        self.facts["switch"] = 1000 * target.switch()
+
     def millions(self) -> None:
         """Solve against a million records, with and without shards, cold and warm."""
         for channel in ("million", "million-sharded"):
@@ -131,6 +143,7 @@ def main() -> None:
             print(f"-- round {number + 1} of {options.rounds}", file=sys.stderr)
             suite.round(number, HOME / "tools")
         suite.second_label()
+        suite.updates(options.rounds)
         for _ in range(0 if options.no_million else min(3, options.rounds)):
             suite.millions()
     text = report.text(suite.samples, suite.facts, served / "upstream")
