@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from repack.errors import RolledBackError
 from repack.target.run import roll_back, run
 from tests.licensing import killed_at
 from tests.target import bank as banks
 
-# The others strike at touches of the disk by Python; what rattler writes from its threads is
-# struck by the one with the clock.
-ALL = 200
+# Some strike at touches of the disk by Python, so that none is left out; those with the clock
+# strike at any instant, what rattler writes from its threads included.
+TIMES = [pytest.param(8, id="few"), pytest.param(200, id="all", marks=pytest.mark.slow)]
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -107,23 +108,7 @@ def test_a_failing_run_killed_anywhere_ends_at_the_old_release(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     bank = pending(tmp_path)
     saved = shutil.copytree(bank.opt, bank.root / "saved", symlinks=True)
-    number = f"! grep -q releases/2 {bank.folder}/current.check"
-    bank.configure(
-        health={
-            "command": [
-                "sh",
-                "-c",
-                f"readlink {bank.folder}/current > {bank.folder}/current.check; {number}",
-            ]
-        }
-    )
-
-    def fail(site):
-        from repack.errors import RolledBackError
-
-        with pytest.raises(RolledBackError):
-            run(site)
-
+    refuse_two(bank)
     instant = 1
     while strike(bank, instant, fail):
         check(bank, 1, 2)
@@ -172,9 +157,8 @@ def test_a_release_that_takes_the_machine_down_is_given_up(tmp_path, monkeypatch
     assert (bank.in_use, bank.journal["failed"]) == (1, [2])
 
 
-@pytest.mark.slow
-def test_killed_by_the_clock_two_hundred_times(waiting):
-    """What rattler writes from its own threads is struck as well."""
+@pytest.mark.parametrize("times", TIMES)
+def test_install_killed_by_the_clock(waiting, times):
     saved = shutil.copytree(waiting.opt, waiting.root / "saved", symlinks=True)
     chance = random.Random(4)
     source = ["--src-dir", str(waiting.medium(2))]
@@ -182,7 +166,7 @@ def test_killed_by_the_clock_two_hundred_times(waiting):
     assert in_a_process(waiting, "install", *source).returncode == 0
     whole = time.monotonic() - began
     again(waiting, saved)
-    for _ in range(ALL):
+    for _ in range(times):
         process = in_a_process(waiting, "install", *source, wait=False)
         time.sleep(chance.uniform(0.3, 1.0) * whole)
         process.kill()
@@ -192,6 +176,91 @@ def test_killed_by_the_clock_two_hundred_times(waiting):
         assert code == 0, said
         assert waiting.in_use == 2
         again(waiting, saved)
+
+
+@pytest.mark.parametrize("times", TIMES)
+def test_run_killed_by_the_clock(tmp_path, monkeypatch, times):
+    monkeypatch.chdir(tmp_path)
+    bank = pending(tmp_path)
+    for _ in struck(bank, run, times):
+        check(bank, 1, 2)
+        code, said = bank.agent("run")
+        assert code in {0, 40}, said
+        assert (bank.in_use, bank.journal["good"]) == (2, [1, 2])
+
+
+@pytest.mark.parametrize("times", TIMES)
+def test_a_failing_run_killed_by_the_clock(tmp_path, monkeypatch, times):
+    monkeypatch.chdir(tmp_path)
+    bank = pending(tmp_path)
+    refuse_two(bank)
+    for _ in struck(bank, fail, times):
+        check(bank, 1, 2)
+        code, said = bank.agent("run")
+        assert code in {110, 40}, said
+        assert (bank.in_use, bank.journal["phase"], bank.journal["failed"]) == (1, "idle", [2])
+
+
+@pytest.mark.parametrize("times", TIMES)
+def test_rollback_killed_by_the_clock(waiting, times):
+    assert waiting.install(2)[0] == 0
+    for _ in struck(waiting, roll_back, times):
+        check(waiting, 1, 2)
+        code, said = waiting.agent("rollback")
+        assert code in {0, 21}, said
+        assert (waiting.in_use, waiting.journal["phase"]) == (1, "idle")
+
+
+def struck(bank, work, times):
+    """Kill ``work`` in a child at random instants; every time the target is as it was before."""
+    saved = shutil.copytree(bank.opt, bank.root / "saved", symlinks=True)
+    chance = random.Random(5)
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert not killed_after(60, lambda: work(bank.site()))
+        took.append(time.monotonic() - began)
+        again(bank, saved)
+    killed = 0
+    for _ in range(times):
+        killed += killed_after(chance.uniform(0, min(took)), lambda: work(bank.site()))
+        yield
+        again(bank, saved)
+    assert killed > times / 8
+
+
+def killed_after(seconds, work):
+    """Run ``work`` in a child that is killed after a time; True when it was killed by that."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + seconds
+    ended, status = 0, 0
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.0002)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in {0, -signal.SIGKILL}, "it failed by itself"
+    return os.WIFSIGNALED(status)
+
+
+def refuse_two(bank):
+    """Let the health check of release 2 fail."""
+    seen = f"{bank.folder}/current.check"
+    check = f"readlink {bank.folder}/current > {seen}; ! grep -q releases/2 {seen}"
+    bank.configure(health={"command": ["sh", "-c", check]})
+
+
+def fail(site):
+    with pytest.raises(RolledBackError):
+        run(site)
 
 
 def in_a_process(bank, command, *arguments, wait=True):
