@@ -187,7 +187,9 @@ class Device:
         return tuple(
             parcel
             for parcel in delivery.parcels
-            if parcel.dist in here and here[parcel.dist].sha256 == parcel.sha256
+            if parcel.dist in here
+            and here[parcel.dist].sha256 == parcel.sha256
+            and (self.cache / parcel.dist).is_dir()
         )
 
     def changed(self, parcels: Iterable[Parcel]) -> tuple[Parcel, ...]:

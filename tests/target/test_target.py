@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -146,6 +147,13 @@ def test_a_file_that_was_changed_through_a_link_is_not_carried_on(bank):
     assert bank.install(2)[0] == 0
     assert bank.in_use == 2
     assert shared.read_text() == "mine"
+
+
+def test_a_cache_that_somebody_emptied_is_filled_again(bank):
+    bank.install(1)
+    shutil.rmtree(bank.folder / "cache")
+    assert bank.install(2)[0] == 0
+    assert bank.in_use == 2
 
 
 def test_packages_added_by_hand_are_reported_and_left(bank):
