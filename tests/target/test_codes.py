@@ -292,6 +292,16 @@ def test_a_second_agent_at_the_same_time(running):
     assert (code, said["error"]) == (8, "busy")
 
 
+def test_an_agent_that_is_about_to_end_is_waited_for(running):
+    """The lock of one that was killed is inherited by what it was just starting."""
+    path = running.folder / "state/lock"
+    hold = f"import fcntl, time; f = open({str(path)!r}, 'a'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(0.3)"
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        assert running.install(2)[0] == 0
+    assert running.in_use == 2
+
+
 def test_wrong_settings_are_all_listed(bank):
     folder = bank.root / "conf.d"
     folder.mkdir()
