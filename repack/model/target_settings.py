@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from repack.errors import LabelError, Problem, SettingsError, UsageError
 from repack.model.document import decode
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from repack.model.trust import SignedFor
 
 LIMIT: Final = 1 << 20
+Engine = Literal["auto", "rattler", "conda"]
 DEFAULT_KEEP: Final = 2
 DEFAULT_TIMEOUT: Final = 600
 _SECTION: Final = re.compile(r"\s*\[\s*([A-Za-z0-9_-]+)\s*\]")
@@ -56,6 +57,7 @@ SCHEMA: Final[Schema] = _section(
         license_store=_TEXT,
     ),
     storage=_section(root=_TEXT, keep={"type": "integer", "minimum": 1, "maximum": 1000}),
+    install=_section(engine={"type": "string", "enum": list(get_args(Engine))}),
     trust=_section(root=_TEXT),
     services=_section(restart=_COMMANDS, stop=_COMMANDS, start=_COMMANDS),
     health=_section(
@@ -110,6 +112,7 @@ class TargetSettings:
         license_store: the licences, for labels that ask for one; None where none was named.
         root: where labels are installed; None for this system's usual place.
         keep: how many releases that went well stay on the disk, the current one included.
+        engine: what fills environments; ``auto`` is py-rattler where it runs, else conda.
         trust_root: the pinned ``root.json``; None for the usual places.
     """
 
@@ -120,6 +123,7 @@ class TargetSettings:
     license_store: PathIn | None = None
     root: PathIn | None = None
     keep: int = DEFAULT_KEEP
+    engine: Engine = "auto"
     trust_root: PathIn | None = None
     services: Services = Services()
     health: Health = Health()
@@ -165,6 +169,7 @@ def _settings(values: Mapping[tuple[str, str], Any]) -> TargetSettings:
         license_store=values.get(("provision", "license_store")),
         root=values.get(("storage", "root")),
         keep=values.get(("storage", "keep"), DEFAULT_KEEP),
+        engine=values.get(("install", "engine"), "auto"),
         trust_root=values.get(("trust", "root")),
         services=Services(
             commands("services", "restart"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from repack.model.delivery import Delivery
 
 _THREADS: Final = 4
+_ANY_PYTHON: Final = "/site-packages/"
 
 
 def packages(prefix: Path, delivery: Delivery) -> list[str]:
@@ -64,11 +65,18 @@ def contents(prefix: Path) -> list[str]:
 
 def _listed(meta: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """Paths and what they should hash to; None for links, and where the client noted nothing."""
-    data = meta.get("paths_data")
+    data, there = meta.get("paths_data"), meta.get("files") or []
     rows = data.get("paths", []) if isinstance(data, dict) else []
+    if not rows:  # conda 4.3 notes no more than this
+        yield from ((path, None) for path in there)
+        return
+    known, ends = {*there}, {path.rpartition("site-packages/")[2]: path for path in there}
     for row in rows:
-        digest = row.get("sha256_in_prefix") or row.get("sha256")
-        yield row["_path"], digest if row.get("path_type") == "hardlink" else None
+        path, digest = row["_path"], row.get("sha256_in_prefix") or row.get("sha256")
+        if path not in known and _ANY_PYTHON in f"/{path}":
+            # conda notes where a package for any Python has its files, not where it put them
+            path = ends.get(path.rpartition("site-packages/")[2], path)
+        yield path, digest if row.get("path_type") == "hardlink" else None
 
 
 def _fault(path: Path, digest: str | None) -> str | None:

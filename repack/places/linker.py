@@ -31,9 +31,13 @@ class _LinkReporter:
         self._done(1)
 
 
-def load() -> None:
-    """Load rattler, which takes 50 ms; whoever links later may do so while a disk is busy."""
-    import rattler  # noqa: F401 - the next import of it finds it
+def load() -> bool:
+    """Load rattler, and say whether it runs on this machine."""
+    try:
+        import rattler  # noqa: F401 - the next import of it finds it
+    except ImportError:  # there is no wheel for this system, or one for another
+        return False
+    return True
 
 
 def link(records: Sequence[Record], prefix: Path, cache: Path, done: Callable[[int], None]) -> None:

@@ -1,4 +1,8 @@
-"""Fill: make the environment of a release beside the one in use, or leave nothing behind."""
+"""Fill: make the environment of a release beside the one in use, or leave nothing behind.
+
+py-rattler does it, or the conda of the machine where py-rattler does not run. Whoever does it, the
+archives were checked before and the environment is compared with the release afterwards.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from repack.errors import ContentMissingError, IntegrityError, TargetSpaceError
+from repack.errors import ContentMissingError, IntegrityError, PlaceError, TargetSpaceError
 from repack.model.urls import package_url
-from repack.places import environment, host, linker
+from repack.places import conda, environment, host, linker
 from repack.places.files import folder_url
 
 if TYPE_CHECKING:
@@ -28,12 +32,13 @@ _SHOWN: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class _Filling:
-    """What is filled, and from where."""
+    """What is filled, from where, and whether conda does it."""
 
     site: Site
     medium: Medium
     delivery: Delivery
     records: Mapping[RelPath, Record]
+    by_conda: bool
 
 
 def fill(site: Site, state: State, release: MediumRelease, delivery: Delivery) -> None:
@@ -56,8 +61,9 @@ def fill(site: Site, state: State, release: MediumRelease, delivery: Delivery) -
             got="; ".join(missing[:_SHOWN]),
             hint="the medium is incomplete or damaged; copy it again",
         )
-    what = _Filling(site, release.medium, delivery, release.records(delivery))
-    here = frozenset(device.reusable(delivery))
+    what = _Filling(site, release.medium, delivery, release.records(delivery), _by_conda(site))
+    # conda would have to be trusted to find in a cache what was checked: it gets an empty one
+    here = frozenset(() if what.by_conda else device.reusable(delivery))
     new = tuple(parcel for parcel in delivery.parcels if parcel not in here)
     _check_space(site, new)
     filling = state.fill(number)
@@ -84,6 +90,20 @@ def fill(site: Site, state: State, release: MediumRelease, delivery: Delivery) -
     device.clean()
 
 
+def _by_conda(site: Site) -> bool:
+    engine = site.settings.engine
+    if engine == "conda":
+        return True
+    if linker.load():
+        return False
+    if engine == "rattler":
+        raise PlaceError(
+            "py-rattler does not run here", hint='let conda do it: [install] engine = "conda"'
+        )
+    site.progress.note("py-rattler does not run here; conda fills the environment")
+    return True
+
+
 def _lay_out(what: _Filling, new: Sequence[Parcel], here: frozenset[Parcel]) -> tuple[Parcel, ...]:
     """Take ``new`` from the medium and link all.
 
@@ -95,10 +115,8 @@ def _lay_out(what: _Filling, new: Sequence[Parcel], here: frozenset[Parcel]) -> 
     """
     device = what.site.device
     device.forget(new)
+    _take(what, new)
     with ThreadPoolExecutor(1) as pool:
-        loaded = pool.submit(linker.load)
-        _take(what, new)
-        loaded.result()
         changed = pool.submit(device.changed, here)
         _link(what)
         return changed.result()
@@ -133,7 +151,10 @@ def _link(what: _Filling) -> None:
         for record in what.records.values()
     ]
     with what.site.progress.phase("link", len(local), "packages") as done:
-        linker.link(local, prefix, device.cache, done)
+        if what.by_conda:
+            conda.create(local, prefix, device.incoming / "conda", what.site.environment)
+        else:
+            linker.link(local, prefix, device.cache, done)
 
 
 def _see(what: _Filling) -> None:

@@ -29,6 +29,9 @@ type = "ci"
 root = "opt"
 keep = 4
 
+[install]
+engine = "conda"
+
 [trust]
 root = "/etc/repack/root.json"
 
@@ -61,6 +64,7 @@ def test_all_keys():
         type="ci",
         root=PathIn("/etc/repack", "opt"),
         keep=4,
+        engine="conda",
         trust_root=PathIn("/etc/repack", "/etc/repack/root.json"),
         services=Services(
             (("systemctl", "restart", "a"),), (("stop", "a"), ("stop", "b")), (("start",),)
@@ -72,6 +76,7 @@ def test_all_keys():
 def test_a_label_is_enough():
     assert merge([snippet(b'provision.label = "bank"')]) == TargetSettings("bank")
     assert merge([snippet(b'provision = {label = "bank"}')]).type == "production"
+    assert merge([snippet(b'provision = {label = "bank"}')]).engine == "auto"
 
 
 def test_later_keys_replace_earlier_ones():
