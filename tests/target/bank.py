@@ -11,7 +11,7 @@ from pathlib import Path
 
 from repack.cli.main import run
 from repack.target.site import Site
-from tests.world import World
+from tests.world import World, snapshot
 
 SIGNING = {"keys": "keys/bank"}
 
@@ -117,3 +117,24 @@ def keep(made, media, number):
     root = made.channel / "repack/metadata/1.root.json"
     if not (media / "root.json").exists():
         shutil.copy(root, media / "root.json")
+
+
+@contextlib.contextmanager
+def undisturbed(bank):
+    """The environments, the pointer and the journal are as before."""
+
+    def seen():
+        found = snapshot(bank.folder / "releases"), bank.in_use
+        return found, bank.journal if bank.folder.exists() else None
+
+    before = seen()
+    yield
+    assert seen() == before
+    assert not (bank.folder / "state/incoming").exists()
+
+
+def refuse(bank, code, release=2, *arguments):
+    with undisturbed(bank):
+        got, said = bank.install(release, *arguments)
+    assert got == code, said
+    return said

@@ -26,3 +26,10 @@ def bank(vendor, tmp_path):
     """A target, and the media as a copy of its own."""
     shutil.copytree(vendor, tmp_path / "media", copy_function=os.link)
     return banks.Bank(tmp_path)
+
+
+@pytest.fixture
+def running(bank):
+    """Release 1 runs; what follows must not disturb it."""
+    assert bank.install(1)[0] == 0
+    return bank

@@ -3,55 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 
 import pytest
 
 from repack.cli.main import run
-from repack.errors import (
-    ClockSetBackError,
-    MetadataExpiredError,
-)
-from repack.places import files, host
+from repack.places import host
 from repack.places.vault import Vault
 from repack.steps.licensing import Asking
 from repack.steps.licensing import install as licensing_install
 from repack.target.install import install
 from tests import licensing
 from tests.target import bank as banks
-from tests.world import snapshot
-
-
-@pytest.fixture
-def running(bank):
-    """Release 1 runs; what follows must not disturb it."""
-    assert bank.install(1)[0] == 0
-    return bank
-
-
-@contextlib.contextmanager
-def undisturbed(bank):
-    """The environments, the pointer and the journal are as before."""
-
-    def seen():
-        found = snapshot(bank.folder / "releases"), bank.in_use
-        return found, bank.journal if bank.folder.exists() else None
-
-    before = seen()
-    yield
-    assert seen() == before
-    assert not (bank.folder / "state/incoming").exists()
-
-
-def refuse(bank, code, release=2, *arguments):
-    with undisturbed(bank):
-        got, said = bank.install(release, *arguments)
-    assert got == code, said
-    return said
+from tests.target.bank import refuse, undisturbed
 
 
 def own(path):
@@ -220,86 +186,6 @@ def test_a_medium_that_is_pulled_midway(running):
         install(running.site(progress=Pulling()), running.medium(2))
     assert caught.value.exit_code == 8
     assert site.device.load().phase == "idle"
-
-
-def test_a_wrong_clock(bank):
-    def at(year):
-        return bank.site(clock=lambda: datetime(year, 1, 1, tzinfo=UTC))
-
-    with pytest.raises(MetadataExpiredError):
-        install(at(2090), bank.medium(1))
-    assert install(at(1970), bank.medium(1)).current == 1
-    later = bank.site().device
-    later.raise_floor(datetime(2089, 1, 1, tzinfo=UTC))
-    with pytest.raises(ClockSetBackError) as caught:
-        install(at(1970), bank.medium(2))
-    assert caught.value.exit_code == 12
-
-
-def test_no_space_is_known_before(running, monkeypatch):
-    monkeypatch.setattr("repack.places.host.free_bytes", lambda _path: 1000)
-    assert refuse(running, 60)["error"] == "target-space"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
-def test_no_space_midway(bank, monkeypatch):
-    monkeypatch.setattr("repack.places.host.free_bytes", lambda _path: 1 << 40)
-    bank.opt.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(bank.opt)], check=False
-    )
-    if mount.returncode:
-        pytest.skip("no mounts here")
-    try:
-        assert bank.install(1)[0] == 0
-        hog = bank.opt / "hog"
-        with contextlib.suppress(OSError):
-            hog.write_bytes(bytes(1 << 20))
-        assert bank.agent("status")[1]["current"] == 1
-        before = snapshot(bank.folder / "releases")
-        assert bank.install(2)[0] == 60
-        assert snapshot(bank.folder / "releases") == before
-        hog.unlink()
-        assert bank.install(2)[0] == 0
-        assert bank.in_use == 2
-    finally:
-        subprocess.run(["umount", "-l", str(bank.opt)], check=True)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
-@pytest.mark.parametrize("what", ["medium", "root"])
-def test_read_only_places(bank, what):
-    place = bank.media if what == "medium" else bank.opt
-    place.mkdir(exist_ok=True)
-    bind = subprocess.run(["mount", "--bind", str(place), str(place)], check=False)
-    if bind.returncode:
-        pytest.skip("no mounts here")
-    try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
-        code, said = bank.install(1)
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-    if what == "medium":
-        assert (code, bank.in_use) == (0, 1)
-    else:
-        assert (code, said["error"]) == (2, "place")
-
-
-def test_a_second_agent_at_the_same_time(running):
-    with files.exclusive(running.folder / "state/lock", "a test"):
-        code, said = running.install(2)
-        assert running.agent("status")[0] == 0
-    assert (code, said["error"]) == (8, "busy")
-
-
-def test_an_agent_that_is_about_to_end_is_waited_for(running):
-    """The lock of one that was killed is inherited by what it was just starting."""
-    path = running.folder / "state/lock"
-    hold = f"import fcntl, time; f = open({str(path)!r}, 'a'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(0.3)"
-    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
-        assert running.install(2)[0] == 0
-    assert running.in_use == 2
 
 
 def test_wrong_settings_are_all_listed(bank):
