@@ -32,6 +32,10 @@ _DRIVER: Final = (
     "import conda.base.constants as constants; constants.SEARCH_PATH = (os.environ['CONDARC'],); "
     "from conda.cli import main; sys.exit(main())"
 )
+# An agent that is killed takes its conda along, so that nobody fills what the next one removes.
+_NOT_ALONE: Final = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.getppid() == {} or sys.exit(1); "
+)
 _CONFIGURES: Final = re.compile(r"CONDA|CIO_|MAMBA|PYTHON|XDG_|VIRTUAL_ENV", re.IGNORECASE)
 # Nothing listens on the discard port of the loopback: what honours a proxy setting gets nowhere.
 _NOWHERE: Final = "http://127.0.0.1:9"
@@ -124,7 +128,8 @@ def _started(program: Path) -> list[str]:
     found = [Path(os.fsdecode(first[1]))] if first else []
     for python in (*found, *(program.parent / one for one in near)):
         if python.is_file():
-            return [os.path.normpath(python), "-c", _DRIVER]
+            alone = _NOT_ALONE.format(os.getpid()) if sys.platform == "linux" else ""
+            return [os.path.normpath(python), "-c", alone + _DRIVER]
     return [str(program)]
 
 

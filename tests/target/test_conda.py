@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +109,31 @@ def test_from_one_engine_to_the_other_and_back(served):
         code, said = install(served, release)
         assert (code, served.in_use) == (0, release), said
         assert offline(served, "check")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "times", [pytest.param(4, id="few"), pytest.param(60, id="many", marks=pytest.mark.slow)]
+)
+def test_killed_while_conda_works(served, times):
+    """conda ends with the agent, and the next one finds a target that is free."""
+    assert install(served, 1)[0] == 0
+    words = [sys.executable, "-m", "repack", "target", "install", "--config", str(served.config)]
+    words += ["--src-dir", str(served.medium(2))]
+    saved = shutil.copytree(served.opt, served.root / "saved", symlinks=True)
+    began = time.monotonic()
+    assert install(served, 2)[0] == 0
+    whole = time.monotonic() - began
+    chance = random.Random(6)
+    for _ in range(times):
+        shutil.rmtree(served.opt)
+        shutil.copytree(saved, served.opt, symlinks=True)
+        with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)}) as agent:
+            time.sleep(chance.uniform(0.2, 1) * whole)
+            agent.kill()
+        assert served.in_use in {1, 2}
+        code, said = install(served, 2)
+        assert (code, served.in_use) == (0, 2), said
+        assert sorted(path.name for path in (served.folder / "releases").iterdir()) == ["1", "2"]
 
 
 def meta_of(bank, name):
