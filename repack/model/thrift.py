@@ -27,7 +27,7 @@ _SPEEDS: Final = (
 )
 _RAW: Final = 500e6
 # Applying shall not take longer than 1.5 times copying and hashing the channel.
-_COPYING: Final = 300e6
+_COPYING: Final = 700e6
 _MORE: Final = 0.5
 _AT_ONCE: Final = 2
 _UNNOTICED: Final = 0.25
