@@ -16,7 +16,7 @@ def main() -> None:
     """Make the upstream, its variants, the one before and the big channel, unless they are there."""
     served, count, size = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     real.build(served / "upstream", upstream.REQUEST)
-    deltas.previous(served / "upstream", served / "before")
+    deltas.previous(served / "upstream", served / "before", deltas.CHANGED["large"])
     for number in range(count):
         variants.make(served / "upstream", served / f"variant-{number}", number + 1)
     if size == "million":

@@ -99,7 +99,7 @@ class Channels:
         if self._beside != self.root:
             files.remove(self._beside)
 
-    def exclusive(self, label: LabelName) -> contextlib.AbstractContextManager[None]:
+    def exclusive(self, label: LabelName) -> contextlib.AbstractContextManager[object]:
         """Hold the label while the block runs.
 
         Raises:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,7 @@ _DRIVER: Final = (
 # An agent that is killed takes its conda along, so that nobody fills what the next one removes.
 _NOT_ALONE: Final = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.getppid() == {} or sys.exit(1); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
 )
 _CONFIGURES: Final = re.compile(r"CONDA|CIO_|MAMBA|PYTHON|XDG_|VIRTUAL_ENV", re.IGNORECASE)
 # Nothing listens on the discard port of the loopback: what honours a proxy setting gets nowhere.
@@ -51,9 +53,22 @@ def find(environment: Mapping[str, str]) -> Path | None:
     return None
 
 
-def create(
-    records: Sequence[Record], target: Path, work: Path, environment: Mapping[str, str]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where conda works.
+
+    Attributes:
+        work: a folder on the disk of the prefix, made anew; the caller removes it.
+        lock: held by conda itself, also when whoever started it was killed.
+        environment: the variables to start from.
+    """
+
+    work: Path
+    lock: Path
+    environment: Mapping[str, str] = field(repr=False)
+
+
+def create(records: Sequence[Record], target: Path, shop: Workshop) -> None:
     """Install ``records``, whose URLs name local files, into a new prefix.
 
     conda runs the link scripts of packages; py-rattler does not.
@@ -61,14 +76,15 @@ def create(
     Args:
         records: every one of their archives was checked.
         target: the prefix; nothing is there yet.
-        work: a folder on the same disk that is not there yet, and that the caller removes.
-        environment: the variables to start from.
+        shop: where conda works.
 
     Raises:
+        BusyError: a conda still works there.
         IntegrityError: conda does not install them.
         SpaceError: the disk is full.
         PlaceError: there is no conda here.
     """
+    work, environment = shop.work, shop.environment
     program = find(environment)
     if program is None:
         raise PlaceError(
@@ -77,14 +93,16 @@ def create(
             hint="install Miniconda or Miniforge, or say where conda is by CONDA_EXE",
         )
     home = work / "home"
+    files.remove(work)
     with files.faults_at(work):
         home.mkdir(parents=True)
         (work / "condarc.yml").write_text(_condarc(work), "utf-8")
         (work / "packages.txt").write_text(_listed(records), "utf-8")
-    words = [*_started(program), "create", "--yes", "--quiet", "--offline"]
+    words = [*_not_alone(), *_started(program), "create", "--yes", "--quiet", "--offline"]
     words += ["--prefix", str(target), "--file", str(work / "packages.txt")]
     try:
-        services.run(words, None, _variables(work, environment), _TIMEOUT)
+        with files.exclusive(shop.lock, "a conda that fills an environment") as handle:
+            services.run(words, None, _variables(work, environment), _TIMEOUT, inherited=(handle,))
     except services.CommandFailedError as error:
         said = scrub_text(str(error.got))
         if _FULL.search(said):
@@ -118,6 +136,12 @@ def _condarc(work: Path) -> str:
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())
 
 
+def _not_alone() -> list[str]:
+    if sys.platform != "linux":
+        return []
+    return [sys.executable, "-I", "-S", "-c", _NOT_ALONE.format(os.getpid())]
+
+
 def _started(program: Path) -> list[str]:
     """How to start conda: by its own Python, which can be told to read one condarc only."""
     near = ["python", "../bin/python"]
@@ -128,8 +152,7 @@ def _started(program: Path) -> list[str]:
     found = [Path(os.fsdecode(first[1]))] if first else []
     for python in (*found, *(program.parent / one for one in near)):
         if python.is_file():
-            alone = _NOT_ALONE.format(os.getpid()) if sys.platform == "linux" else ""
-            return [os.path.normpath(python), "-c", alone + _DRIVER]
+            return [os.path.normpath(python), "-c", _DRIVER]
     return [str(program)]
 
 

@@ -12,7 +12,7 @@
         trust/         the metadata that was believed last, kept by python-tuf
         clock          the latest time seen signed
         incoming/      packages on their way from the medium
-        lock
+        lock, conda.lock
 
 Only this module writes there, but for the packages' own files.
 """
@@ -35,7 +35,7 @@ from repack.places import environment, files
 from repack.places.pointer import Pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -88,14 +88,23 @@ class Device:
         """Where packages are copied to before they are unpacked."""
         return self._state / "incoming"
 
-    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
         """Hold the label on this target while the block runs.
 
         Raises:
-            BusyError: another agent works on it.
+            BusyError: another agent works on it, or the conda of one that was killed.
             PlaceError: the folder cannot be written.
         """
-        return files.exclusive(self._state / "lock", "another agent for this label")
+        with files.exclusive(self._state / "lock", "another agent for this label"):
+            with files.exclusive(self.conda_lock, "the conda of another agent"):
+                pass  # it is gone
+            yield
+
+    @property
+    def conda_lock(self) -> Path:
+        """Held by a conda that fills an environment, for as long as it runs."""
+        return self._state / "conda.lock"
 
     def load(self) -> State:
         """The journal; a new one where nothing was ever installed.

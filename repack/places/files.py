@@ -293,8 +293,11 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
+def exclusive(path: Path, what: str) -> Iterator[int]:
     """Hold the lock file ``path`` while the block runs; the system frees it if the process dies.
+
+    Yields:
+        The handle; a process that inherits it holds the lock as well, until it ends.
 
     Raises:
         BusyError: somebody else holds it; ``what`` says what they are doing.
@@ -305,7 +308,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     with stream:
         if not _lock_soon(stream, path):
             raise BusyError(f"{what} is already running", where=path, hint="wait for it to end")
-        yield
+        yield stream.fileno()
 
 
 def _lock_soon(stream: IO[bytes], path: Path) -> bool:

@@ -28,7 +28,12 @@ class CommandFailedError(PlaceError):
 
 
 def run(
-    command: Sequence[str], prefix: Path | None, environment: Mapping[str, str], timeout: int
+    command: Sequence[str],
+    prefix: Path | None,
+    environment: Mapping[str, str],
+    timeout: int,
+    *,
+    inherited: Sequence[int] = (),
 ) -> None:
     """Run one command and wait for it.
 
@@ -40,6 +45,7 @@ def run(
         prefix: the environment to activate; None for none.
         environment: the variables to start from.
         timeout: seconds, after which it is killed with all it started.
+        inherited: open files that it keeps, where the system can do that.
 
     Raises:
         CommandFailedError: it cannot start, ends with another code than 0, or takes too long.
@@ -60,6 +66,7 @@ def run(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=() if sys.platform == "win32" else inherited,
             )
         except OSError as error:
             raise CommandFailedError("the command cannot start", where=shown, got=error) from None

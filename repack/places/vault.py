@@ -63,7 +63,7 @@ class Vault:
         """Whether there is a store."""
         return self.path.exists()
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[object]:
         """Keep others from changing the store. Raises as :func:`repack.places.files.exclusive`."""
         lock = self.path.with_name(f".{self.path.name}.lock")
         refuse_symlinks(self.path, lock)

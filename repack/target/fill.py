@@ -152,7 +152,8 @@ def _link(what: _Filling) -> None:
     ]
     with what.site.progress.phase("link", len(local), "packages") as done:
         if what.by_conda:
-            conda.create(local, prefix, device.incoming / "conda", what.site.environment)
+            work, variables = device.incoming / "conda", what.site.environment
+            conda.create(local, prefix, conda.Workshop(work, device.conda_lock, variables))
         else:
             linker.link(local, prefix, device.cache, done)
 

@@ -103,6 +103,13 @@ def test_without_py_rattler_conda_does_it_by_itself(served):
     assert "engine" in said["hint"]
 
 
+def test_what_an_earlier_conda_left_is_not_in_the_way(served):
+    left = served.folder / "state/incoming/conda/home"
+    left.mkdir(parents=True)
+    assert install(served, 1)[0] == 0
+    assert (served.in_use, left.exists()) == (1, False)
+
+
 def test_from_one_engine_to_the_other_and_back(served):
     for release, engine in ((1, "rattler"), (2, "conda"), (3, "rattler")):
         served.configure(install={"engine": engine})
@@ -134,6 +141,27 @@ def test_killed_while_conda_works(served, times):
         code, said = install(served, 2)
         assert (code, served.in_use) == (0, 2), said
         assert sorted(path.name for path in (served.folder / "releases").iterdir()) == ["1", "2"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what outlives an agent is held by a lock")
+def test_what_outlives_a_killed_agent_is_waited_for(bank, monkeypatch):
+    """A conda that started another program, which nobody ends."""
+    begun = bank.root / "begun"
+    monkeypatch.setenv("CONDA_EXE", script(bank.root / "conda", f"touch {begun}; sleep 4; true"))
+    bank.configure(install=CONDA)
+    words = [sys.executable, "-m", "repack", "target", "install", "--config", str(bank.config)]
+    words += ["--src-dir", str(bank.medium(1))]
+    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)}) as agent:
+        while not begun.exists():
+            assert agent.poll() is None
+            time.sleep(0.02)
+        agent.kill()
+    bank.configure()
+    code, said = bank.install(1)
+    assert (code, said["error"]) == (8, "busy")
+    time.sleep(2.5)
+    assert bank.install(1)[0] == 0
+    assert bank.in_use == 1
 
 
 def meta_of(bank, name):
