@@ -22,7 +22,7 @@ from repack.errors import IntegrityError, PlaceError
 from repack.model.archive import Facts
 from repack.model.survey import Survey
 from repack.model.tar import Tar
-from repack.places.files import faults_at, read, write_cached
+from repack.places.files import CHUNK, faults_at, read, write_cached
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 # is a quarter faster than 1 MiB.
 _COMPRESSED: Final = 128 << 10
 _PLAIN: Final = 128 << 10
-# Bytes hashed at once: who hashes must ask for the interpreter between two of them, and may wait.
-_HASHED: Final = 4 << 20
 _FACTS_LIMIT: Final = 16 << 20  # bytes of a file of facts
 _LOCAL_HEADER: Final = 30
 _DESCRIPTOR: Final = 24  # bytes a zip may have behind a member, at most
@@ -96,7 +94,7 @@ def survey(path: Path, record: Record, depth: Depth) -> Facts:
 
 def sha384(path: Path) -> str:
     """SHA-384 of a file, as manifests want it."""
-    digest, buffer = hashlib.sha384(), bytearray(_HASHED)
+    digest, buffer = hashlib.sha384(), bytearray(CHUNK)
     view = memoryview(buffer)
     with faults_at(path), path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffer):
