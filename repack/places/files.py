@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -24,14 +25,15 @@ from repack.model.names import Digest
 from repack.model.urls import channel_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 CHUNK: Final = 1 << 20
 TEMP_PREFIX: Final = ".repack-"
 NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
 _LOCK_RETRIES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
-_LOCKED: Final = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+# wine's C library gives no reason: 0
+_LOCKED: Final = {errno.EAGAIN, errno.EACCES, errno.EDEADLK, 0}
 _NO_MODES: Final = {errno.ENOSYS, errno.ENOTSUP}
 _FICLONE: Final = 0x40049409
 _BUSY_RETRIES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -69,10 +71,26 @@ def rename(source: Path, target: Path) -> None:
         try:
             source.replace(target)
         except PermissionError:
-            time.sleep(pause)
+            if not _freed(target):
+                time.sleep(pause)
         else:
             return
     source.replace(target)
+
+
+def _freed(path: Path) -> bool:
+    """Whether a file was read-only and is not any more: Windows replaces and removes none that is.
+
+    The attribute is the file's, so its other names, in the store or a channel, lose it as well.
+    """
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_mode & stat.S_IWRITE:
+            return False
+        path.chmod(stat.S_IWRITE | stat.S_IREAD)
+    except OSError:
+        return False
+    return True
 
 
 def _set_mode(path: Path, mode: int) -> None:
@@ -116,7 +134,7 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
             rename(temp, path)
             sync_folder(path.parent)
         except BaseException:
-            temp.unlink(missing_ok=True)
+            unlink(temp)
             raise
 
 
@@ -260,7 +278,7 @@ def place(source: Path, target: Path) -> Placed:
 
 def _place_over(source: Path, target: Path) -> Placed:
     temp = target.with_name(f"{TEMP_PREFIX}{os.getpid()}-{target.name}")
-    temp.unlink(missing_ok=True)
+    unlink(temp)
     how: Placed = "link"
     try:
         try:
@@ -274,7 +292,7 @@ def _place_over(source: Path, target: Path) -> Placed:
             temp.chmod(0o644)
         rename(temp, target)
     finally:
-        temp.unlink(missing_ok=True)
+        unlink(temp)
     return how
 
 
@@ -286,10 +304,37 @@ def folder_url(folder: Path) -> str:
 def remove(path: Path) -> None:
     """Remove a file or a whole folder, read-only files included; what is gone already is fine."""
     with faults_at(path):
-        if path.is_dir() and not path.is_symlink():
+        if not path.is_dir() or path.is_symlink():
+            unlink(path)
+        elif sys.platform != "win32":
             shutil.rmtree(path)
+        elif sys.version_info >= (3, 12):
+            shutil.rmtree(path, onexc=_once_more)
         else:
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, onerror=_once_more)
+
+
+def unlink(path: Path) -> None:
+    """Remove a file, a read-only one too; what is gone already is fine.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        if sys.platform != "win32" or not _freed(path):
+            raise
+        path.unlink(missing_ok=True)
+
+
+def _once_more(action: Callable[..., object], path: str, _: object) -> None:
+    """Remove what ``rmtree`` could not, if that was read-only; else say which file it was."""
+    with faults_at(Path(path)):
+        if action is os.unlink and _freed(Path(path)):
+            Path(path).unlink(missing_ok=True)
+        elif isinstance(error := sys.exc_info()[1], OSError):  # it calls from its `except` block
+            raise error
 
 
 @contextlib.contextmanager
@@ -335,7 +380,13 @@ def try_lock(stream: IO[bytes] | int) -> bool:
         if sys.platform == "win32":
             import msvcrt
 
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            # It locks from where the file is being read: all must mean the same byte.
+            position = os.lseek(handle, 0, os.SEEK_CUR)
+            os.lseek(handle, 0, os.SEEK_SET)
+            try:
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            finally:
+                os.lseek(handle, position, os.SEEK_SET)
         else:
             import fcntl
 

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from repack.errors import IntegrityError
@@ -43,9 +44,23 @@ def stamp(sha256: Digest) -> int:
 
 
 def mark(path: Path | int, sha256: Digest, read_at: int | None = None) -> None:
-    """Give a file that was hashed its stamp; ``read_at`` is its last use, if not 2000."""
+    """Give a file that was hashed its stamp; ``read_at`` is its last use, if not 2000.
+
+    Windows keeps no time of change, so there its last use is now.
+    """
     mtime = stamp(sha256)
-    os.utime(path, ns=(read_at or mtime, mtime))
+    unused = time.time_ns() if sys.platform == "win32" else mtime
+    os.utime(path, ns=(read_at or unused, mtime))
+
+
+def touched(status: os.stat_result) -> float:
+    """When a file was last changed, renamed, linked, unlinked or marked, in seconds.
+
+    Of these Windows knows only when it was made; :func:`mark` says there when it was used.
+    """
+    if sys.platform == "win32":
+        return max(status.st_ctime, status.st_atime)
+    return status.st_ctime
 
 
 class Partial:
@@ -216,6 +231,11 @@ class Partial:
                 if _is_still(self._stream, self.path):
                     self.path.unlink()
         self._stream.close()
+        if empty and sys.platform == "win32":
+            # Not while it is open; then the system keeps it if somebody else has opened it since.
+            with contextlib.suppress(OSError):
+                if not self.path.stat().st_size:
+                    self.path.unlink()
 
 
 def _is_still(stream: BinaryIO, path: Path) -> bool:

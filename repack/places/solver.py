@@ -85,7 +85,8 @@ def solve_folder(channel: Path, question: Question) -> tuple[Record, ...]:
 
 def solve_among(records: Iterable[Record], question: Question) -> tuple[Record, ...]:
     """Solve as if ``records`` were all there is; raises as :func:`solve_folder` does."""
-    with tempfile.TemporaryDirectory(prefix="repack-solve-") as name:
+    # Windows removes no file that the solver still has open, and it holds on to them for a while.
+    with tempfile.TemporaryDirectory(prefix="repack-solve-", ignore_cleanup_errors=True) as name:
         _write_index(records, Path(name), question.profile.subdir)
         return solve_folder(Path(name), question)
 

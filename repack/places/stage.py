@@ -60,7 +60,7 @@ class Stage:
         target = self.folder / piece.path
         with files.faults_at(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
+            files.unlink(target)
         try:
             os.link(source, target)
         except OSError:

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from repack.errors import IntegrityError
 from repack.model.names import Digest
 from repack.places import files
-from repack.places.partial import Partial, mark, stamp
+from repack.places.partial import Partial, mark, stamp, touched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,7 +153,7 @@ class Store:
                 return False
             if (status.st_size, status.st_mtime_ns) != (size, stamp(sha256)):
                 return False
-            if status.st_nlink == 1 and time.time() - status.st_ctime > _USE_NOTED_EVERY:
+            if status.st_nlink == 1 and time.time() - touched(status) > _USE_NOTED_EVERY:
                 # No channel holds it: tell a sweep that it is in use, by its change time.
                 with contextlib.suppress(PermissionError):
                     mark(path, sha256, read_at=time.time_ns())
@@ -197,7 +197,7 @@ class Store:
                 return size
             # Another builder may have put a good one there meanwhile.
             if os.path.samestat(path.stat(), after):
-                unlink(path)
+                files.unlink(path)
         return None
 
     @contextlib.contextmanager
@@ -331,11 +331,3 @@ def files_in(folder: Path) -> Iterator[Path]:
         for shard in sorted(folder.iterdir()):
             if shard.is_dir():
                 yield from sorted(shard.iterdir())
-
-
-def unlink(path: Path) -> None:
-    """Remove a read-only file, if it is there; Windows wants it writable first."""
-    with files.faults_at(path), contextlib.suppress(FileNotFoundError):
-        if sys.platform == "win32":
-            path.chmod(0o644)
-        path.unlink()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 from repack.errors import IntegrityError
 from repack.model.progress import SILENT
 from repack.places import files
-from repack.places.partial import VALIDATOR
-from repack.places.store import Entry, files_in, unlink
+from repack.places.partial import VALIDATOR, touched
+from repack.places.store import Entry, files_in
 from repack.places.tarbz2 import read_made
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _TRASH: Final = ".trash-"
 # rattler's lock file of an extracted package: a counter of 8 bytes, then the archive's SHA-256.
 _LOCK_SIZE: Final = 40
 _LOCK_DIGEST: Final = 8
+# Windows removes no open file; there it goes a moment after its lock, which is the best there is.
+_HOLDS_NAMES: Final = sys.platform == "win32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def sweep(store: Store, keep: Collection[Digest], grace: float = DAY) -> Swept:
     left = {entry.sha256 for entry in store.list()}
     for path in files_in(store.root / "facts"):
         if path.stem not in left and _old(path, before):
-            unlink(path)
+            files.unlink(path)
     _sweep_made(store, left, before)
     return Swept(files=len(freed), bytes=sum(freed), kept=len(left))
 
@@ -114,7 +117,7 @@ def sweep(store: Store, keep: Collection[Digest], grace: float = DAY) -> Swept:
 def _old(path: Path, before: float) -> bool:
     """Whether a file was last changed, renamed, linked, unlinked or marked before a moment."""
     try:
-        return path.stat().st_ctime <= before
+        return touched(path.stat()) <= before
     except FileNotFoundError:
         return False
 
@@ -124,8 +127,8 @@ def _sweep_archives(store: Store, keep: Collection[Digest], before: float) -> It
         if path.name not in keep:
             with files.faults_at(path), contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                if status.st_nlink == 1 and status.st_ctime <= before:
-                    unlink(path)
+                if status.st_nlink == 1 and touched(status) <= before:
+                    files.unlink(path)
                     yield status.st_size
 
 
@@ -137,12 +140,17 @@ def _sweep_partials(store: Store, before: float) -> Iterator[int]:
             files.remove(path)
         elif path.name.endswith(VALIDATOR):
             if not path.with_name(path.name.removesuffix(VALIDATOR)).exists():
-                unlink(path)
+                files.unlink(path)
         elif _old(path, before):
             with files.faults_at(path), path.open("rb") as stream:
-                if files.try_lock(stream):
-                    yield os.fstat(stream.fileno()).st_size
-                    unlink(path)
+                if not files.try_lock(stream):
+                    continue
+                size = os.fstat(stream.fileno()).st_size
+                if not _HOLDS_NAMES:
+                    files.unlink(path)
+            if _HOLDS_NAMES:
+                files.remove(path)
+            yield size
 
 
 def _sweep_made(store: Store, left: Collection[Digest], before: float) -> None:
@@ -153,7 +161,7 @@ def _sweep_made(store: Store, left: Collection[Digest], before: float) -> None:
         if path.is_dir():
             files.remove(path)
         elif (made := read_made(path)) is None or made.sha256 not in left:
-            unlink(path)
+            files.unlink(path)
 
 
 def _sweep_extracted(store: Store, keep: Collection[Digest], before: float) -> Iterator[int]:
@@ -164,7 +172,10 @@ def _sweep_extracted(store: Store, keep: Collection[Digest], before: float) -> I
         if not _old(lock, before) or not folder.is_dir():
             continue
         with files.faults_at(lock), lock.open("rb") as stream:
-            content = stream.read(_LOCK_SIZE + 1)
+            try:
+                content = stream.read(_LOCK_SIZE + 1)
+            except PermissionError:  # on Windows a lock keeps readers out as well
+                continue
             if len(content) != _LOCK_SIZE or content[_LOCK_DIGEST:].hex() in keep:
                 continue
             if not files.try_lock(stream):
@@ -173,7 +184,10 @@ def _sweep_extracted(store: Store, keep: Collection[Digest], before: float) -> I
             trash = store.partials / f"{_TRASH}{os.getpid()}-{folder.name}"
             trash.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(trash)
-            unlink(lock)
+            if not _HOLDS_NAMES:
+                files.unlink(lock)
+        if _HOLDS_NAMES:
+            files.remove(lock)
         size = sum(p.stat().st_size for p in trash.rglob("*") if p.is_file() and not p.is_symlink())
         files.remove(trash)
         yield size
