@@ -23,15 +23,21 @@ rem What is not a plain name would lead out of the folder for label files.
 for /f "delims=abcdefghijklmnopqrstuvwxyz0123456789._-" %%X in ("%LABEL%") do goto bad_label
 if not defined REPACK_PLATFORMS set "REPACK_PLATFORMS=win-64"
 
+rem What echo writes into the label file is to be UTF-8.
+set "PAGE="
+for /f "tokens=2 delims=:." %%C in ('chcp') do set "PAGE=%%C"
+chcp 65001 >nul
+
 set "WORK=%TEMP%\repack-%RANDOM%%RANDOM%"
-mkdir "%WORK%" || exit /b 2
+set "CODE=2"
+mkdir "%WORK%" || goto leave
 set "FILE=%WORK%\%LABEL%.yaml"
 
 >"%FILE%" echo label: "%LABEL%"
 >>"%FILE%" echo channels:
 set "REST=%REPACK_CHANNELS%"
 :channel
-for /f "eol= tokens=1*" %%A in ("%REST%") do set "ITEM=%%A" & set "REST=%%B"
+for /f "tokens=1*" %%A in ("%REST%") do set "ITEM=%%A" & set "REST=%%B"
 rem A backslash would be an escape in YAML.
 >>"%FILE%" echo   - "%ITEM:\=/%"
 if defined REST goto channel
@@ -39,7 +45,7 @@ if defined REST goto channel
 >>"%FILE%" echo platforms:
 set "REST=%REPACK_PLATFORMS%"
 :platform
-for /f "eol= tokens=1*" %%A in ("%REST%") do set "ITEM=%%A" & set "REST=%%B"
+for /f "tokens=1*" %%A in ("%REST%") do set "ITEM=%%A" & set "REST=%%B"
 >>"%FILE%" echo   "%ITEM%": {}
 if defined REST goto platform
 
@@ -51,14 +57,19 @@ if not "%~4"=="" goto package
 
 if not defined REPACK for %%N in (repack.exe) do set "REPACK=%%~$PATH:N"
 if not defined REPACK goto from_source
-"%REPACK%" label "%LABEL%" --labels-dir "%WORK%" --channels-dir "%ROOT%"
-goto leave
+rem Only a batch file is called: call takes every caret twice.
+set "HOW="
+for %%R in ("%REPACK%") do for %%X in (.cmd .bat) do if /i "%%~xR"=="%%X" set "HOW=call"
+%HOW% "%REPACK%" label "%LABEL%" --labels-dir "%WORK%" --channels-dir "%ROOT%"
+goto done
 :from_source
 set "PYTHONPATH=%~dp0..;%PYTHONPATH%"
 python -m repack label "%LABEL%" --labels-dir "%WORK%" --channels-dir "%ROOT%"
-:leave
+:done
 set "CODE=%errorlevel%"
-rmdir /s /q "%WORK%"
+:leave
+if exist "%WORK%" rmdir /s /q "%WORK%"
+if defined PAGE chcp %PAGE% >nul
 exit /b %CODE%
 
 :usage
