@@ -24,7 +24,7 @@ from repack.model.shipment import Shipment, check_same_content
 from repack.pipeline import own
 from repack.pipeline.bench import Bench
 from repack.pipeline.intake import take_in
-from repack.pipeline.proof import proved
+from repack.pipeline.proof import proved, reading
 from repack.pipeline.told import Making, foreseen, told
 from repack.places import failures
 from repack.places.channel import Channels, Tree, read_or_none
@@ -251,7 +251,9 @@ def _release(
     tree = Tree(_archives(shipment, bench), texts)
     check_names(tree.paths)
     search_secrets(tree.texts, tree.packages, _secrets(found, bench) | keys.secrets)
-    proofs = proved(found, shipment, tops, channels.stage(name, tree), bench)
+    staged = channels.stage(name, tree)
+    with reading(draft.shipment, bench):
+        proofs = proved(found, shipment, tops, staged, bench)
     if read_or_none(bench.lock) != found.lock:
         write(bench.lock, found.lock)
     channels.publish(name, tree)

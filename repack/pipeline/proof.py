@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from repack.steps.inspect import inspect
 from repack.steps.prove import Scratch, prove
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from repack.model.archive import Depth
@@ -23,6 +24,30 @@ if TYPE_CHECKING:
     from repack.model.record import Record
     from repack.model.shipment import Shipment
     from repack.pipeline.bench import Bench
+
+
+@contextlib.contextmanager
+def reading(shipment: Shipment, bench: Bench) -> Iterator[None]:
+    """Read archives to the last byte while the block runs, which leaves the processors time.
+
+    The block ends when all are read; what is wrong with one says more than what came of it.
+
+    Raises:
+        IntegrityError: an archive is damaged or hostile.
+    """
+    aside = ThreadPoolExecutor(1)
+    try:
+        whole: list[tuple[Record, Depth]] = [(r, "whole") for r in read_whole(shipment, bench)]
+        sound = aside.submit(inspect, whole, bench.store)
+        try:
+            yield
+        except RepackError:
+            sound.result()
+            raise
+        with bench.progress.phase("reading archives", None, "packages"):
+            sound.result()
+    finally:
+        aside.shutdown(wait=False, cancel_futures=True)
 
 
 def proved(
@@ -34,35 +59,19 @@ def proved(
 ) -> dict[str, Proof]:
     """Prove every subdir of the staged channel, by linking where it is this machine's.
 
-    Archives are read beside that: linking leaves the processors time.
-
     Raises:
         ProofError: the channel alone does not give these packages, or they do not install.
-        IntegrityError: an archive is damaged or hostile.
     """
-    aside = ThreadPoolExecutor(1)
-    try:
-        whole: list[tuple[Record, Depth]] = [(r, "whole") for r in read_whole(shipment, bench)]
-        sound = aside.submit(inspect, whole, bench.store)
-        try:
-            proofs = {
-                subdir: prove(
-                    staged,
-                    _asked(found.questions[subdir], tops[subdir]),
-                    shipment.installs[subdir],
-                    _scratch(mode, bench),
-                    bench.progress,
-                )
-                for subdir, mode in bench.modes(found.questions).items()
-            }
-        except RepackError:
-            # What is wrong with an archive says more than what came of it.
-            sound.result()
-            raise
-        with bench.progress.phase("reading archives", None, "packages"):
-            sound.result()
-    finally:
-        aside.shutdown(wait=False, cancel_futures=True)
+    proofs = {
+        subdir: prove(
+            staged,
+            _asked(found.questions[subdir], tops[subdir]),
+            shipment.installs[subdir],
+            _scratch(mode, bench),
+            bench.progress,
+        )
+        for subdir, mode in bench.modes(found.questions).items()
+    }
     for subdir, proof in proofs.items():
         for path in proof.clobbered:
             bench.progress.note(f"{subdir}: several packages bring {path}")

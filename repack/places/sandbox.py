@@ -129,7 +129,19 @@ def clobbered(prefix: Path) -> tuple[str, ...]:
 
 def fresh(prefix: Path) -> Path:
     """An empty place for a scratch prefix."""
-    files.remove(prefix)
+    discard(prefix)
     with files.faults_at(prefix):
         prefix.parent.mkdir(parents=True, exist_ok=True)
     return prefix
+
+
+def discard(prefix: Path) -> None:
+    """Remove a scratch prefix.
+
+    The system's own program does it where there is one: Python gives the interpreter away and waits
+    for it again at each of 30,000 files, while archives are read.
+    """
+    program = shutil.which("rm") if prefix.is_dir() else None
+    if program is not None and sys.platform != "win32":
+        subprocess.run([program, "-rf", "--", str(prefix)], capture_output=True, check=False)
+    files.remove(prefix)

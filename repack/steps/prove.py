@@ -16,7 +16,7 @@ from repack.model.outcome import Proof
 from repack.model.progress import SILENT, Progress
 from repack.model.urls import package_url
 from repack.places import sandbox
-from repack.places.files import folder_url, remove
+from repack.places.files import folder_url
 from repack.places.linker import link
 from repack.places.solver import solve_folder
 
@@ -107,4 +107,4 @@ def _link(channel: Path, expected: Sequence[Record], scratch: Scratch, progress:
     except IntegrityError as error:
         raise ProofError("the packages do not install", got=error.got) from None
     finally:
-        remove(prefix)
+        sandbox.discard(prefix)
