@@ -221,7 +221,12 @@ class Partial:
         self.close()
         with files.faults_at(self.path):
             self._forget_note()
-            self.path.unlink(missing_ok=True)
+            try:
+                self.path.unlink(missing_ok=True)
+            except PermissionError:
+                # On Windows it stays while another builder looks at it, who then drops it as well.
+                if sys.platform != "win32":
+                    raise
 
     def close(self) -> None:
         """Let go of the file; what is there stays for the next run."""

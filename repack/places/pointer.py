@@ -7,6 +7,7 @@ by rename, and a junction ``current`` (which needs no rights) follows it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Final, Literal
@@ -75,20 +76,40 @@ class Pointer:
         return self._path.with_name(f"{self._path.name}.txt")
 
     def _set_file(self, release: int | None) -> None:
-        if release is None:
-            files.remove(self._file)
-        else:
+        beside = self._path.with_name(f"{files.TEMP_PREFIX}{self._path.name}")
+        if release is not None:
+            _make_junction(beside, self._path.parent / "releases" / str(release))
             files.write(self._file, f"releases/{release}\n".encode())
+        else:
+            files.remove(self._file)
         if sys.platform == "win32":
-            self._set_junction(release)
-
-    def _set_junction(self, release: int | None) -> None:
-        if sys.platform == "win32":
-            import _winapi
-
             with files.faults_at(self._path):
                 if os.path.lexists(self._path):
                     self._path.rmdir()  # of a junction this removes the junction alone
                 if release is not None:
-                    folder = self._path.parent / "releases" / str(release)
-                    _winapi.CreateJunction(str(folder), str(self._path))
+                    beside.rename(self._path)
+
+
+def _make_junction(path: Path, folder: Path) -> None:
+    """Let ``path`` lead to ``folder``, on Windows; only NTFS and ReFS can.
+
+    Raises:
+        PlaceError: the volume cannot, or ``folder`` is none; ``path`` is not there.
+    """
+    if sys.platform == "win32":
+        import _winapi
+
+        with files.faults_at(path):
+            if os.path.lexists(path):
+                path.rmdir()
+        try:
+            _winapi.CreateJunction(str(folder), str(path))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # it leaves an empty folder
+            raise PlaceError(
+                "no junction to the release can be made",
+                where=path.parent,
+                got=error.strerror,
+                hint="releases need a volume with NTFS",
+            ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -10,10 +11,31 @@ import pytest
 from repack.errors import PlaceError
 from repack.places.pointer import Pointer
 
+links = pytest.mark.skipif(sys.platform == "win32", reason="only administrators make links there")
 
-@pytest.mark.parametrize("style", ["link", "file"])
+
+def has_junctions(folder) -> bool:
+    """Whether this is no Windows, or one with junctions: wine has none, nor has FAT."""
+    if sys.platform != "win32":
+        return True
+    import _winapi
+
+    try:
+        _winapi.CreateJunction(str(folder), str(folder / "probe"))
+    except OSError:
+        return False
+    finally:
+        (folder / "probe").rmdir()
+    return True
+
+
+@pytest.mark.parametrize("style", [pytest.param("link", marks=links), "file"])
 def test_it_points_to_one_release_or_to_none(tmp_path, style):
+    if not has_junctions(tmp_path):
+        pytest.skip("no junctions here")
     pointer = Pointer(tmp_path / "current", style)
+    for number in (1, 12):
+        (tmp_path / "releases" / str(number)).mkdir(parents=True)
     assert pointer.get() is None
     pointer.set(None)
     for number in (1, 12, 1):
@@ -21,9 +43,22 @@ def test_it_points_to_one_release_or_to_none(tmp_path, style):
         assert pointer.get() == number
     pointer.set(None)
     assert pointer.get() is None
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["releases"]
 
 
+@pytest.mark.skipif(sys.platform != "win32", reason="junctions are Windows'")
+def test_a_volume_without_junctions_is_named_before_anything_changes(tmp_path):
+    if has_junctions(tmp_path):
+        pytest.skip("there are junctions here")
+    (tmp_path / "releases/1").mkdir(parents=True)
+    pointer = Pointer(tmp_path / "current", "file")
+    with pytest.raises(PlaceError, match="NTFS"):
+        pointer.set(1)
+    assert pointer.get() is None
+    assert [path.name for path in tmp_path.iterdir()] == ["releases"]
+
+
+@links
 def test_a_link_is_relative(tmp_path):
     (tmp_path / "releases/3").mkdir(parents=True)
     Pointer(tmp_path / "current", "link").set(3)
@@ -39,6 +74,7 @@ def test_what_others_wrote_is_no_release(tmp_path, text):
     assert Pointer(tmp_path / "current", "file").get() is None
 
 
+@links
 def test_a_folder_in_the_way_is_left_alone(tmp_path):
     (tmp_path / "current").mkdir()
     with pytest.raises(PlaceError):
@@ -46,6 +82,7 @@ def test_a_folder_in_the_way_is_left_alone(tmp_path):
     assert (tmp_path / "current").is_dir()
 
 
+@links
 def test_a_reader_always_finds_a_release(tmp_path):
     for number in (1, 2):
         folder = tmp_path / f"releases/{number}"
@@ -73,6 +110,7 @@ def test_a_reader_always_finds_a_release(tmp_path):
     assert min(took) < 0.05  # the median depends on who else waits for the disk
 
 
+@links
 def test_a_leftover_of_a_cut_off_switch_does_no_harm(tmp_path):
     (tmp_path / ".repack-current").symlink_to("releases/9")
     pointer = Pointer(tmp_path / "current", "link")
