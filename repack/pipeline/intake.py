@@ -11,6 +11,7 @@ from repack.model.conversion import noarch_python_trouble, unspeakable, without_
 from repack.model.shipment import Shipment
 from repack.pipeline import own
 from repack.places import pages
+from repack.places.flushing import flushing
 from repack.steps.fetch import fetch
 from repack.steps.inspect import inspect
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from repack.model.names import RelPath
     from repack.model.record import Record
     from repack.pipeline.bench import Bench
+    from repack.places.flushing import Flushing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,14 @@ def take_in(found: Found, bench: Bench) -> Intake:
         SpaceError: the disk is full.
     """
     own.check_names(found, bench.label)
-    if bench.archive == ".tar.bz2":
-        return _for_old_conda(found, bench)
-    fetched = fetch(found.distinct, bench.store, bench.upstream, bench.progress)
+    with flushing(bench.store) as flushed:
+        if bench.archive == ".tar.bz2":
+            return _for_old_conda(found, flushed, bench)
+        return _as_it_comes(found, flushed, bench)
+
+
+def _as_it_comes(found: Found, flushed: Flushing, bench: Bench) -> Intake:
+    fetched = fetch(found.distinct, bench.store, bench.upstream, bench.progress, flushed)
     with ThreadPoolExecutor(1) as aside:
         if fetched.files:
             # Hashing leaves the interpreter free for what a new release is going to need.
@@ -63,13 +70,13 @@ def take_in(found: Found, bench: Bench) -> Intake:
     return Intake(shipment, fetched.bytes)
 
 
-def _for_old_conda(found: Found, bench: Bench) -> Intake:
+def _for_old_conda(found: Found, flushed: Flushing, bench: Bench) -> Intake:
     from repack.steps.transmute import transmute, unmade
 
     upstream = found.distinct
     # Once an archive was made, upstream's is not needed any more.
     needed = unmade(upstream, bench.store)
-    fetched = fetch(needed, bench.store, bench.upstream, bench.progress)
+    fetched = fetch(needed, bench.store, bench.upstream, bench.progress, flushed)
     # Facts go with the archive that is made; to read that one to the end takes ten times as long.
     inspect([(record, "whole") for record in needed], bench.store, progress=bench.progress)
     made = transmute(upstream, bench.store, bench.progress)

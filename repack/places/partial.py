@@ -193,8 +193,12 @@ class Partial:
                 "the SHA-256 is not that of the record", expected=self.sha256, got=got
             )
 
-    def settle(self, target: Path) -> None:
-        """Check the file, mark it as hashed, flush it and give it its place in the store.
+    def settle(self, target: Path, *, flush: bool = True) -> None:
+        """Check the file, flush it, mark it as hashed and give it its place in the store.
+
+        Args:
+            flush: if not, whoever calls flushes and marks it later. Until then it counts as a file
+                that may have changed, which is hashed again: a power cut may spoil it.
 
         Raises:
             IntegrityError: it is not what it shall be.
@@ -203,12 +207,14 @@ class Partial:
         """
         self.check()
         with files.faults_at(target):
-            os.fsync(self._stream.fileno())
+            if flush:
+                os.fsync(self._stream.fileno())
             self._forget_note()
             if sys.platform == "win32":
                 # An open file can be neither renamed nor marked there.
                 self._stream.close()
-            mark(self.path, self.sha256)
+            if flush:
+                mark(self.path, self.sha256)
             self.path.chmod(_MODE)
             try:
                 files.rename(self.path, target)

@@ -189,10 +189,12 @@ class Store:
                 before = os.fstat(stream.fileno())
                 got, size = files.digest_stream(stream)
                 after = os.fstat(stream.fileno())
-            if got == sha256 and before.st_mtime_ns == after.st_mtime_ns:
+            # Another builder may have marked it meanwhile.
+            if got == sha256 and after.st_mtime_ns in {before.st_mtime_ns, stamp(sha256)}:
                 if after.st_mtime_ns != stamp(sha256):
                     # Somebody else's file in a shared store is right all the same.
                     with contextlib.suppress(PermissionError):
+                        files.flush([path])
                         mark(path, sha256)
                 return size
             # Another builder may have put a good one there meanwhile.
@@ -235,8 +237,11 @@ class Store:
             time.sleep(_WAIT)
         return partial
 
-    def keep(self, partial: Partial) -> Path:
+    def keep(self, partial: Partial, *, flush: bool = True) -> Path:
         """Take in a partial file that is complete.
+
+        Args:
+            flush: if not, :meth:`harden` must follow.
 
         Raises:
             IntegrityError: it is not what it shall be.
@@ -244,8 +249,20 @@ class Store:
             PlaceError: the store cannot be written.
         """
         target = self.path(partial.sha256)
-        partial.settle(target)
+        partial.settle(target, flush=flush)
         return target
+
+    def harden(self, sha256: Digest) -> None:
+        """Flush an archive that was just hashed, and mark it as that.
+
+        Raises:
+            SpaceError: the disk is full.
+            PlaceError: the system cannot.
+        """
+        path = self.path(sha256)
+        with files.faults_at(path), path.open("rb") as stream:
+            os.fsync(stream.fileno())
+            mark(path, sha256)
 
     def admit(
         self,

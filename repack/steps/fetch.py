@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from repack.model.progress import Progress
     from repack.model.record import Record
     from repack.places.answer import Answer
+    from repack.places.flushing import Flushing
     from repack.places.partial import Partial
     from repack.places.store import Store
     from repack.places.upstream import Upstream
@@ -68,6 +69,7 @@ class _Tally:
     """What the threads share; ``lock`` guards all but the flags."""
 
     done: Callable[[int], None]
+    keep: Callable[[Partial], object]
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
     files: int = 0
@@ -81,9 +83,17 @@ class _StoppedError(Exception):
 
 
 def fetch(
-    records: Sequence[Record], store: Store, upstream: Upstream, progress: Progress = SILENT
+    records: Sequence[Record],
+    store: Store,
+    upstream: Upstream,
+    progress: Progress = SILENT,
+    flushed: Flushing | None = None,
 ) -> Fetched:
     """Bring the archive of every record into ``store``.
+
+    Args:
+        flushed: takes the archives in and flushes them while it is open; else each is flushed
+            before this returns.
 
     Raises:
         FetchError: archives could not be had; the first few are named.
@@ -99,7 +109,7 @@ def fetch(
     _check_room(errands, store)
     total = sum(errand.record.size for errand in errands)
     with progress.phase("fetch", total, "bytes") as done:
-        tally = _Tally(done)
+        tally = _Tally(done, (flushed or store).keep)
         _run(errands, tally, store, upstream)
     if tally.faults:
         if isinstance(tally.faults[0], SpaceError):
@@ -236,7 +246,7 @@ class _Fetch:
             before = partial.offset
             try:
                 self._transfer(url, partial)
-                self._store.keep(partial)
+                self._tally.keep(partial)
             except IntegrityError as error:
                 self._restart(partial)
                 if again:
