@@ -359,6 +359,7 @@ def test_kill_at_any_instant(deltas, way):
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("way", ["exchange", "ordered"])
 def test_kill_at_two_hundred_instants(deltas, way):
     race(deltas, deltas.create(1, 2), way, 200)

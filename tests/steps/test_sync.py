@@ -285,6 +285,7 @@ def test_killed_at_random_instants(root, tmp_path, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", ["own", "rsync", "daemon"])
 def test_killed_at_two_hundred_random_instants(root, tmp_path, kind):
     with destination(kind, tmp_path) as (dest, there, way):

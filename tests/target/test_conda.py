@@ -22,6 +22,8 @@ from tests.world import records
 CONDA = {"engine": "conda"}
 ROOT = Path(__file__).parent.parent.parent
 
+SOAK = (pytest.mark.slow, pytest.mark.soak)
+
 
 @pytest.fixture(params=["current", "old"])
 def served(request, tmp_path, monkeypatch):
@@ -119,7 +121,7 @@ def test_from_one_engine_to_the_other_and_back(served):
 
 
 @pytest.mark.parametrize(
-    "times", [pytest.param(4, id="few"), pytest.param(60, id="many", marks=pytest.mark.slow)]
+    "times", [pytest.param(4, id="few"), pytest.param(60, id="many", marks=SOAK)]
 )
 def test_killed_while_conda_works(served, times):
     """conda ends with the agent, and the next one finds a target that is free."""

@@ -20,7 +20,8 @@ from tests.target import bank as banks
 
 # Some strike at touches of the disk by Python, so that none is left out; those with the clock
 # strike at any instant, what rattler writes from its threads included.
-TIMES = [pytest.param(8, id="few"), pytest.param(200, id="all", marks=pytest.mark.slow)]
+SOAK = (pytest.mark.slow, pytest.mark.soak)
+TIMES = [pytest.param(8, id="few"), pytest.param(200, id="all", marks=SOAK)]
 ROOT = Path(__file__).parent.parent.parent
 
 
