@@ -222,9 +222,11 @@ def struck(bank, work, times):
         assert not killed_after(60, lambda: work(bank.site()))
         took.append(time.monotonic() - began)
         again(bank, saved)
-    killed = 0
-    for _ in range(times):
+    tried = killed = 0
+    # Some strike after it has ended: it takes less time when the machine is less busy.
+    while tried < times or (killed <= times / 8 and tried < 10 * times):
         killed += killed_after(chance.uniform(0, min(took)), lambda: work(bank.site()))
+        tried += 1
         yield
         again(bank, saved)
     assert killed > times / 8
