@@ -15,6 +15,7 @@ import pytest
 
 from repack.errors import RolledBackError
 from repack.target.run import roll_back, run
+from tests.carrying import killed_after
 from tests.licensing import killed_at
 from tests.target import bank as banks
 
@@ -230,28 +231,6 @@ def struck(bank, work, times):
         yield
         again(bank, saved)
     assert killed > times / 8
-
-
-def killed_after(seconds, work):
-    """Run ``work`` in a child that is killed after a time; True when it was killed by that."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    deadline = time.monotonic() + seconds
-    ended, status = 0, 0
-    while not ended and time.monotonic() < deadline:
-        time.sleep(0.0002)
-        ended, status = os.waitpid(child, os.WNOHANG)
-    if not ended:
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) in {0, -signal.SIGKILL}, "it failed by itself"
-    return os.WIFSIGNALED(status)
 
 
 def refuse_two(bank):
