@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from repack.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_DEPTH: Final = 64
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -99,3 +102,20 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"number {text[:40]} is too large")
     return number
+
+
+def in_rows(document: Mapping[str, object]) -> bytes:
+    """JSON for people and their ``diff``: a line for each field and for each item of a list.
+
+    ``json`` indents in Python, which takes six times as long.
+    """
+    return ("{\n" + ",\n".join(map(_field, document.items())) + "\n}\n").encode("utf-8")
+
+
+def _field(pair: tuple[str, object]) -> str:
+    name, value = pair
+    start = f" {json.dumps(name, ensure_ascii=False)}: "
+    if not isinstance(value, list | tuple) or not value:
+        return start + json.dumps(value, ensure_ascii=False)
+    items = (f"  {json.dumps(item, ensure_ascii=False)}" for item in value)
+    return f"{start}[\n" + ",\n".join(items) + "\n ]"

@@ -6,12 +6,11 @@ nothing, so releases of an older repack install as well.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from repack.errors import IntegrityError, RepackError
-from repack.model.canonical import loads
+from repack.model.canonical import in_rows, loads
 from repack.model.channel import NOARCH
 from repack.model.label import AfterInstall
 from repack.model.names import Digest, RelPath
@@ -106,7 +105,7 @@ class Delivery:
             "target": self.wishes.to_json(),
             "packages": [[p.path, p.sha256, p.size] for p in self.parcels],
         }
-        return json.dumps(document, indent=1).encode() + b"\n"
+        return in_rows(document)
 
     @classmethod
     def parse(cls, data: bytes, where: object) -> Delivery:

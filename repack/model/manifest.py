@@ -8,12 +8,11 @@ and strict on everything that leads to a file.
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import IntegrityError, SignatureError
-from repack.model.canonical import loads
+from repack.model.canonical import in_rows, loads
 from repack.model.integrity import is_size
 from repack.model.keys import check_hmac_sha384, sign_hmac_sha384
 from repack.model.names import Digest, Digest384, RelPath
@@ -136,7 +135,7 @@ class Manifest:
         document = self.payload()
         if self.signature is not None:
             document["signature"] = dict(self.signature)
-        return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+        return in_rows(document)
 
 
 def build(

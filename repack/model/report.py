@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from repack.errors import IntegrityError
+from repack.model.canonical import in_rows
 from repack.model.names import RelPath
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class Report:
     def to_bytes(self) -> bytes:
         """The file."""
         document = {"format": _FORMAT, **asdict(self)}
-        return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
+        return in_rows(document)
 
     @classmethod
     def parse(cls, data: bytes, where: object) -> Report:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from uuid import UUID
 
-from repack.model.canonical import canonical
+from repack.model.canonical import canonical, in_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +76,7 @@ def cyclonedx(report: Report) -> bytes:
         ],
     }
     document["serialNumber"] = f"urn:uuid:{_serial(document)}"
-    return _json(document)
+    return in_rows(document)
 
 
 def spdx(report: Report) -> bytes:
@@ -108,7 +107,7 @@ def spdx(report: Report) -> bytes:
             {"licenseId": one, "extractedText": "See the package itself."} for one in references
         ]
     document["documentNamespace"] = f"urn:uuid:{_serial(document)}"
-    return _json(document)
+    return in_rows(document)
 
 
 def table(report: Report) -> bytes:
@@ -227,7 +226,3 @@ def _related(one: str, how: str, other: str) -> Document:
 
 def _serial(document: Document) -> UUID:
     return UUID(bytes=hashlib.sha256(canonical(document)).digest()[:16], version=5)
-
-
-def _json(document: Document) -> bytes:
-    return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from repack.errors import BusyError, RepackError, UsageError
 from repack.model.dates import stamp
-from repack.model.overview import Failure
-from repack.model.report import shown
 from repack.model.urls import scrub_text
 from repack.places import files
 from repack.places.channel import read_or_none
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.model.names import LabelName
+    from repack.model.overview import Failure
     from repack.places.channel import Channels
 
 _NAME: Final = "last-failure.json"
@@ -42,7 +41,7 @@ def remembered(channels: Channels, label: LabelName, now: dt.datetime) -> Iterat
     except (UsageError, BusyError):
         raise
     except RepackError as error:
-        _keep(path, Failure(stamp(now), error.kind, _words(error)))
+        _keep(path, stamp(now), error)
         raise
     if path.exists():
         files.remove(path)
@@ -50,6 +49,8 @@ def remembered(channels: Channels, label: LabelName, now: dt.datetime) -> Iterat
 
 def recall(channels: Channels, label: LabelName) -> Failure | None:
     """The failure of the last build; None when it went well or is not known."""
+    from repack.model.overview import Failure
+
     try:
         data = read_or_none(_path(channels, label))
         row = json.loads(data) if data else None
@@ -73,12 +74,18 @@ def _path(channels: Channels, label: LabelName) -> Path:
 
 
 def _words(error: RepackError) -> str:
+    from repack.model.report import shown
+
     where = f"{error.where}: " if error.where else ""
     got = f"; {error.got}" if error.got else ""
     return shown(scrub_text(f"{where}{error.what}{got}"), _LONGEST)
 
 
-def _keep(path: Path, failure: Failure) -> None:
+def _keep(path: Path, when: str, error: RepackError) -> None:
+    # Imported only now: a build that goes well is started with less.
+    from repack.model.overview import Failure
+
+    failure = Failure(when, error.kind, _words(error))
     # The build's own error is what people must see, also where the disk is full.
     with contextlib.suppress(RepackError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

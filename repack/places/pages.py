@@ -49,7 +49,8 @@ def render(template: str, script: str | None, **values: object) -> bytes:
 
 def make_ready() -> None:
     """Load what :func:`render` needs."""
-    _environment()
+    for name in _environment().list_templates(("j2",)):
+        _environment().get_template(name)
 
 
 @cache

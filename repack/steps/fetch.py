@@ -1,7 +1,8 @@
 """Fetch: every archive of a release into the store, several at once.
 
 An archive that is in the store is not asked for. The rest is fetched by a few threads, largest
-first, each straight from the connection into the hash and the file. What fails is tried again,
+first, each straight from the connection into the hash and the file; more join in while that leaves
+the processors idle. What fails is tried again,
 from where it broke off; what is wrong is fetched once more from zero, then from the next place.
 
 A file that cannot be had does not stop the others: all that are missing are reported together, and
@@ -11,6 +12,7 @@ proxy, no answer) and a full disk stop everything.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 _GETTING_ON: Final = 64 << 10
 _REPORTED: Final = 10
 _GRACE: Final = 0.5
+# On a fast line more connections only push each other out of the processor's cache.
+_AT_FIRST: Final = 4
+_SLICE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,23 @@ class _Tally:
     bytes: int = 0
     faults: list[RepackError] = field(default_factory=list)
     crash: BaseException | None = None
+
+
+class _Load:
+    """How busy this process keeps the processors."""
+
+    def __init__(self) -> None:
+        self._at, self._used = time.monotonic(), time.process_time()
+
+    def is_light(self) -> bool:
+        """Whether more than half of their time was left since this was last said; not too often."""
+        now, used = time.monotonic(), time.process_time()
+        passed = now - self._at
+        if passed < _SLICE:
+            return False
+        idle = used - self._used < passed * (os.cpu_count() or 1) / 2
+        self._at, self._used = now, used
+        return idle
 
 
 class _StoppedError(Exception):
@@ -149,19 +171,25 @@ def _check_room(errands: Sequence[_Errand], store: Store) -> None:
 def _run(errands: Sequence[_Errand], tally: _Tally, store: Store, upstream: Upstream) -> None:
     """Let threads work off the errands; whatever ends this function ends them too."""
     queue = deque(errands)
-    threads = [
-        threading.Thread(
+    most = min(upstream.connections, len(errands))
+    threads: list[threading.Thread] = []
+
+    def one_more() -> None:
+        work = threading.Thread(
             target=_work, args=(queue, tally, store, upstream), name="fetch", daemon=True
         )
-        for _ in range(min(upstream.connections, len(errands)))
-    ]
+        threads.append(work)
+        work.start()
+
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
+        for _ in range(min(_AT_FIRST, most)):
+            one_more()
+        load = _Load()
+        while not tally.stop.is_set() and (busy := [t for t in threads if t.is_alive()]):
             # In slices: on Windows, Ctrl-C does not get through a wait without end.
-            while thread.is_alive() and not tally.stop.is_set():
-                thread.join(0.1)
+            busy[-1].join(_SLICE)
+            if queue and len(threads) < most and load.is_light():
+                one_more()
     except BaseException:
         tally.stop.set()
         raise

@@ -8,7 +8,7 @@ so that a customer's own ``conda index`` keeps the hot-fixes.
 from __future__ import annotations
 
 import bz2
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import zstandard
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from repack.model.shipment import Shipment
 
 
+# 19 makes it 6 % smaller and takes twenty times as long.
+_LEVEL: Final = 9
+
+
 def index(shipment: Shipment) -> dict[RelPath, bytes]:
     """The metadata files of all subdirs, by path in the channel."""
     texts: dict[RelPath, bytes] = {}
@@ -29,7 +33,7 @@ def index(shipment: Shipment) -> dict[RelPath, bytes]:
         pairs = [(item.record, item.facts) for item in items]
         texts |= {
             RelPath(f"{subdir}/repodata.json"): data,
-            RelPath(f"{subdir}/repodata.json.zst"): zstandard.ZstdCompressor(19).compress(data),
+            RelPath(f"{subdir}/repodata.json.zst"): zstandard.ZstdCompressor(_LEVEL).compress(data),
             RelPath(f"{subdir}/repodata.json.bz2"): bz2.compress(data),
             RelPath(f"{subdir}/repodata_from_packages.json"): encode(
                 repodata_from_packages(subdir, pairs)
