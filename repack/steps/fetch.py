@@ -2,8 +2,8 @@
 
 An archive that is in the store is not asked for. The rest is fetched by a few threads, largest
 first, each straight from the connection into the hash and the file; more join in while that leaves
-the processors idle. What fails is tried again,
-from where it broke off; what is wrong is fetched once more from zero, then from the next place.
+the processors idle. What fails is tried again, from where it broke off; what is wrong is fetched
+once more from zero, then from the next place.
 
 A file that cannot be had does not stop the others: all that are missing are reported together, and
 what did come is in the store for the next run. A place that gives nothing at all (credentials, TLS,

@@ -113,6 +113,14 @@ def test_many_arrive_once_and_read_only(site, store, upstream):
     assert (again.files, again.bytes, len(site.asked)) == (0, 0, 30)
 
 
+def test_more_connections_are_opened_while_the_processors_idle(site, store, upstream):
+    records = [put(site, f"p{n}", size=1000, seed=n) for n in range(40)]
+    for one in records:
+        site.always[f"/{one.fn}"] = lambda _handler, _data: time.sleep(0.2)
+    fetch(records, store, upstream)
+    assert site.connections == upstream.connections == 8
+
+
 def test_a_second_label_asks_only_for_what_is_new(site, store, upstream):
     first = [put(site, f"p{n}", size=5000, seed=n) for n in range(5)]
     fetch(first, store, upstream)
