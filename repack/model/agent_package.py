@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAME: Final = "repack"
 NEEDS: Final = (
     "python >=3.11",
-    "click >=8.1",
+    "click >=8.1",  # less than a builder needs: the agent has no completion
     "cryptography >=43",
     "platformdirs >=4.2",
     "py-rattler >=0.28,<0.29",
