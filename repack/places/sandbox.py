@@ -7,8 +7,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from repack.errors import ProofError
@@ -16,12 +14,12 @@ from repack.places import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from repack.model.outcome import Isolation
 
 _TIMEOUT: Final = 600
 _TAIL: Final = 4000
-_GONE: Final = f"{files.TEMP_PREFIX}gone-"
 # Nothing listens on the discard port of the loopback: what honours a proxy setting gets nowhere.
 _NOWHERE: Final = "http://127.0.0.1:9"
 
@@ -131,37 +129,19 @@ def clobbered(prefix: Path) -> tuple[str, ...]:
 
 def fresh(prefix: Path) -> Path:
     """An empty place for a scratch prefix."""
+    discard(prefix)
     with files.faults_at(prefix):
         prefix.parent.mkdir(parents=True, exist_ok=True)
-    discard(prefix)
     return prefix
 
 
 def discard(prefix: Path) -> None:
-    """Take a scratch prefix away; on a system with ``rm`` nobody waits for its 30,000 files.
+    """Remove a scratch prefix.
 
-    It is renamed first, so that the next one can stand in its place. What a power cut left of
-    earlier ones goes with it.
-
-    Raises:
-        PlaceError: it can be neither renamed nor removed.
+    The system's own program does it where there is one: Python gives the interpreter away and waits
+    for it again at each of 30,000 files, while archives are read.
     """
-    shell = shutil.which("sh") if sys.platform != "win32" else None
-    if shell is None:
-        files.remove(prefix)
-        return
-    with files.faults_at(prefix):
-        if prefix.is_dir():
-            gone = Path(tempfile.mkdtemp(prefix=_GONE, dir=prefix.parent))
-            prefix.rename(gone)
-        gone_before = [str(path) for path in prefix.parent.glob(f"{_GONE}*")]
-    if gone_before:
-        # A child of the shell's, which ends at once: nobody is left to wait for it here.
-        subprocess.run(
-            [shell, "-c", 'rm -rf -- "$@" &', shell, *gone_before],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            check=False,
-        )
+    program = shutil.which("rm") if prefix.is_dir() else None
+    if program is not None and sys.platform != "win32":
+        subprocess.run([program, "-rf", "--", str(prefix)], capture_output=True, check=False)
+    files.remove(prefix)
