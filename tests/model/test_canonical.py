@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.errors import IntegrityError
-from repack.model.canonical import MAX_DEPTH, canonical, loads
+from repack.model.canonical import MAX_DEPTH, canonical, in_rows, loads
 
 LIMIT = 1 << 20
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -25,6 +25,25 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_what_is_written_is_read_back(value):
     assert loads(canonical(value), "x", LIMIT) == value
+
+
+@given(st.dictionaries(TEXT, VALUES))
+def test_rows_say_the_same(document):
+    assert json.loads(in_rows(document)) == document
+
+
+def test_every_item_of_a_list_has_a_line():
+    text = in_rows({"label": "hälk", "files": [{"path": "a"}, {"path": "b"}], "none": ()})
+    assert text.decode().splitlines() == [
+        "{",
+        ' "label": "hälk",',
+        ' "files": [',
+        '  {"path": "a"},',
+        '  {"path": "b"}',
+        " ],",
+        ' "none": []',
+        "}",
+    ]
 
 
 @given(st.dictionaries(TEXT, st.integers()))
