@@ -110,18 +110,27 @@ class Suite:
         self.facts |= target.grown()
         self.facts["switch"] = 1000 * target.switch()
 
-    def millions(self) -> None:
-        """Solve against a million records, with and without shards, cold and warm."""
+    def millions(self, turn: int) -> None:
+        """Solve against a million records, with and without shards, cold and warm.
+
+        Who goes first changes with every ``turn``: the second finds less memory at hand.
+        """
         for channel in ("million", "million-sharded"):
             url = self.arena.url.replace("current", channel)
             self.repack.write_label(channel, million.SPECS, url)
             caches = ("yardstick-repodata", "solver-repodata", "store", "cache", "channels")
             self.arena.clean(*caches, f"labels/{channel}.lock")
+            pair = [("native", self._native), ("solver", self._solver)]
             for state in ("cold", "warm"):
-                native = self.arena.native("solve", url, *million.SPECS)
-                self.note(f"{channel} native {state}", native)
-                self.note(f"{channel} solver {state}", c.solve(self.arena, url, million.SPECS))
+                for name, solve in pair if turn % 2 else reversed(pair):
+                    self.note(f"{channel} {name} {state}", solve(url))
             self.note(f"{channel} label", self.repack.build(channel, "--dry-run"))
+
+    def _native(self, url: str) -> Sample:
+        return self.arena.native("solve", url, *million.SPECS)
+
+    def _solver(self, url: str) -> Sample:
+        return c.solve(self.arena, url, million.SPECS)
 
 
 def main() -> None:
@@ -144,8 +153,8 @@ def main() -> None:
             print(f"-- round {number + 1} of {options.rounds}", file=sys.stderr)
             suite.round(number, HOME / "tools")
         suite.second_label()
-        for _ in range(0 if options.no_million else min(3, options.rounds)):
-            suite.millions()
+        for turn in range(0 if options.no_million else 4):
+            suite.millions(turn)
         # Last, because looking at what the disk holds makes this process large.
         suite.updates(max(options.rounds, _UPDATES))
     text = report.text(suite.samples, suite.facts, served / "upstream")
