@@ -29,8 +29,8 @@ import zstandard
 
 from benchmarks import measure
 from benchmarks.upstream import REQUEST
-from repack.model.tar import Tar
-from repack.places import payload
+from repack.archive.tar_reader import Tar
+from repack.delta import payload
 from scripts import cpython
 from scripts import upstream as real
 from scripts.matchspecs import Machine

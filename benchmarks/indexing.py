@@ -12,10 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from repack.model.record import Record
-from repack.model.shipment import Shipment
-from repack.places.archive import survey
-from repack.steps.index import index
+from repack.archive.reader import survey
+from repack.channel.contents import Shipment
+from repack.channel.index import index
+from repack.conda.record import Record
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from repack.model.found import Question
-from repack.model.profile import Profile
-from repack.places.solver import solve
+from repack.conda.virtual_packages import Profile
+from repack.solve.solution import Question
+from repack.solve.solver import solve
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from repack.target.run import switch
-from repack.target.site import Site
+from repack.agent.context import Site
+from repack.agent.run import switch
 
 TIMES: Final = 20
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Unpack
 
-    from repack.model.outcome import Outcome
-    from repack.model.progress import Progress
+    from repack.progress import Progress
+    from repack.release.outcome import Outcome
 
 __version__ = "0.1.0"
 __all__ = ["Options", "__version__", "build"]
@@ -68,10 +68,10 @@ def build(label: str, **options: Unpack[Options]) -> Outcome:
         repack.errors.RepackError: whatever went wrong, by who must act; carries the exit code of
             the command line. What was published before still is.
     """
-    from repack.model.progress import SILENT
-    from repack.pipeline.bench import Settings
-    from repack.pipeline.line import build as make
-    from repack.pipeline.line import preview
+    from repack.progress import SILENT
+    from repack.release.context import Settings
+    from repack.release.line import build as make
+    from repack.release.line import preview
 
     run = preview if options.get("dry_run") else make
     return run(label, Settings.of(options), options.get("progress", SILENT))

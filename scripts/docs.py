@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from repack import errors
 from repack.cli.main import repack
 from repack.errors import RepackError, TargetError
-from repack.model.label_schema import label_schema
+from repack.label.schema import label_schema
 from scripts import reference
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _HELP: Final = re.compile(r"(<!-- help -->\n```\n).*?(```\n<!-- end -->)", re.DO
 def main() -> int:
     """Write or check; 1 when a file was not up to date."""
     docs = ROOT / "docs"
-    checklist = ROOT / "repack" / "data" / "oem_installation.md"
+    checklist = ROOT / "repack" / "shipped" / "oem_installation.md"
     wanted = {
         ROOT / "README.md": readme(),
         docs / "deployment" / "oem_installation.md": checklist.read_text("utf-8"),

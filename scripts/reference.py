@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from repack.cli.main import COMMANDS, repack
-from repack.model.label_schema import SCHEMA
+from repack.label.schema import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from repack.model.label_schema import Schema
+    from repack.label.schema import Schema
 
 _WORDS: Final[dict[str, str]] = {"array": "list", "object": "table"}
 # Too common to be worth a row at each command.

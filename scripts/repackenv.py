@@ -34,9 +34,9 @@ PROJECT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from repack.errors import RepackError, UsageError  # noqa: E402 - found by the line above
-from repack.model.envinfo import MAX_ENV_INFO, EnvInfo, parse_env_info  # noqa: E402
-from repack.model.urls import scrub  # noqa: E402
-from repack.places import files  # noqa: E402
+from repack.fs import atomic  # noqa: E402
+from repack.inputs.conda_info import MAX_ENV_INFO, EnvInfo, parse_env_info  # noqa: E402
+from repack.urls import scrub  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-o", dest="output", type=Path, help="file for the channel's path")
     given = parser.parse_args(arguments)
     try:
-        info = parse_env_info(files.read(ENVINFO, MAX_ENV_INFO), str(ENVINFO))
+        info = parse_env_info(atomic.read(ENVINFO, MAX_ENV_INFO), str(ENVINFO))
         target = place(given.root, label_name(info), given.force)
         label = label_of(target.name, info)
         with set_aside(target if given.clear else None) as settle:

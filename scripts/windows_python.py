@@ -35,11 +35,11 @@ EXTRA: Final = (
     "cyclonedx-python-lib[json-validation]",
 )
 TESTS: Final = (
-    "tests/data/test_batch_files.py",
-    "tests/places/test_files.py",
-    "tests/places/test_host.py",
-    "tests/places/test_pointer.py",
-    "tests/places/test_store.py",
+    "tests/shipped/test_batch_files.py",
+    "tests/fs/test_atomic.py",
+    "tests/license/test_factors.py",
+    "tests/agent/test_pointer.py",
+    "tests/store/test_store.py",
     "tests/model",
 )
 # A certificate bundle of this system is no path there.

@@ -13,7 +13,7 @@ from typing import Any
 
 import zstandard
 
-from repack.model.record import Record
+from repack.conda.record import Record
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:

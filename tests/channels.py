@@ -10,18 +10,18 @@ from pathlib import Path
 
 import zstandard
 
-import repack.data
-from repack.model.integrity import METADATA_DIR, Entry
-from repack.model.manifest import Artifact
-from repack.model.names import Digest, Digest384, LabelName, RelPath
-from repack.model.release import Release
-from repack.model.repodata import encode
-from repack.places.keyring import Keyring
-from repack.places.metadata_folder import read_folder
-from repack.steps.sign import UNSIGNED, Contents, Signing, sign
+import repack.shipped
+from repack.channel.integrity import METADATA_DIR, Entry
+from repack.channel.manifest import Artifact
+from repack.channel.metadata_folder import read_folder
+from repack.channel.release import Release
+from repack.conda.repodata import encode
+from repack.keys.keyring import Keyring
+from repack.names import Digest, Digest384, LabelName, RelPath
+from repack.trust.sign import UNSIGNED, Contents, Signing, sign
 
 SUBDIRS = ("noarch", "linux-64", "win-64")
-VERIFY = Path(repack.data.__file__).parent / "verify.py"
+VERIFY = Path(repack.shipped.__file__).parent / "verify.py"
 
 
 def now() -> datetime:

@@ -18,7 +18,7 @@ from typing import Literal
 
 import pytest
 
-from repack.places.sandbox import network_cutter
+from repack.prefix.sandbox import network_cutter
 
 Age = Literal["current", "old"]
 OLD = Path(__file__).parent.parent / ".test" / "conda-4.3.16" / "bin" / "conda"

@@ -1,7 +1,7 @@
 """Environments as conda 4.3 and conda 26 leave them, and what their ``conda info --json`` says.
 
 Fields and their order are those that conda 4.3.16 and 26.7.1 wrote when they installed a small
-channel; tests/steps/test_harvest.py also runs both, where they are.
+channel; tests/inputs/test_prepared_environment.py also runs both, where they are.
 """
 
 from __future__ import annotations

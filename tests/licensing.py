@@ -8,12 +8,12 @@ import signal
 import sys
 from datetime import UTC, datetime
 
-from repack.model.fingerprint import Fingerprint, Told
-from repack.model.keys import Key
-from repack.model.license import License
-from repack.model.seal import seal
-from repack.places.vault import Vault
-from repack.steps.licensing import Asking
+from repack.keys.shared_key import Key
+from repack.keys.signed_json import seal
+from repack.license.fingerprint import Fingerprint, Told
+from repack.license.license import License
+from repack.license.operations import Asking
+from repack.license.store import Vault
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = Key("oem", bytes(range(48)))

@@ -9,7 +9,7 @@ import json
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from repack.model.keys import Key, sign_hmac_sha384
+from repack.keys.shared_key import Key, sign_hmac_sha384
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

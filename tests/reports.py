@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from repack.model.report import (
+from repack.report.document import (
     Bundle,
     Check,
     Difference,

@@ -8,18 +8,19 @@ from importlib import resources
 
 import zstandard
 
-from repack import data
-from repack.model.dates import stamp
-from repack.model.integrity import Entry
-from repack.model.manifest import Artifact
-from repack.model.names import Digest, Digest384, LabelName, RelPath
-from repack.model.profile import Profile
-from repack.model.record import Record
-from repack.model.release import Release
-from repack.model.repodata import encode
-from repack.places import files, host
-from repack.places.lockfile import write_lock
-from repack.steps.sign import Contents, Signing, sign
+from repack import shipped
+from repack.channel.integrity import Entry
+from repack.channel.manifest import Artifact
+from repack.channel.release import Release
+from repack.conda.record import Record
+from repack.conda.repodata import encode
+from repack.conda.virtual_packages import Profile
+from repack.fs import atomic
+from repack.license import factors
+from repack.names import Digest, Digest384, LabelName, RelPath
+from repack.solve.lockfile import write_lock
+from repack.timestamps import stamp
+from repack.trust.sign import Contents, Signing, sign
 from tests.licensing import KEY, NOW
 
 UPSTREAM = "https://conda.example.org/t/SECRET-TOKEN/prometeia"
@@ -35,13 +36,13 @@ def record(name, body, subdir="noarch"):
 
 def channel_at(folder, release=1, content=b"pytho", keys=None):
     """Write release ``release`` of label halkbank into ``folder``."""
-    moment = host.now() if keys else NOW
+    moment = factors.now() if keys else NOW
     bodies = {"pytho": content, "ratingpro": b"ratingpro", "halkbank-models": b"models"}
     records = {name: record(name, body) for name, body in bodies.items()}
     upstream = [records["pytho"], records["ratingpro"]]
     index = {"packages": {}, "packages.conda": {one.fn: dict(one.raw) for one in records.values()}}
     texts = {
-        "repack/verify.py": (resources.files(data) / "verify.py").read_bytes(),
+        "repack/verify.py": (resources.files(shipped) / "verify.py").read_bytes(),
         "repack/lock.yml": write_lock([UPSTREAM], {Profile.of("linux-64"): upstream}),
     }
     for subdir, sections in (("noarch", index), ("linux-64", {})):
@@ -65,5 +66,5 @@ def channel_at(folder, release=1, content=b"pytho", keys=None):
     state = Release(LabelName("halkbank"), release, ("linux-64",), stamp(moment))
     texts |= sign(state, Contents(entries, artifacts), Signing(KEY, keys), None, moment)
     for path, body in texts.items():
-        files.write(folder / path, body)
+        atomic.write(folder / path, body)
     return folder

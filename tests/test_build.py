@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from repack.channel.folder import Channels
 from repack.cli.main import run
-from repack.model.names import LabelName
-from repack.places.channel import Channels
+from repack.names import LabelName
 from tests import tiny
 from tests.world import TOKEN, World, check, records, serving, snapshot
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from repack.model.old_spec import old_spec
-from repack.model.urls import channel_url
-from repack.places.sandbox import network_cutter
+from repack.old_conda.match_spec import old_spec
+from repack.prefix.sandbox import network_cutter
+from repack.urls import channel_url
 from tests import tiny
 from tests.clients import Conda, environment, installed, need
 from tests.test_clients import run_rattler

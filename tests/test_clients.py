@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from repack.model.names import LabelName
-from repack.model.urls import channel_url
-from repack.places.sandbox import network_cutter
-from repack.steps.installers import InstallPlan, PlatformPlan, installers
+from repack.channel.scripts import InstallPlan, PlatformPlan, installers
+from repack.names import LabelName
+from repack.prefix.sandbox import network_cutter
+from repack.urls import channel_url
 from tests import tiny
 from tests.clients import Conda, environment, installed, need
 

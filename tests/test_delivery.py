@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
+from tests.agent.bank import toml
 from tests.deltas import model
-from tests.target.bank import toml
 from tests.world import World
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and POSIX commands")

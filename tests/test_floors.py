@@ -22,24 +22,29 @@ FLOORS = {
 }
 DOORS = {
     "conda": {"plugin.py"},
-    "http": {"places/answer.py", "places/connection.py", "places/faults.py", "places/upstream.py"},
+    "http": {
+        "upstream/response.py",
+        "upstream/connection.py",
+        "upstream/errors.py",
+        "upstream/client.py",
+    },
     "requests": set(),
     "urllib3": set(),
     "rattler": {
         f"places/{name}.py" for name in ("solver", "native", "lockfile", "linker", "versions")
     },
-    "tuf": {f"model/{n}.py" for n in ("metadata", "amend", "ceremony")} | {"places/tuf_client.py"},
+    "tuf": {f"model/{n}.py" for n in ("metadata", "amend", "ceremony")} | {"trust/client.py"},
     "securesystemslib": {
-        "model/amend.py",
-        "model/notary.py",
-        "places/keyring.py",
-        "places/private_keys.py",
+        "trust/editor.py",
+        "provenance/statement.py",
+        "keys/keyring.py",
+        "keys/private_key.py",
     },
-    "jinja2": {"places/pages.py"},
-    "license_expression": {"model/licences.py"},
-    "squarify": {"model/treemap.py"},
-    "cyclonedx": set(),  # the tests' judge of what repack/model/sbom.py writes
-    "cryptography": {"places/private_keys.py", "model/envelope.py", "model/seal.py"},
+    "jinja2": {"report/html.py"},
+    "license_expression": {"conda/spdx.py"},
+    "squarify": {"report/treemap.py"},
+    "cyclonedx": set(),  # the tests' judge of what repack/report/sbom.py writes
+    "cryptography": {"keys/private_key.py", "license/encryption.py", "keys/signed_json.py"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from repack.cli import keys, options, screen
+from repack.cli import key_options, options
+from repack.cli import output as screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.model.release_archive import Section, Trust
+    from repack.bundle.archive import Section, Trust
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -64,15 +65,15 @@ def command() -> None:
 @options.as_json
 def prepare(release: str, output: Path, *, as_json: bool, **given: Any) -> None:
     """Package folders as a release archive."""
-    from repack.places import files
-    from repack.steps import release_archive
+    from repack.bundle import prepare as release_archive
+    from repack.fs import atomic
 
-    key = keys.resolve(given["signing_key"], "--signing-key")
+    key = key_options.resolve(given["signing_key"], "--signing-key")
     now = options.now(options.environment())
     order = release_archive.Order(release, _sections(given), now, key)
     manifest = release_archive.prepare(order, output, screen.progress())
     if given["manifest_output"]:
-        files.write(given["manifest_output"], manifest.to_bytes())
+        atomic.write(given["manifest_output"], manifest.to_bytes())
     if as_json:
         screen.print_json(
             {
@@ -92,7 +93,7 @@ def prepare(release: str, output: Path, *, as_json: bool, **given: Any) -> None:
 @options.as_json
 def verify(archive: Path, *, as_json: bool, **given: Any) -> None:
     """Check a release whole; print its manifest."""
-    from repack.steps import release_archive
+    from repack.bundle import prepare as release_archive
 
     read = release_archive.verify(archive, _trust(given), screen.progress())
     _warn(read.checked)
@@ -116,8 +117,8 @@ def verify(archive: Path, *, as_json: bool, **given: Any) -> None:
 @options.as_json
 def install(archive: Path, backup_dir: Path, *, as_json: bool, **given: Any) -> None:
     """Put a release in place of the folders that are there: all of it, or nothing."""
-    from repack.places import files
-    from repack.steps import install_release
+    from repack.bundle import install as install_release
+    from repack.fs import atomic
 
     trust = _trust(given)
     targets = install_release.Targets(_sections(given), backup_dir)
@@ -129,23 +130,23 @@ def install(archive: Path, backup_dir: Path, *, as_json: bool, **given: Any) -> 
     else:
         click.echo(f"release {report.version}: {len(report.installed)} files installed")
     if given["report"]:
-        files.write(
+        atomic.write(
             given["report"],
             (json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n").encode(),
         )
 
 
 def _sections(given: Mapping[str, Any]) -> dict[Section, Path]:
-    from repack.model.release_archive import SECTIONS
+    from repack.bundle.archive import SECTIONS
 
     named = {section: given[f"{section}_dir"] for section in SECTIONS}
     return {section: folder for section, folder in named.items() if folder is not None}
 
 
 def _trust(given: Mapping[str, Any]) -> Trust:
-    from repack.model.release_archive import Trust
+    from repack.bundle.archive import Trust
 
-    key = keys.resolve(given["signing_key"], "--signing-key")
+    key = key_options.resolve(given["signing_key"], "--signing-key")
     return Trust(key, "required" if given["require_signature"] else "if-key")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 
 
 @click.command(
@@ -28,6 +28,6 @@ def command(context: click.Context, shell: str, *, as_json: bool) -> None:
     program = context.find_root().command
     script = completer(program, {}, "repack", "_REPACK_COMPLETE").source()
     if as_json:
-        screen.print_json({"shell": shell, "script": script})
+        output.print_json({"shell": shell, "script": script})
     else:
         click.echo(script, nl=False)

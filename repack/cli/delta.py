@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from repack.cli import keys, options, screen
+from repack.cli import key_options, options, output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.model.keys import Key
+    from repack.keys.shared_key import Key
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -42,29 +42,29 @@ def command() -> None:
 @options.as_json
 def create(name: str, **given: Any) -> None:
     """Write what leads from one release of label NAME to another."""
-    from repack.model.names import LabelName
-    from repack.pipeline import delta
-    from repack.places.channel import Channels
-    from repack.places.store import Store
+    from repack.channel.folder import Channels
+    from repack.delta import apply
+    from repack.names import LabelName
+    from repack.store.store import Store
 
     old, new, plain, key = given["old"], given["new"], given["plain"], given["key"]
-    leap = delta.Leap(
+    leap = apply.Leap(
         label=LabelName(name),
         old=old,
         new=new,
         form="plain" if plain else "patched",
         carry=None if given["carry"] is None else given["carry"] * 1e6,
-        key=lambda: keys.resolve(key, "--key") if key else labels_key(name, given),
+        key=lambda: key_options.resolve(key, "--key") if key else labels_key(name, given),
     )
     ending = "tar" if plain else "tar.zst"
     out = given["output"] or Path(f"{name}-{old}-{new}.delta.{ending}")
     channels, store = Channels(given["channels_dir"]), Store(given["store"])
-    made = delta.create(leap, channels, store, out, screen.progress())
+    made = apply.create(leap, channels, store, out, output.progress())
     if given["as_json"]:
-        screen.print_json(made.to_json())
+        output.print_json(made.to_json())
         return
     share = 100 * made.size / max(1, made.channel)
-    click.echo(f"{out}: {name} {old} to {new}, {screen.amount(made.size)}, {share:.1f} % of all")
+    click.echo(f"{out}: {name} {old} to {new}, {output.amount(made.size)}, {share:.1f} % of all")
     click.echo(
         f"  {len(made.whole)} packages whole, {len(made.delta.patches)} as patches,"
         f" {len(made.delta.dropped)} dropped"
@@ -73,10 +73,10 @@ def create(name: str, **given: Any) -> None:
 
 def labels_key(name: str, given: Mapping[str, Any]) -> Key | None:
     """The key the label signs with."""
-    from repack.pipeline import own
-    from repack.pipeline.bench import Bench
+    from repack.release import own_packages
+    from repack.release.context import Bench
 
-    return own.signing(Bench.of(name, options.settings(given), screen.progress())).hmac
+    return own_packages.signing(Bench.of(name, options.settings(given), output.progress())).hmac
 
 
 @command.command("apply")
@@ -86,17 +86,17 @@ def labels_key(name: str, given: Mapping[str, Any]) -> Key | None:
 @options.as_json
 def apply_(channel: Path, file: Path, key: str | None, *, as_json: bool) -> None:
     """Bring the channel in folder CHANNEL to the release that FILE leads to."""
-    from repack.pipeline import delta
+    from repack.delta import apply
 
     # the real clock, not SOURCE_DATE_EPOCH: expiry is about today
     now = dt.datetime.now(dt.UTC)
-    applied = delta.apply(channel, file, keys.resolve(key, "--key"), now, screen.progress())
+    applied = apply.apply(channel, file, key_options.resolve(key, "--key"), now, output.progress())
     for warning in applied.verdict.warnings:
         click.echo(f"warning: {warning}", err=True)
     if as_json:
-        screen.print_json(applied.to_json())
+        output.print_json(applied.to_json())
         return
     verdict = applied.verdict
     click.echo(f"{channel}: {verdict.label} is release {verdict.release}, was {applied.before}")
-    click.echo(f"  verified: {verdict.files} files, {screen.amount(verdict.bytes)}")
+    click.echo(f"  verified: {verdict.files} files, {output.amount(verdict.bytes)}")
     click.echo(f"  signed by: {verdict.signed_by}")

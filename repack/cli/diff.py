@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 from repack.cli.summary import changelog
 
 
@@ -17,10 +17,10 @@ from repack.cli.summary import changelog
 @options.as_json
 def command(name: str, *, as_json: bool, **given: object) -> None:
     """Say what a rebuild of label NAME would change; write nothing."""
-    from repack.pipeline.line import preview
+    from repack.release.line import preview
 
-    outcome = preview(name, options.settings(given), screen.progress())
+    outcome = preview(name, options.settings(given), output.progress())
     if as_json:
-        screen.print_json(outcome.to_json())
+        output.print_json(outcome.to_json())
     else:
         click.echo(changelog(outcome))

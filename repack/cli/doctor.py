@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 @options.as_json
 def command(channels_dir: Path, store: Path, *, as_json: bool) -> int:
     """Say what this machine offers a build and what it lacks; exit 1 if a build cannot work."""
-    from repack.places.checkup import examine
+    from repack.support.doctor import examine
 
     findings = list(examine(store, channels_dir))
     if as_json:
-        screen.print_json([finding.to_json() for finding in findings])
+        output.print_json([finding.to_json() for finding in findings])
     else:
         for finding in findings:
             click.echo(f"{finding.verdict:<5}{finding.what:<24}{finding.text}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 @options.as_json
 def command(name: str, channels_dir: Path, *, as_json: bool) -> None:
     """List the releases of label NAME that can be restored."""
-    from repack.model.names import LabelName
-    from repack.places.channel import Channels
-    from repack.steps.restore import history
+    from repack.channel.folder import Channels
+    from repack.channel.history import history
+    from repack.names import LabelName
 
     rows = [kept.to_json() for kept in history(Channels(channels_dir), LabelName(name))]
     if as_json:
-        screen.print_json(rows)
+        output.print_json(rows)
         return
     for row in rows:
         mark = "*" if row["published"] else " "
-        size = screen.amount(int(str(row["bytes"])))
+        size = output.amount(int(str(row["bytes"])))
         click.echo(
             f"{mark}{row['release']:>4}  {row['generated_at']}  {row['packages']:>4} packages  {size}"
         )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 from repack.cli.promote import FILE, agree, office, state, step_of, tell
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
-    from repack.model.keyset import Algorithm, KeySet, Role
-    from repack.pipeline.trust import New
+    from repack.keys.keyset import Algorithm, KeySet, Role
+    from repack.trust.operations import New
 
 ROLES = ("root", "targets", "ci", "production", "snapshot", "timestamp")
 role = click.option("--role", type=click.Choice(ROLES), help="What the key signs.")
@@ -50,7 +50,7 @@ def command() -> None:
 @options.as_json
 def new(name: str | None, *, threshold: int | None, as_json: bool, **given: Any) -> None:
     """Add a key for a role; it comes into force with `repack key rotate` or the first release."""
-    from repack.pipeline.trust import add_key
+    from repack.trust.operations import add_key
 
     where = _folder(name, given["folder"])
     ring = add_key(where, _new(given), options.environment(), threshold)
@@ -76,26 +76,26 @@ def rotate(
     name: str, *, channels_dir: Path, threshold: int | None, as_json: bool, **given: Any
 ) -> None:
     """Give a role a new key, or another threshold, and sign the metadata that says so."""
-    from repack.pipeline import trust
+    from repack.trust import operations
 
     step, file = step_of(given)
     place = office(name, given["folder"], channels_dir)
     if step == "sign" and file is not None:
-        what, used = trust.sign(place.keys, file, agree)
+        what, used = operations.sign(place.keys, file, agree)
         return tell(name, {"step": step, "what": what, "signed": used}, as_json=as_json)
     if step == "finish" and file is not None:
-        done = trust.finish(place, file)
+        done = operations.finish(place, file)
         return tell(name, {"step": step, **state(done)}, as_json=as_json)
     change = None
     if given["role"] is not None:
         key = None if given["keep_keys"] else _new(given).make(place.keys)
-        change = trust.Change(cast("Role", given["role"]), key, given["retire"], threshold)
+        change = operations.Change(cast("Role", given["role"]), key, given["retire"], threshold)
     elif not given["keep_keys"]:
         raise UsageError("say which --role, or --keep-keys")
     if file is not None:
-        what = trust.prepare_rotation(place, change, file)
+        what = operations.prepare_rotation(place, change, file)
         return tell(name, {"step": step, "what": what, "file": str(file)}, as_json=as_json)
-    return tell(name, {"step": step, **state(trust.rotate(place, change))}, as_json=as_json)
+    return tell(name, {"step": step, **state(operations.rotate(place, change))}, as_json=as_json)
 
 
 @command.command("show")
@@ -104,14 +104,14 @@ def rotate(
 @options.as_json
 def show(name: str | None, folder: Path | None, *, as_json: bool) -> None:
     """Show the roles, their thresholds and keys; no private key is read."""
-    from repack.places.keyring import Keyring
+    from repack.keys.keyring import Keyring
 
     where = _folder(name, folder)
     _show(Keyring.open(where, options.environment()).keyset, where, as_json=as_json)
 
 
 def _folder(name: str | None, folder: Path | None) -> Path:
-    from repack.model.names import LabelName
+    from repack.names import LabelName
 
     if folder is None and name is None:
         raise UsageError("say the NAME of a label, or --keys FOLDER")
@@ -119,20 +119,20 @@ def _folder(name: str | None, folder: Path | None) -> Path:
 
 
 def _new(given: dict[str, Any]) -> New:
-    from repack.model.keys import MAX_KEY_FILE
-    from repack.pipeline.trust import New
-    from repack.places import files
+    from repack.fs import atomic
+    from repack.keys.shared_key import MAX_KEY_FILE
+    from repack.trust.operations import New
 
     if given["role"] is None:
         raise UsageError("say which --role")
-    pem = None if given["public"] is None else files.read(given["public"], MAX_KEY_FILE)
+    pem = None if given["public"] is None else atomic.read(given["public"], MAX_KEY_FILE)
     if pem is None and given["uri"] is not None:
         raise UsageError("a key that is elsewhere needs its --public half")
     return New(given["role"], cast("Algorithm", given["algorithm"]), pem, given["uri"])
 
 
 def _show(keys: KeySet, where: Path, *, as_json: bool) -> None:
-    from repack.places.keyring import public_pem
+    from repack.keys.keyring import public_pem
 
     rows = [
         {
@@ -152,7 +152,7 @@ def _show(keys: KeySet, where: Path, *, as_json: bool) -> None:
     ]
     document = {"folder": str(where), "development": keys.development, "roles": rows}
     if as_json:
-        screen.print_json(document)
+        output.print_json(document)
         return
     kind = "development keys" if keys.development else "keys"
     click.echo(f"{where}: {kind}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 from repack.cli.summary import summary
 
 
@@ -33,12 +33,12 @@ from repack.cli.summary import summary
 @options.as_json
 def command(name: str, *, dry_run: bool, as_json: bool, **given: object) -> None:
     """Build the channel of label NAME, prove it, publish it."""
-    from repack.pipeline.line import build, preview
+    from repack.release.line import build, preview
 
     settings = options.settings(given)
-    show = screen.progress()
+    show = output.progress()
     outcome = (preview if dry_run else build)(name, settings, show)
     if as_json:
-        screen.print_json(outcome.to_json())
+        output.print_json(outcome.to_json())
     else:
         click.echo(summary(outcome))

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from repack.model.overview import State
+    from repack.report.overview import State
 
 _HEADS = ("label", "release", "age", "size", "pkgs", "expires", "lock", "signed")
 _EXPIRES_SOON = 30
@@ -33,15 +33,15 @@ _EXPIRES_SOON = 30
 @options.as_json
 def command(labels_dir: Path, channels_dir: Path, *, stale: int, as_json: bool) -> None:
     """Show the state of all labels; write it into channels/index.html too."""
-    from repack.places.channel import Channels
-    from repack.steps.overview import overview, write_page
+    from repack.channel.folder import Channels
+    from repack.report.overview_page import overview, write_page
 
     channels, now = Channels(channels_dir), options.now(options.environment())
     states = overview(channels, labels_dir)
     if channels.root.is_dir():
         write_page(channels)
     if as_json:
-        screen.print_json([state.to_json(now) for state in states])
+        output.print_json([state.to_json(now) for state in states])
     elif not states:
         click.echo("no labels here")
     else:
@@ -64,13 +64,13 @@ def table(states: Sequence[State], now: datetime, stale: int) -> Iterator[str]:
 
 
 def _row(state: State, now: datetime) -> tuple[str, ...]:
-    from repack.model.overview import days, until
+    from repack.report.overview import days, until
 
     return (
         state.label,
         str(state.release or "-"),
         _days(days(state.date, now)),
-        screen.amount(state.bytes) if state.release else "-",
+        output.amount(state.bytes) if state.release else "-",
         str(state.packages) if state.release else "-",
         _days(until(state.signed.expires, now)),
         _days(days(state.lock_since, now)),
@@ -83,7 +83,7 @@ def _days(number: int | None) -> str:
 
 
 def _notes(state: State, now: datetime, stale: int) -> Iterator[str]:
-    from repack.model.overview import days, until
+    from repack.report.overview import days, until
 
     if state.problem:
         yield state.problem

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repack.cli import keys, options, portal, screen
+from repack.cli import key_options, license_store, options
+from repack.cli import output as screen
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from repack.model.fingerprint import Factors, Fingerprint, FingerprintDocument
-    from repack.model.keys import Key
+    from repack.keys.shared_key import Key
+    from repack.license.fingerprint import Factors, Fingerprint, FingerprintDocument
 
 _DIFFERS = 6
 
@@ -24,27 +25,29 @@ def command() -> None:
     """Tell devices apart; issue, check and recover licences."""
 
 
-for store_command in portal.COMMANDS:
+for store_command in license_store.COMMANDS:
     command.add_command(store_command)
 
 
 @command.command()
-@portal.factors
+@license_store.factors
 @click.option("--document", is_flag=True, help="A signed document for the vendor.")
 @click.option("--key", help="Signs the document, or checks that of --expected.")
 @click.option("--key-id", help="The key's name, if --key has none.")
-@click.option("--expected", type=portal.PATH, help="Compare with this document; 6 if it differs.")
-@click.option("-o", "--output", type=portal.PATH, help="Write there, not to stdout.")
+@click.option(
+    "--expected", type=license_store.PATH, help="Compare with this document; 6 if it differs."
+)
+@click.option("-o", "--output", type=license_store.PATH, help="Write there, not to stdout.")
 @options.as_json
 def fingerprint(**given: Any) -> int:
     """Say which device this is."""
-    from repack.model.keys import Key
-    from repack.places import host
+    from repack.keys.shared_key import Key
+    from repack.license import factors
 
-    key = keys.resolve(given["key"], "--key")
+    key = key_options.resolve(given["key"], "--key")
     if key is not None and given["key_id"]:
         key = Key(given["key_id"], key.secret)
-    found = host.read_factors(given["factors"])
+    found = factors.read_factors(given["factors"])
     if given["expected"] is not None:
         return _compare(given["expected"], found, key)
     if given["document"] and key is None:
@@ -59,11 +62,11 @@ def fingerprint(**given: Any) -> int:
 
 
 def _describe(found: Factors, key: Key | None, given: dict[str, Any]) -> str:
-    from repack.model.dates import stamp
-    from repack.model.fingerprint import FingerprintDocument
-    from repack.places import host
+    from repack.license import factors
+    from repack.license.fingerprint import FingerprintDocument
+    from repack.timestamps import stamp
 
-    made = FingerprintDocument.of(found, stamp(host.now()), key)
+    made = FingerprintDocument.of(found, stamp(factors.now()), key)
     if key is None and not given["as_json"]:
         return made.fingerprint
     answer = made.payload if key is None else made.to_json()
@@ -71,19 +74,19 @@ def _describe(found: Factors, key: Key | None, given: dict[str, Any]) -> str:
 
 
 def _deliver(text: str, output: Path | None) -> None:
-    from repack.places import files
-    from repack.places.vault import refuse_symlinks
+    from repack.fs import atomic
+    from repack.license.store import refuse_symlinks
 
     if output is None:
         click.echo(text)
         return
     refuse_symlinks(output)
-    files.write(output, text.encode() + b"\n")
+    atomic.write(output, text.encode() + b"\n")
 
 
 def _compare(path: Path, found: Factors, key: Key | None) -> int:
     """Compare this device with a document, over the factors the document names."""
-    expected = portal.document(path)
+    expected = license_store.document(path)
     if key is not None:
         expected.check(key, path)
     there = {
@@ -118,27 +121,31 @@ def _signature_state(expected: FingerprintDocument, key: Key | None) -> str:
 @click.option("--license-id", required=True, help="Its number.")
 @click.option("--fingerprint", "fingerprints", multiple=True, help="A device (repeatable).")
 @click.option(
-    "--document", "documents", type=portal.PATH, multiple=True, help="A device's signed document."
+    "--document",
+    "documents",
+    type=license_store.PATH,
+    multiple=True,
+    help="A device's signed document.",
 )
 @click.option("--document-key", help="Checks the documents; default: --key.")
 @click.option("--feature", "features", multiple=True, help="What it allows (repeatable).")
 @click.option("--not-before", help="First day (default: today).")
 @click.option("--not-after", required=True, help="Last day.")
 @click.option("--key", required=True, help="Signs it: a shared key, or file: of an Ed25519 PEM.")
-@click.option("-o", "--output", type=portal.PATH, required=True, help="The licence's file.")
+@click.option("-o", "--output", type=license_store.PATH, required=True, help="The licence's file.")
 @options.as_json
 def issue(**given: Any) -> None:
     """Make a licence, on the vendor's side."""
-    from repack.model.dates import stamp
-    from repack.model.license import draft
-    from repack.model.seal import seal
-    from repack.places import host
+    from repack.keys.signed_json import seal
+    from repack.license import factors
+    from repack.license.license import draft
+    from repack.timestamps import stamp
 
-    key = keys.resolve(given["key"], "--key")
+    key = key_options.resolve(given["key"], "--key")
     assert key is not None  # noqa: S101 - the option is required
-    check_key = keys.resolve(given["document_key"], "--document-key") or key
+    check_key = key_options.resolve(given["document_key"], "--document-key") or key
     fields = {name: given[name] for name in ("license_id", "customer", "label", "not_after")}
-    fields["not_before"] = given["not_before"] or stamp(host.now())[:10]
+    fields["not_before"] = given["not_before"] or stamp(factors.now())[:10]
     fields["features"] = list(given["features"])
     fields["fingerprints"] = [*_devices(given, check_key)]
     text = json.dumps(seal(draft(fields).raw, key), ensure_ascii=False, indent=2)
@@ -148,11 +155,11 @@ def issue(**given: Any) -> None:
 
 
 def _devices(given: dict[str, Any], key: Key) -> list[Fingerprint]:
-    from repack.model.fingerprint import Fingerprint
+    from repack.license.fingerprint import Fingerprint
 
     found = [Fingerprint(text) for text in given["fingerprints"]]
     for path in given["documents"]:
-        signed = portal.document(path)
+        signed = license_store.document(path)
         signed.check(key, path)
         found.append(signed.fingerprint)
     return list(dict.fromkeys(found))

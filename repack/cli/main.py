@@ -117,7 +117,7 @@ def run(arguments: list[str] | None = None) -> int:
 def _traceback() -> str:
     import traceback
 
-    from repack.model.urls import scrub_text
+    from repack.urls import scrub_text
 
     return scrub_text(traceback.format_exc())
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 from repack.cli.sync import rate, show, terms
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.model.medium import Written
-    from repack.pipeline.oem import Site
+    from repack.medium.contents import Written
+    from repack.medium.oem import Site
 
 
 @click.command()
@@ -60,8 +60,8 @@ def command(name: str, dest: Path, *, as_json: bool, **given: Any) -> None:
     copy a channel in the right order. With --oem also oem/ and notary/, for sites that have a
     stick and a phone.
     """
-    from repack.model.medium import Wish
-    from repack.pipeline.deliver import Desk, write_medium
+    from repack.medium.contents import Wish
+    from repack.sync.deliver import Desk, write_medium
 
     wish = Wish(
         release=given["release"],
@@ -72,11 +72,11 @@ def command(name: str, dest: Path, *, as_json: bool, **given: Any) -> None:
     how = terms(given)
     desk = Desk.of(name, options.settings(given), rate(given["bwlimit"]), how.progress)
     if given["oem"]:
-        from repack.pipeline.oem import write_oem
+        from repack.medium.oem import write_oem
 
         done = write_oem(name, dest, wish, _site(name, given), (desk, how))
         if as_json:
-            screen.print_json(done.to_json())
+            output.print_json(done.to_json())
             return
         tell(done.written)
         for path in done.files:
@@ -86,7 +86,7 @@ def command(name: str, dest: Path, *, as_json: bool, **given: Any) -> None:
         raise UsageError("--fingerprint, --has and --platform go with --oem")
     written = write_medium(name, dest, wish, desk, how)
     if as_json:
-        screen.print_json(written.to_json())
+        output.print_json(written.to_json())
     else:
         tell(written)
 
@@ -95,8 +95,8 @@ def _site(name: str, given: Mapping[str, Any]) -> Site:
     """What is known of the site, from the options."""
     from repack.cli.delta import labels_key
     from repack.cli.notarize import known_keys
-    from repack.model.fingerprint import Fingerprint
-    from repack.pipeline.oem import Site
+    from repack.license.fingerprint import Fingerprint
+    from repack.medium.oem import Site
 
     fingerprint = given["fingerprint"]
     checking = {"public_key": (), "keys": given["keys"] or Path("keys") / name, "check": True}

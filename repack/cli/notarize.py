@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 from repack.errors import KeyRefusedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.model.notary import PublicHalf
-    from repack.places.keyring import Keyring
-    from repack.steps.notarize import Notary
+    from repack.keys.keyring import Keyring
+    from repack.provenance.notarize import Notary
+    from repack.provenance.statement import PublicHalf
 
 _WRONG: Final = 6
 _TOOLS: Final = (
@@ -48,10 +48,10 @@ def command(path: Path | None, *, as_json: bool, **given: object) -> int:
         return _check(path, given, as_json=as_json)
     if path is None:
         raise UsageError("which channel?", hint="repack notarize channels/LABEL")
-    from repack.places import host
-    from repack.steps.notarize import notarize
+    from repack.license import factors
+    from repack.provenance.notarize import notarize
 
-    done = notarize(path, _notary(path, given), host.now())
+    done = notarize(path, _notary(path, given), factors.now())
     answer = {
         "envelope": str(done.envelope),
         "report": str(done.report),
@@ -60,7 +60,7 @@ def command(path: Path | None, *, as_json: bool, **given: object) -> int:
         "changed": done.changed,
     }
     if as_json:
-        screen.print_json(answer)
+        output.print_json(answer)
     else:
         state = "notarised" if done.changed else "was notarised already"
         click.echo(f"{done.report.stem} {state}, entry {done.sequence}: {done.report}")
@@ -68,7 +68,7 @@ def command(path: Path | None, *, as_json: bool, **given: object) -> int:
 
 
 def _check(path: Path | None, given: Mapping[str, object], *, as_json: bool) -> int:
-    from repack.steps.notarize import check, check_copy
+    from repack.provenance.notarize import check, check_copy
 
     out = given["out"]
     assert isinstance(out, Path)  # noqa: S101 - the option has a default
@@ -78,7 +78,7 @@ def _check(path: Path | None, given: Mapping[str, object], *, as_json: bool) -> 
     found = check_copy(out, known, path) if given["copy"] and path else check(out, known, path)
     status = "error" if found.faults else "ok"
     if as_json:
-        screen.print_json(
+        output.print_json(
             {
                 "status": status,
                 "entries": found.entries,
@@ -96,7 +96,7 @@ def _check(path: Path | None, given: Mapping[str, object], *, as_json: bool) -> 
 
 def _notary(channel: Path, given: Mapping[str, object]) -> Notary:
     from repack import __version__
-    from repack.steps.notarize import Notary
+    from repack.provenance.notarize import Notary
 
     ring = _ring(channel, given)
     signers = [s for s in map(ring.signer, ring.keyset.of("ci").keys) if s is not None]
@@ -123,7 +123,7 @@ def _versions() -> dict[str, str]:
 
 
 def _ring(channel: Path | None, given: Mapping[str, object]) -> Keyring:
-    from repack.places.keyring import Keyring
+    from repack.keys.keyring import Keyring
 
     variables = options.environment()
     if isinstance(given["keys"], Path):
@@ -137,18 +137,18 @@ def _ring(channel: Path | None, given: Mapping[str, object]) -> Keyring:
 
 
 def _label(channel: Path) -> str:
-    from repack.model.channel import MANIFEST
-    from repack.model.manifest import MAX_BYTES, parse
-    from repack.model.names import LabelName
-    from repack.places import files
+    from repack.channel.layout import MANIFEST
+    from repack.channel.manifest import MAX_BYTES, parse
+    from repack.fs import atomic
+    from repack.names import LabelName
 
-    data = files.read(channel / MANIFEST, MAX_BYTES)
+    data = atomic.read(channel / MANIFEST, MAX_BYTES)
     return LabelName(parse(data, channel / MANIFEST).id)
 
 
 def _public_halves(ring: Keyring) -> list[PublicHalf]:
     """All keys that ever signed builds; a retired one still vouches for what it signed."""
-    from repack.model.notary import PublicHalf
+    from repack.provenance.statement import PublicHalf
 
     keys = ring.keyset.keys.values()
     return [PublicHalf.from_dict(k.keyid, k.to_tuf()) for k in keys if k.role == "ci"]
@@ -160,12 +160,12 @@ def known_keys(channel: Path | None, given: Mapping[str, object]) -> list[Public
     assert isinstance(paths, tuple)  # noqa: S101 - click makes one
     if not paths:
         return _public_halves(_ring(channel, given))
-    from repack.model.keys import MAX_KEY_FILE
-    from repack.model.keyset import KeySet
-    from repack.model.notary import PublicHalf
-    from repack.places import files
-    from repack.places.keyring import Keyring
+    from repack.fs import atomic
+    from repack.keys.keyring import Keyring
+    from repack.keys.keyset import KeySet
+    from repack.keys.shared_key import MAX_KEY_FILE
+    from repack.provenance.statement import PublicHalf
 
     ring = Keyring(Path(), KeySet(), {})
-    adopted = [ring.adopt("ci", files.read(path, MAX_KEY_FILE), None) for path in paths]
+    adopted = [ring.adopt("ci", atomic.read(path, MAX_KEY_FILE), None) for path in paths]
     return [PublicHalf.from_dict(key.keyid, key.to_tuf()) for key in adopted]

@@ -14,7 +14,7 @@ from repack.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.pipeline.bench import Settings
+    from repack.release.context import Settings
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -51,7 +51,7 @@ def store(command: F) -> F:
 
 
 def _default_store() -> Path:
-    from repack.pipeline.bench import default_store
+    from repack.release.context import default_store
 
     return default_store()
 
@@ -102,7 +102,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
     Raises:
         UsageError: ``SOURCE_DATE_EPOCH`` is no number.
     """
-    from repack.pipeline.bench import Settings
+    from repack.release.context import Settings
 
     variables = environment()
     return Settings(

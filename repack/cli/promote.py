@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.model.metadata import MetadataSet
-    from repack.pipeline.trust import Office
+    from repack.trust.metadata import MetadataSet
+    from repack.trust.operations import Office
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -37,22 +37,24 @@ def command(
 
     With keys on other machines: --prepare FILE here, --sign FILE there, --finish FILE here.
     """
-    from repack.pipeline import trust
+    from repack.trust import operations
 
     step, file = step_of(given)
     place = office(name, given["folder"], given["channels_dir"])
     if step == "sign" and file is not None:
-        what, used = trust.sign(place.keys, file, agree)
+        what, used = operations.sign(place.keys, file, agree)
         tell(name, {"step": step, "what": what, "signed": used}, as_json=as_json)
     elif step == "finish" and file is not None:
-        tell(name, {"step": step, **state(trust.finish(place, file))}, as_json=as_json)
+        tell(name, {"step": step, **state(operations.finish(place, file))}, as_json=as_json)
     elif release is None or not tags:
         raise UsageError("say which --release, and for which --tag")
     elif file is not None:
-        what = trust.prepare_promotion(place, release, tags, file)
+        what = operations.prepare_promotion(place, release, tags, file)
         tell(name, {"step": step, "what": what, "file": str(file)}, as_json=as_json)
     else:
-        tell(name, {"step": step, **state(trust.promote(place, release, tags))}, as_json=as_json)
+        tell(
+            name, {"step": step, **state(operations.promote(place, release, tags))}, as_json=as_json
+        )
 
 
 def agree(what: list[str]) -> None:
@@ -82,10 +84,10 @@ def office(name: str, folder: Path | None, channels_dir: Path) -> Office:
     Raises:
         KeyRefusedError: there is no key set.
     """
-    from repack.model.names import LabelName
-    from repack.pipeline.trust import Office
-    from repack.places.channel import Channels
-    from repack.places.keyring import Keyring
+    from repack.channel.folder import Channels
+    from repack.keys.keyring import Keyring
+    from repack.names import LabelName
+    from repack.trust.operations import Office
 
     label, variables = LabelName(name), options.environment()
     ring = Keyring.open(folder or Path("keys") / label, variables)
@@ -108,7 +110,7 @@ def state(found: MetadataSet) -> dict[str, object]:
 def tell(name: str, said: dict[str, object], *, as_json: bool) -> None:
     """Print what was done."""
     if as_json:
-        screen.print_json({"label": name, **said})
+        output.print_json({"label": name, **said})
         return
     for line in (
         *_lines(said.get("what")),

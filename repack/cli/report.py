@@ -26,10 +26,10 @@ from repack.cli import options
 @options.as_json
 def command(name: str, channels_dir: Path, release: int | None, **given: object) -> None:
     """Show what is inside a release of label NAME, what changed, and who vouches for it."""
-    from repack.model.names import LabelName
-    from repack.places import files
-    from repack.places.channel import Channels
-    from repack.steps.report import document, page_of
+    from repack.channel.folder import Channels
+    from repack.fs import atomic
+    from repack.names import LabelName
+    from repack.report.render import document, page_of
 
     form = "json" if given["as_json"] else str(given["form"])
     channels, label = Channels(channels_dir), LabelName(name)
@@ -42,6 +42,6 @@ def command(name: str, channels_dir: Path, release: int | None, **given: object)
         return
     data = document(channels, label, release, form)
     if isinstance(output, Path):
-        files.write(output, data)
+        atomic.write(output, data)
     else:
         click.echo(data, nl=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @options.as_json
 def command(name: str, release: int, channels_dir: Path, store: Path, *, as_json: bool) -> None:
     """Make RELEASE of label NAME the published channel again, byte for byte."""
-    from repack.pipeline.line import restore
+    from repack.release.line import restore
 
     folder = restore(name, release, channels_dir, store)
     if as_json:
-        screen.print_json({"label": name, "release": release, "channel": str(folder)})
+        output.print_json({"label": name, "release": release, "channel": str(folder)})
     else:
         click.echo(f"{name} is release {release} again\n  channel: {folder}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 
 
 @click.command()
@@ -12,6 +12,6 @@ from repack.cli import options, screen
 def command(*, as_json: bool) -> None:
     """Print the JSON schema of label files, so that editors complete and check them."""
     del as_json  # it is JSON either way
-    from repack.model.label_schema import label_schema
+    from repack.label.schema import label_schema
 
-    screen.print_json(label_schema())
+    output.print_json(label_schema())

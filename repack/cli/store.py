@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from repack.model.names import Digest
-    from repack.places.upkeep import Verdict
+    from repack.names import Digest
+    from repack.store.gc import Verdict
 
 _SHOWN: Final = 12
 
@@ -28,20 +28,20 @@ def command() -> None:
 @options.as_json
 def list_(channels_dir: Path, store: Path, *, as_json: bool) -> None:
     """List the store's packages and the labels that hold them."""
-    from repack.places import roots
-    from repack.places.store import Store
+    from repack.store import references
+    from repack.store.store import Store
 
-    uses = roots.uses(channels_dir)
+    uses = references.uses(channels_dir)
     rows = [entry.to_json(uses.get(entry.sha256)) for entry in Store(store).list()]
     total = sum(row["size"] for row in rows)
     if as_json:
-        screen.print_json({"store": str(store), "bytes": total, "packages": rows})
+        output.print_json({"store": str(store), "bytes": total, "packages": rows})
         return
     for row in rows:
         held = ", ".join(row["labels"]) or ("another channel" if row["links"] else "-")
-        size = screen.amount(row["size"])
+        size = output.amount(row["size"])
         click.echo(f"{row['sha256'][:_SHOWN]}  {size:>9}  {row['fn'] or '?':<50}  {held}")
-    click.echo(f"{len(rows)} packages, {screen.amount(total)} in {store}")
+    click.echo(f"{len(rows)} packages, {output.amount(total)} in {store}")
 
 
 @command.command()
@@ -49,12 +49,12 @@ def list_(channels_dir: Path, store: Path, *, as_json: bool) -> None:
 @options.as_json
 def verify(store: Path, *, as_json: bool) -> int:
     """Hash every package again and drop those that are damaged; exit 6 if any was."""
-    from repack.places.store import Store
-    from repack.places.upkeep import verify as check
+    from repack.store.gc import verify as check
+    from repack.store.store import Store
 
-    verdict = check(Store(store), screen.progress())
+    verdict = check(Store(store), output.progress())
     if as_json:
-        screen.print_json({"store": str(store), **verdict.to_json()})
+        output.print_json({"store": str(store), **verdict.to_json()})
     else:
         _print_verdict(verdict)
     return verdict.exit_code
@@ -65,7 +65,7 @@ def _print_verdict(verdict: Verdict) -> None:
         where = f", {entry.links} channel files are it too" if entry.links else ""
         click.echo(f"damaged and dropped: {entry.sha256}{where}")
     good = verdict.files - len(verdict.damaged)
-    click.echo(f"{good} of {verdict.files} packages are good, {screen.amount(verdict.bytes)} read")
+    click.echo(f"{good} of {verdict.files} packages are good, {output.amount(verdict.bytes)} read")
 
 
 @command.command()
@@ -88,15 +88,15 @@ def _print_verdict(verdict: Verdict) -> None:
 @options.as_json
 def gc(channels_dir: tuple[Path, ...], grace: float, store: Path, *, as_json: bool) -> None:
     """Remove packages that no channel, and no release that is kept, names any more."""
-    from repack.places import roots
-    from repack.places.store import Store
-    from repack.places.upkeep import sweep
+    from repack.store import references
+    from repack.store.gc import sweep
+    from repack.store.store import Store
 
-    keep: frozenset[Digest] = frozenset().union(*map(roots.digests, channels_dir))
+    keep: frozenset[Digest] = frozenset().union(*map(references.digests, channels_dir))
     swept = sweep(Store(store), keep, grace * 3600)
     if as_json:
-        screen.print_json({"store": str(store), **swept.to_json()})
+        output.print_json({"store": str(store), **swept.to_json()})
         return
     click.echo(
-        f"removed {swept.files} files, {screen.amount(swept.bytes)}; {swept.kept} packages stay"
+        f"removed {swept.files} files, {output.amount(swept.bytes)}; {swept.kept} packages stay"
     )

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from repack.model.amounts import amount, counted
+from repack.display import amount, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from repack.model.outcome import Outcome
-    from repack.model.report import Difference
+    from repack.release.outcome import Outcome
+    from repack.report.document import Difference
 
 _STATES: Final = {
     "published": "published",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from repack.cli import options, portal, screen
+from repack.cli import license_store, options
+from repack.cli import output as screen
 from repack.errors import RepackError
 
 if TYPE_CHECKING:
@@ -22,26 +23,30 @@ def command() -> None:
 
 
 @command.command()
-@click.option("-o", "--output", type=portal.PATH, help="[default: var/support/support-TIME.zip]")
-@click.option("--log", "more", type=portal.PATH, multiple=True, help="A file or folder to add.")
+@click.option(
+    "-o", "--output", type=license_store.PATH, help="[default: var/support/support-TIME.zip]"
+)
+@click.option(
+    "--log", "more", type=license_store.PATH, multiple=True, help="A file or folder to add."
+)
 @click.option(
     "--license-store",
-    type=portal.PATH,
+    type=license_store.PATH,
     default=Path("secrets/license_store.json"),
     show_default=True,
     help="Its state is told; the store itself stays here.",
 )
-@portal.factors
+@license_store.factors
 @options.channels_dir
 @options.store
 @options.as_json
 def bundle(**given: Any) -> None:
     """Collect logs, status, versions and reports, without secrets, and say what is in it."""
-    from repack.model.redact import secrets_of
-    from repack.places import host
-    from repack.steps.support import Request, collect
+    from repack.license import factors
+    from repack.support.bundle import Request, collect
+    from repack.support.redact import secrets_of
 
-    now = host.now()
+    now = factors.now()
     output = given["output"] or Path(f"var/support/support-{now:%Y%m%dT%H%M%SZ}.zip")
     places = [path for path in _PLACES if path.exists()]
     request = Request(
@@ -80,7 +85,7 @@ def _machine() -> object:
     import importlib.metadata
 
     from repack import __version__
-    from repack.places import host
+    from repack.license import factors
 
     names = ("click", "py-rattler", "tuf", "securesystemslib", "cryptography", "zstandard")
     versions = {
@@ -88,23 +93,23 @@ def _machine() -> object:
         for name in names
         if next(iter(importlib.metadata.distributions(name=name)), None)
     }
-    return {**dataclasses.asdict(host.facts()), "repack": __version__, "libraries": versions}
+    return {**dataclasses.asdict(factors.facts()), "repack": __version__, "libraries": versions}
 
 
 def _doctor(given: Mapping[str, Any]) -> object:
-    from repack.places.checkup import examine
+    from repack.support.doctor import examine
 
     return [finding.to_json() for finding in examine(given["store"], given["channels_dir"])]
 
 
 def _channels(folder: Path) -> object:
-    from repack.model.integrity import MANIFEST_PATH
-    from repack.model.manifest import MAX_BYTES, parse
-    from repack.places import files
+    from repack.channel.integrity import MANIFEST_PATH
+    from repack.channel.manifest import MAX_BYTES, parse
+    from repack.fs import atomic
 
     rows = []
     for path in sorted(folder.glob(f"[!.]*/{MANIFEST_PATH}")):
-        found = parse(files.read(path, MAX_BYTES), path)
+        found = parse(atomic.read(path, MAX_BYTES), path)
         rows.append(
             {
                 "label": found.id,
@@ -119,16 +124,16 @@ def _channels(folder: Path) -> object:
 
 def _license(given: Mapping[str, Any]) -> object:
     """The state of the store; its fingerprint, which would open it, is not told."""
-    from repack.places import host
-    from repack.places.vault import Vault
-    from repack.steps.licensing import Asking, look
+    from repack.license import factors
+    from repack.license.operations import Asking, look
+    from repack.license.store import Vault
 
-    device = host.read_factors(given["factors"])
+    device = factors.read_factors(given["factors"])
     told: dict[str, object] = {"factors": device.tags, "unreadable": dict(device.unreadable)}
     vault = Vault(given["license_store"])
     if not vault.exists():
         return {**told, "store": None}
-    finding = look(Asking(vault, device, host.now()), "leave")
+    finding = look(Asking(vault, device, factors.now()), "leave")
     rows = [
         {"license_id": v.license_id, "status": v.status, "issues": list(v.issues)}
         for v in finding.verdicts

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repack.cli import options, screen
+from repack.cli import options, output
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from repack.model.cargo import Sent
-    from repack.steps.sync import Terms
+    from repack.sync.plan import Sent
+    from repack.sync.sync import Terms
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
 _GRACE = 5.0
@@ -51,25 +51,25 @@ def command(name: str, dest: str, channels_dir: Path, *, as_json: bool, **given:
     DEST is a folder, \\server\share\folder, rsync://host/module/path, ssh://host/path or
     host:path. Its readers see a complete channel at any instant; what was cut off goes on.
     """
-    from repack.pipeline.deliver import Way, deliver
+    from repack.sync.deliver import Way, deliver
 
     way = Way(given["engine"], rate(given["bwlimit"]))
     sent = deliver(name, channels_dir, dest, way, terms(given))
     if as_json:
-        screen.print_json(sent.to_json())
+        output.print_json(sent.to_json())
     else:
         show(sent)
 
 
 def terms(given: Mapping[str, Any]) -> Terms:
     """How to deliver, from a command's options."""
-    from repack.steps.sync import Terms
+    from repack.sync.sync import Terms
 
     return Terms(
         dry_run=given["dry_run"],
         grace=given.get("grace", 0.0),
         kind=given["file_system"],
-        progress=screen.progress(),
+        progress=output.progress(),
     )
 
 
@@ -90,10 +90,10 @@ def rate(text: str | None) -> int | None:
 
 def show(sent: Sent, echo: Callable[[str], None] = click.echo) -> None:
     """What was done, for people."""
-    work, size = sent.work, screen.amount(sent.work.bytes)
+    work, size = sent.work, output.amount(sent.work.bytes)
     if sent.dry_run:
         for piece in work.copy:
-            echo(f"copy    {piece.path} ({screen.amount(piece.size)})")
+            echo(f"copy    {piece.path} ({output.amount(piece.size)})")
         for path in work.remove:
             echo(f"remove  {path}")
         echo(f"{sent.label} release {sent.release}: {size} would be copied to {sent.where}")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from repack.cli import keys, options, portal, screen
+from repack.cli import key_options, options, output
+from repack.cli import license_store as portal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from repack.model.names import LabelName
-    from repack.target.look import Status
-    from repack.target.site import Done, Site
+    from repack.agent.context import Done, Site
+    from repack.agent.status import Status
+    from repack.names import LabelName
 
 F = TypeVar("F", bound="Callable[..., Any]")
 _PATH = click.Path(path_type=Path)
@@ -73,12 +74,12 @@ def site_of(
     Raises:
         SettingsError: lists every mistake in them.
     """
-    from repack.target.site import Site
+    from repack.agent.context import Site
 
     def ask(label: LabelName) -> None:
         ask_license(label, license_store or site.license_store, factors)
 
-    site = Site.of(configs, options.environment(), ask, screen.progress())
+    site = Site.of(configs, options.environment(), ask, output.progress())
     return site
 
 
@@ -89,14 +90,14 @@ def ask_license(label: LabelName, store: Path | None, factors: Path | None) -> N
         LicenseError: it has none.
     """
     from repack.errors import LicenseError
-    from repack.places import host
-    from repack.places.vault import Vault
-    from repack.steps.licensing import Asking, look
+    from repack.license import factors as host
+    from repack.license.operations import Asking, look
+    from repack.license.store import Vault
 
     hint = "name it in [provision] license_store or --license-store; see `repack license status`"
     if store is None:
         raise LicenseError(f"label {label} asks for a licence", hint=hint)
-    key = keys.vendor(None)
+    key = key_options.vendor(None)
     finding = look(Asking(Vault(store), host.read_factors(factors), host.now(), key, label))
     if finding.issues or not any(verdict.is_right for verdict in finding.verdicts):
         issues = [*finding.issues, *(i for v in finding.verdicts for i in v.issues)]
@@ -116,7 +117,7 @@ def install(
     source: Path, name: str | None, configs: tuple[Path, ...], *, as_json: bool, **given: Any
 ) -> int:
     """Install a release beside the one in use. 100: reboot, then run. 101: restart, then run."""
-    from repack.target.install import install as do
+    from repack.agent.install import install as do
 
     return tell(do(site_of(configs, **given), source, name), as_json=as_json)
 
@@ -126,7 +127,7 @@ def install(
 @on_site
 def run(configs: tuple[Path, ...], *, as_json: bool, **given: Any) -> int:
     """Switch to the installed release and finish it; go back if it fails (110)."""
-    from repack.target.run import run as do
+    from repack.agent.run import run as do
 
     return tell(do(site_of(configs, **given)), as_json=as_json)
 
@@ -135,7 +136,7 @@ def run(configs: tuple[Path, ...], *, as_json: bool, **given: Any) -> int:
 @on_site
 def rollback(configs: tuple[Path, ...], *, as_json: bool) -> int:
     """Go back to the last release that ran well, at once."""
-    from repack.target.run import roll_back
+    from repack.agent.run import roll_back
 
     return tell(roll_back(site_of(configs)), as_json=as_json)
 
@@ -144,7 +145,7 @@ def rollback(configs: tuple[Path, ...], *, as_json: bool) -> int:
 @on_site
 def status(configs: tuple[Path, ...], *, as_json: bool) -> None:
     """Say what is installed, what waits, what failed."""
-    from repack.target import look
+    from repack.agent import status as look
 
     show(look.status(site_of(configs)), as_json=as_json)
 
@@ -157,7 +158,7 @@ def check(
     source: Path | None, name: str | None, configs: tuple[Path, ...], *, as_json: bool
 ) -> None:
     """Compare what is installed with its release; with --src-dir, try what install would take."""
-    from repack.target import look
+    from repack.agent import status as look
 
     site = site_of(configs)
     if source is None:
@@ -165,17 +166,17 @@ def check(
         return
     offer = look.check_medium(site, source, name)
     if as_json:
-        screen.print_json(offer.to_json())
+        output.print_json(offer.to_json())
         return
     state = "is new here" if offer.new else "is installed already"
-    size = screen.amount(offer.bytes)
+    size = output.amount(offer.bytes)
     click.echo(f"{offer.label}: release {offer.release} {state}; {offer.packages} packages, {size}")
 
 
 def tell(done: Done, *, as_json: bool) -> int:
     """Print what was done and return the exit code."""
     if as_json:
-        screen.print_json(done.to_json())
+        output.print_json(done.to_json())
     else:
         says = _SAYS[done.did].format(release=done.release, current=done.current)
         click.echo(f"{done.label}: {says}")
@@ -187,7 +188,7 @@ def tell(done: Done, *, as_json: bool) -> int:
 def show(status: Status, *, as_json: bool) -> None:
     """Print what stands here."""
     if as_json:
-        screen.print_json(status.to_json())
+        output.print_json(status.to_json())
         return
     state = status.state
     in_use = "nothing" if status.in_use is None else f"release {status.in_use}"

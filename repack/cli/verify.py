@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from repack.cli import keys, options, screen
+from repack.cli import key_options, options, output
 
 if TYPE_CHECKING:
-    from repack.model.verdict import Verdict
+    from repack.verify.verdict import Verdict
 
 
 @click.command()
@@ -28,20 +28,20 @@ def command(
     path: Path, key: str | None, root: Path | None, *, require_signature: bool, as_json: bool
 ) -> int:
     """Check every hash and signature of the channel in PATH, and that it says one thing."""
-    from repack.model.metadata import MAX_BYTES
-    from repack.model.verdict import Demand
-    from repack.places import files
-    from repack.steps.verify import verify
+    from repack.fs import atomic
+    from repack.trust.metadata import MAX_BYTES
+    from repack.verify.verdict import Demand
+    from repack.verify.verify import verify
 
     demand = Demand(
-        key=keys.resolve(key, "--key"),
-        root=None if root is None else files.read(root, MAX_BYTES),
+        key=key_options.resolve(key, "--key"),
+        root=None if root is None else atomic.read(root, MAX_BYTES),
         need="signature" if require_signature else "nothing",
     )
     # the real clock, not SOURCE_DATE_EPOCH: expiry is about today
     verdict = verify(path, demand, dt.datetime.now(dt.UTC))
     if as_json:
-        screen.print_json(verdict.to_json())
+        output.print_json(verdict.to_json())
     else:
         show(verdict)
     return verdict.exit_code
@@ -59,7 +59,7 @@ def show(verdict: Verdict) -> None:
         click.echo(f"ignored: {path}", err=True)
     wrong = len(verdict.findings) + len(verdict.refusals)
     state = "is whole and unchanged" if not wrong else f"is NOT as it should be: {wrong} findings"
-    size = screen.amount(verdict.bytes)
+    size = output.amount(verdict.bytes)
     click.echo(f"{verdict.label} release {verdict.release} {state}; {verdict.files} files, {size}")
     click.echo(f"  signed by: {verdict.signed_by}")
     if verdict.tags:

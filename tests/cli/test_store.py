@@ -8,7 +8,7 @@ import json
 import pytest
 
 from repack.cli.main import run
-from repack.places.store import Store
+from repack.store.store import Store
 
 
 @pytest.fixture

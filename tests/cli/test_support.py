@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from repack.errors import IntegrityError, UsageError
-from repack.steps.support import TAIL, Request, collect
+from repack.support.bundle import TAIL, Request, collect
 from tests.cli.test_license import STORE, portal, provision, run, site
 from tests.licensing import NOW
 from tests.small_channel import channel_at
@@ -93,7 +93,7 @@ def test_it_is_not_written_through_a_symlink(tmp_path):
 
 
 def test_too_many_files_are_left_out_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr("repack.steps.support.MAX_FILES", 2)
+    monkeypatch.setattr("repack.support.bundle.MAX_FILES", 2)
     for number in range(4):
         (tmp_path / f"{number}.log").write_text("a\n")
     done = collect(Request((tmp_path,), {}, frozenset()), tmp_path / "x" / "x.zip", NOW)

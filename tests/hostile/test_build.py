@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from repack.model.names import LabelName
-from repack.places.channel import Channels
+from repack.channel.folder import Channels
+from repack.names import LabelName
 from tests import tiny
 from tests.world import World, check, records, serving
 

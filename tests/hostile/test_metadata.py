@@ -16,6 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from repack.channel.folder import Channels
+from repack.channel.metadata_folder import read_folder
 from repack.errors import (
     IntegrityError,
     MetadataExpiredError,
@@ -29,14 +31,12 @@ from repack.errors import (
     TargetError,
     ThresholdError,
 )
-from repack.model import metadata as model
-from repack.model.metadata import MetadataSet
-from repack.pipeline import trust
-from repack.pipeline.trust import Change, New, Office
-from repack.places.channel import Channels
-from repack.places.metadata_folder import read_folder
-from repack.places.tuf_client import believe, believe_once
-from repack.steps.sign import Signing
+from repack.trust import metadata as model
+from repack.trust import operations
+from repack.trust.client import believe, believe_once
+from repack.trust.metadata import MetadataSet
+from repack.trust.operations import Change, New, Office
+from repack.trust.sign import Signing
 from tests import channels
 
 LONG = int(os.environ.get("REPACK_FUZZ", "1"))
@@ -59,7 +59,7 @@ def bank(tmp_path_factory):
     channel = place.published("halkbank")
     for number in (1, 2):
         channels.build(channel, Signing(None, ring), number=number)
-    trust.promote(Office(place, "halkbank", ring, channels.now()), 1, ["wave-1"])
+    operations.promote(Office(place, "halkbank", ring, channels.now()), 1, ["wave-1"])
     return channel / "repack/metadata", ring
 
 
@@ -212,7 +212,7 @@ def test_rotated_away_keys_do_not_count(own, tmp_path):
     pinned = (folder / "1.root.json").read_bytes()
     stolen = (folder / "timestamp.json").read_bytes()
     office = Office(place, "halkbank", ring, channels.now())
-    trust.rotate(office, Change("timestamp", New("timestamp").make(ring)))
+    operations.rotate(office, Change("timestamp", New("timestamp").make(ring)))
     (folder / "timestamp.json").write_bytes(stolen)
     with pytest.raises(ThresholdError):
         believe_once(folder, pinned)
@@ -234,7 +234,7 @@ def test_ci_signs_as_production(bank, folder, pinned):
     """A thief of the ci key lists releases as production's: the role that signs is what counts."""
     _, ring = bank
     found = MetadataSet.load(read_folder(folder), "halkbank", folder)
-    from repack.model.amend import Amendment
+    from repack.trust.editor import Amendment
 
     amendment = Amendment(found, channels.now())
     signed = amendment.open("ci")

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from repack.bundle.archive import Trust
+from repack.bundle.archive_reader import peek, read_archive
 from repack.errors import IntegrityError, RepackError, SignatureError, UsageError
-from repack.model.keys import Key
-from repack.model.release_archive import Trust
-from repack.places.release_file import peek, read_archive
+from repack.keys.shared_key import Key
 from tests.releases import (
     FILES,
     KEY,

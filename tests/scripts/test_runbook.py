@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from tests.agent.bank import toml
 from tests.cli.test_license import run
 from tests.licensing import write_factors
-from tests.target.bank import toml
 from tests.world import World
 
 ROOT = Path(__file__).parent.parent.parent

@@ -127,7 +127,7 @@ def here(tmp_path, monkeypatch):
 
 
 def env_info(**more):
-    from repack.model.envinfo import parse_env_info
+    from repack.inputs.conda_info import parse_env_info
 
     return parse_env_info(json.dumps({**ENVINFO, **more}).encode(), "envinfo.json")
 

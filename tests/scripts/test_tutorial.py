@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from repack.places.sandbox import network_cutter
+from repack.prefix.sandbox import network_cutter
 from scripts import upstream, walkthrough
 from tests.clients import conda
 

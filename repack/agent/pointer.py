@@ -1,0 +1,115 @@
+"""The pointer to the release in use: replaced in one step, never half there.
+
+On POSIX it is a symbolic link, replaced by ``rename``. Windows lets only administrators make such
+links and renames no folder over another; there the truth is a small file, ``current.txt``, replaced
+by rename, and a junction ``current`` (which needs no rights) follows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, Final, Literal
+
+from repack.errors import PlaceError
+from repack.fs import atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Style = Literal["link", "file"]
+STYLE: Final[Style] = "file" if sys.platform == "win32" else "link"
+_LIMIT: Final = 1024
+
+
+class Pointer:
+    """What ``path`` points to: a folder ``releases/N`` beside it, or nothing.
+
+    Args:
+        path: such as ``ROOT/LABEL/current``.
+        style: a link, or a file with a junction.
+    """
+
+    def __init__(self, path: Path, style: Style = STYLE) -> None:
+        self._path, self._style = path, style
+
+    def get(self) -> int | None:
+        """The number of the release in use, None when there is none, or nobody can tell."""
+        try:
+            if self._style == "link":
+                text = os.fspath(self._path.readlink())
+            else:
+                text = self._file.read_bytes()[:_LIMIT].decode().strip()
+        except (OSError, ValueError):
+            return None
+        folder, _, number = text.replace("\\", "/").rpartition("/")
+        return int(number) if folder == "releases" and number.isdecimal() else None
+
+    def set(self, release: int | None) -> None:
+        """Point to another release; what was there before is used until the very end.
+
+        Raises:
+            SpaceError: the disk is full; nothing has changed.
+            PlaceError: the system refuses, or something else is in the way; nothing has changed.
+        """
+        if self._style == "file":
+            self._set_file(release)
+        elif release is None:
+            if self._path.is_symlink():
+                atomic.remove(self._path)
+        else:
+            self._set_link(f"releases/{release}")
+
+    def _set_link(self, target: str) -> None:
+        if self._path.exists() and not self._path.is_symlink():
+            raise PlaceError("is no link of repack's", where=self._path, hint="move it away")
+        beside = self._path.with_name(f"{atomic.TEMP_PREFIX}{self._path.name}")
+        atomic.remove(beside)
+        with atomic.faults_at(self._path):
+            beside.symlink_to(target)
+            atomic.rename(beside, self._path)
+            atomic.sync_folder(self._path.parent)
+
+    @property
+    def _file(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.txt")
+
+    def _set_file(self, release: int | None) -> None:
+        beside = self._path.with_name(f"{atomic.TEMP_PREFIX}{self._path.name}")
+        if release is not None:
+            _make_junction(beside, self._path.parent / "releases" / str(release))
+            atomic.write(self._file, f"releases/{release}\n".encode())
+        else:
+            atomic.remove(self._file)
+        if sys.platform == "win32":
+            with atomic.faults_at(self._path):
+                if os.path.lexists(self._path):
+                    self._path.rmdir()  # of a junction this removes the junction alone
+                if release is not None:
+                    beside.rename(self._path)
+
+
+def _make_junction(path: Path, folder: Path) -> None:
+    """Let ``path`` lead to ``folder``, on Windows; only NTFS and ReFS can.
+
+    Raises:
+        PlaceError: the volume cannot, or ``folder`` is none; ``path`` is not there.
+    """
+    if sys.platform == "win32":
+        import _winapi
+
+        with atomic.faults_at(path):
+            if os.path.lexists(path):
+                path.rmdir()
+        try:
+            _winapi.CreateJunction(str(folder), str(path))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # it leaves an empty folder
+            raise PlaceError(
+                "no junction to the release can be made",
+                where=path.parent,
+                got=error.strerror,
+                hint="releases need a volume with NTFS",
+            ) from error

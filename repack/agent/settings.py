@@ -1,0 +1,266 @@
+"""A target's settings: TOML snippets, later ones over earlier ones.
+
+TOML 1.0 is read by the standard library, which does not say on which line a key stands; so the
+lines are looked up in the text afterwards. All mistakes of all snippets are told together.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from repack.codec.document import decode
+from repack.codec.schema import check
+from repack.codec.tree import Entry, Findings, Items, Scalar, Table
+from repack.errors import LabelError, Problem, SettingsError, UsageError
+from repack.names import PLATFORMS, LabelName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from repack.codec.schema import Schema
+    from repack.codec.tree import Node
+    from repack.trust.selection import SignedFor
+
+LIMIT: Final = 1 << 20
+Engine = Literal["auto", "rattler", "conda"]
+DEFAULT_KEEP: Final = 2
+DEFAULT_TIMEOUT: Final = 600
+_SECTION: Final = re.compile(r"\s*\[\s*([A-Za-z0-9_-]+)\s*\]")
+_KEY: Final = re.compile(
+    r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*(?:\.\s*["']?([A-Za-z0-9_-]+)["']?\s*)?="""
+)
+_TOML_LINE: Final = re.compile(r"\(at line (\d+), column \d+\)")
+
+_TEXT: Final[Schema] = {"type": "string", "pattern": r"\S", "form": "a text"}
+# One command as its words, or several of them.
+_COMMANDS: Final[Schema] = {
+    "type": "array",
+    "minItems": 1,
+    "sample": 'write the words of the command: ["systemctl", "restart", "ratingpro"]',
+    "items": {"type": ["string", "array"], "minItems": 1, "items": {"type": "string"}},
+}
+
+
+def _section(**keys: Schema) -> Schema:
+    return {"type": "object", "properties": keys}
+
+
+SCHEMA: Final[Schema] = _section(
+    provision=_section(
+        label=_TEXT,
+        platform={"type": "string", "enum": list(PLATFORMS)},
+        tag=_TEXT,
+        type={"type": "string", "enum": ["ci", "production"]},
+        license_store=_TEXT,
+    ),
+    storage=_section(root=_TEXT, keep={"type": "integer", "minimum": 1, "maximum": 1000}),
+    install=_section(engine={"type": "string", "enum": list(get_args(Engine))}),
+    trust=_section(root=_TEXT),
+    services=_section(restart=_COMMANDS, stop=_COMMANDS, start=_COMMANDS),
+    health=_section(
+        command=_COMMANDS, timeout={"type": "integer", "minimum": 1, "maximum": 86_400}
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """One file of settings; ``folder`` is what its relative paths start from."""
+
+    name: str
+    folder: str
+    data: bytes
+
+
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What uses the environment; with neither ``stop`` nor ``start``, ``restart`` follows a switch."""
+
+    restart: tuple[Command, ...] = ()
+    stop: tuple[Command, ...] = ()
+    start: tuple[Command, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The site's own health check, run after the label's."""
+
+    commands: tuple[Command, ...] = ()
+    timeout: int = DEFAULT_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class PathIn:
+    """A path as written, and the folder of the file it was written in."""
+
+    folder: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """What a target is told about itself.
+
+    Attributes:
+        platform: None for this machine's own.
+        license_store: the licences, for labels that ask for one; None where none was named.
+        root: where labels are installed; None for this system's usual place.
+        keep: how many releases that went well stay on the disk, the current one included.
+        engine: what fills environments; ``auto`` is py-rattler where it runs, else conda.
+        trust_root: the pinned ``root.json``; None for the usual places.
+    """
+
+    label: LabelName
+    platform: str | None = None
+    tag: str | None = None
+    type: SignedFor = "production"
+    license_store: PathIn | None = None
+    root: PathIn | None = None
+    keep: int = DEFAULT_KEEP
+    engine: Engine = "auto"
+    trust_root: PathIn | None = None
+    services: Services = Services()
+    health: Health = Health()
+
+
+def merge(snippets: Iterable[Snippet]) -> TargetSettings:
+    """Read snippets in their order; a key of a later one replaces that of an earlier one.
+
+    Raises:
+        SettingsError: lists every mistake of every file; or no label is named.
+    """
+    values: dict[tuple[str, str], Any] = {}
+    problems: list[Problem] = []
+    read: list[str] = []
+    for snippet in snippets:
+        read.append(snippet.name)
+        try:
+            values |= _read(snippet)
+        except LabelError as error:  # the tree's readers name what they find like this
+            problems += error.problems
+    if not problems and ("provision", "label") not in values:
+        where = ", ".join(read) or "no settings were found"
+        problems.append(
+            Problem(where, "'provision.label' is missing", '[provision] label = "NAME"')
+        )
+    if problems:
+        raise SettingsError(problems)
+    return _settings(values)
+
+
+def _settings(values: Mapping[tuple[str, str], Any]) -> TargetSettings:
+    def commands(section: str, key: str) -> tuple[Command, ...]:
+        given = values.get((section, key), ())
+        if given and isinstance(given[0], str):
+            return (tuple(given),)
+        return tuple(tuple(one) for one in given)
+
+    return TargetSettings(
+        label=values["provision", "label"],
+        platform=values.get(("provision", "platform")),
+        tag=values.get(("provision", "tag")),
+        type=values.get(("provision", "type"), "production"),
+        license_store=values.get(("provision", "license_store")),
+        root=values.get(("storage", "root")),
+        keep=values.get(("storage", "keep"), DEFAULT_KEEP),
+        engine=values.get(("install", "engine"), "auto"),
+        trust_root=values.get(("trust", "root")),
+        services=Services(
+            commands("services", "restart"),
+            commands("services", "stop"),
+            commands("services", "start"),
+        ),
+        health=Health(
+            commands("health", "command"), values.get(("health", "timeout"), DEFAULT_TIMEOUT)
+        ),
+    )
+
+
+def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
+    findings = Findings(snippet.name)
+    text = decode(snippet.data, findings, LIMIT)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _TOML_LINE.search(str(error))
+        line = int(found[1]) if found else text.count("\n") + 1
+        findings.add(line, f"not TOML: {_TOML_LINE.sub('', str(error)).strip()}"[:200])
+        raise findings.error() from None
+    lines = _lines(text)
+    check(_table(document, lines, ()), SCHEMA, findings)
+    values = {
+        (section, key): value
+        for section, table in document.items()
+        if isinstance(table, dict)
+        for key, value in table.items()
+    }
+    _check_values(values, lines, findings)
+    findings.end()
+    for key in (("provision", "license_store"), ("storage", "root"), ("trust", "root")):
+        if key in values:
+            values[key] = PathIn(snippet.folder, values[key])
+    if ("provision", "label") in values:
+        values["provision", "label"] = LabelName(values["provision", "label"])
+    return values
+
+
+def _check_values(
+    values: Mapping[tuple[str, str], Any], lines: Mapping[tuple[str, ...], int], findings: Findings
+) -> None:
+    """What the schema cannot say: the label's name, and commands that mix words with lists."""
+    label = values.get(("provision", "label"))
+    if isinstance(label, str):
+        try:
+            LabelName(label)
+        except UsageError as error:
+            findings.add(lines.get(("provision", "label"), 1), f"'provision.label': {error.what}")
+    for key, value in values.items():
+        if isinstance(value, list) and len({type(one) for one in value}) > 1:
+            what = f"'{'.'.join(key)}' mixes words and commands"
+            findings.add(lines.get(key, 1), what, "one command is a list of words")
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """On which line sections and keys stand; the first place counts."""
+    found: dict[tuple[str, ...], int] = {}
+    here: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := _SECTION.match(line):
+            here = (match[1],)
+            found.setdefault(here, number)
+        elif match := _KEY.match(line):
+            names = tuple(name for name in match.groups() if name)
+            for end in range(1, len(names) + 1):
+                found.setdefault((*here, *names[:end]), number)
+    return found
+
+
+_Kind = Literal["text", "int", "float", "bool", "date"]
+_KINDS: Final[dict[type, _Kind]] = {str: "text", bool: "bool", int: "int", float: "float"}
+
+
+def _table(
+    document: Mapping[str, Any], lines: Mapping[tuple[str, ...], int], at: tuple[str, ...]
+) -> Table:
+    line = lines.get(at, lines.get(at[:1], 1))
+    entries = []
+    for key, value in document.items():
+        path = (*at, key)
+        entries.append(Entry(key, lines.get(path, line), _node(value, lines, path)))
+    return Table(line, tuple(entries))
+
+
+def _node(value: Any, lines: Mapping[tuple[str, ...], int], at: tuple[str, ...]) -> Node:
+    if isinstance(value, dict):
+        return _table(value, lines, at)
+    line = lines.get(at, lines.get(at[:1], 1))
+    if isinstance(value, list):
+        return Items(line, tuple(_node(one, lines, at) for one in value))
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return Scalar(line, text, _KINDS.get(type(value), "date"))

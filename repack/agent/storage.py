@@ -1,0 +1,261 @@
+"""A label on a target's disk.
+
+::
+
+    ROOT/LABEL/
+      current          -> releases/12, the release in use
+      releases/N/      environments
+      cache/           unpacked packages, linked into the environments
+      state/
+        journal.json   what is going on (repack.agent.state), written atomically
+        N.json         the packages of release N, written once its environment is whole
+        trust/         the metadata that was believed last, kept by python-tuf
+        clock          the latest time seen signed
+        incoming/      packages on their way from the medium
+        lock, conda.lock
+
+Only this module writes there, but for the packages' own files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from repack.agent import environment
+from repack.agent import state as agent
+from repack.agent.pointer import Pointer
+from repack.agent.state import State
+from repack.channel.install_plan import LIMIT, Delivery
+from repack.errors import RepackError
+from repack.fs import atomic
+from repack.trust.selection import read_time, show
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from repack.agent.pointer import Style
+    from repack.channel.install_plan import Parcel
+    from repack.names import LabelName
+
+_CLOCK_LIMIT: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpacked:
+    """A package in the cache: what it was made from, and when its first release was finished."""
+
+    sha256: str
+    finished_ns: int
+
+
+class Device:
+    """Where one label is installed.
+
+    Args:
+        root: such as ``/opt/repack``.
+        style: how the pointer is made, None for this system's way.
+    """
+
+    def __init__(self, root: Path, label: LabelName, style: Style | None = None) -> None:
+        self.folder = root.absolute() / label
+        self._state = self.folder / "state"
+        self._journal = self._state / "journal.json"
+        self.current = self.folder / "current"
+        self.pointer = Pointer(self.current, style) if style else Pointer(self.current)
+
+    @property
+    def cache(self) -> Path:
+        """The private package cache."""
+        return self.folder / "cache"
+
+    @property
+    def trust(self) -> Path:
+        """What python-tuf believed last."""
+        return self._state / "trust"
+
+    def prefix(self, release: int) -> Path:
+        """The environment of a release."""
+        return self.folder / "releases" / str(release)
+
+    @property
+    def incoming(self) -> Path:
+        """Where packages are copied to before they are unpacked."""
+        return self._state / "incoming"
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the label on this target while the block runs.
+
+        Raises:
+            BusyError: another agent works on it, or the conda of one that was killed.
+            PlaceError: the folder cannot be written.
+        """
+        with atomic.exclusive(self._state / "lock", "another agent for this label"):
+            with atomic.exclusive(self.conda_lock, "the conda of another agent"):
+                pass  # it is gone
+            yield
+
+    @property
+    def conda_lock(self) -> Path:
+        """Held by a conda that fills an environment, for as long as it runs."""
+        return self._state / "conda.lock"
+
+    def load(self) -> State:
+        """The journal; a new one where nothing was ever installed.
+
+        Raises:
+            PlaceError: it is damaged or cannot be read.
+        """
+        if not self._journal.exists():
+            return State()
+        return agent.parse(atomic.read(self._journal, agent.LIMIT), self._journal)
+
+    def save(self, state: State) -> None:
+        """Write the journal; it is on the disk when this returns.
+
+        Raises:
+            SpaceError: the disk is full; the journal is as it was.
+        """
+        atomic.write(self._journal, state.to_bytes())
+
+    def floor(self) -> datetime | None:
+        """The latest time seen signed."""
+        path = self._state / "clock"
+        if not path.exists():
+            return None
+        return read_time(atomic.read(path, _CLOCK_LIMIT).decode("ascii", "replace").strip())
+
+    def raise_floor(self, floor: datetime | None) -> None:
+        """Remember the latest time seen signed."""
+        if floor is not None and floor != self.floor():
+            atomic.write(self._state / "clock", show(floor).encode() + b"\n")
+
+    def delivery(self, release: int) -> Delivery:
+        """What a whole release consists of.
+
+        Raises:
+            PlaceError: nothing is kept of it.
+            IntegrityError: it is damaged.
+        """
+        path = self._paper(release)
+        return Delivery.parse(atomic.read(path, LIMIT), path)
+
+    def keep(self, delivery: Delivery) -> None:
+        """Remember a release whose environment is whole."""
+        atomic.write(self._paper(delivery.release), delivery.to_bytes())
+
+    def whole(self) -> tuple[int, ...]:
+        """The releases whose environments were filled to the end and are still there."""
+        return tuple(n for n in self._numbers() if self._paper(n).is_file())
+
+    def discard(self, release: int) -> None:
+        """Remove the environment of a release; its paper goes first, so it never lies."""
+        atomic.remove(self._paper(release))
+        atomic.remove(self.prefix(release))
+
+    def prune(self, kept: Collection[int], running_from: Path) -> tuple[str, ...]:
+        """Remove environments that are not kept, and cached packages that none of the rest has.
+
+        Args:
+            kept: the releases that stay.
+            running_from: the environment this program runs in, which stays as well.
+
+        Returns:
+            What could not be removed; the next call tries again.
+        """
+        notes = []
+        for release in self._numbers():
+            prefix = self.prefix(release)
+            if release in kept or _is_inside(running_from, prefix):
+                continue
+            try:
+                self.discard(release)
+            except RepackError as error:
+                notes.append(f"release {release} could not be removed yet: {error.what}")
+        self.clean()
+        return tuple(notes)
+
+    def clean(self) -> None:
+        """Remove packages on their way, and cached ones that belong to no whole release."""
+        with contextlib.suppress(RepackError):
+            atomic.remove(self.incoming)
+            known = {f"{dist}{end}" for dist in self._unpacked() for end in ("", ".lock")}
+            for name in _names(self.cache):
+                if name not in known and not name.startswith("."):
+                    atomic.remove(self.cache / name)
+
+    def reusable(self, delivery: Delivery) -> tuple[Parcel, ...]:
+        """Packages of ``delivery`` that lie here unpacked, if :meth:`changed` finds none of them."""
+        here = self._unpacked()
+        return tuple(
+            parcel
+            for parcel in delivery.parcels
+            if parcel.dist in here
+            and here[parcel.dist].sha256 == parcel.sha256
+            and (self.cache / parcel.dist).is_dir()
+        )
+
+    def changed(self, parcels: Iterable[Parcel]) -> tuple[Parcel, ...]:
+        """Those unpacked packages in which a file was written since their release was finished.
+
+        They cannot be used again: environments share their files by hard links, and somebody
+        changed one.
+        """
+        here = self._unpacked()
+        return tuple(
+            parcel
+            for parcel in parcels
+            if environment.changed_since(self.cache / parcel.dist, here[parcel.dist].finished_ns)
+        )
+
+    def _unpacked(self) -> dict[str, _Unpacked]:
+        """The packages of all whole releases, by their folder in the cache."""
+        found: dict[str, _Unpacked] = {}
+        for release in self.whole():
+            with contextlib.suppress(RepackError, OSError):
+                finished = self._paper(release).stat().st_mtime_ns
+                for parcel in self.delivery(release).parcels:
+                    found.setdefault(parcel.dist, _Unpacked(parcel.sha256, finished))
+        return found
+
+    def forget(self, parcels: Iterable[Parcel]) -> None:
+        """Remove unpacked packages, so that they are unpacked anew."""
+        for parcel in parcels:
+            atomic.remove(self.cache / f"{parcel.dist}.lock")
+            atomic.remove(self.cache / parcel.dist)
+
+    def flush(self) -> None:
+        """Make everything that was written here survive a power cut."""
+        if sys.platform == "linux":
+            with atomic.faults_at(self.folder):
+                handle = os.open(self.folder, os.O_RDONLY)
+                try:
+                    failed = ctypes.CDLL(None, use_errno=True).syncfs(handle)
+                    if failed:
+                        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+                finally:
+                    os.close(handle)
+        elif sys.platform != "win32":
+            os.sync()
+
+    def _paper(self, release: int) -> Path:
+        return self._state / f"{release}.json"
+
+    def _numbers(self) -> tuple[int, ...]:
+        return tuple(sorted(int(n) for n in _names(self.folder / "releases") if n.isdecimal()))
+
+
+def _names(folder: Path) -> list[str]:
+    with atomic.faults_at(folder):
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return folder in (path, *path.parents)

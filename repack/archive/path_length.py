@@ -1,0 +1,91 @@
+"""How long the paths of a label get on Windows, and so how long the folders above may be.
+
+Source: Microsoft, "Maximum Path Length Limitation": a path has at most 259 characters (260 with
+the closing zero), a folder's at most 247, so that a file name of 8.3 fits behind it. Characters are
+UTF-16 code units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from repack.archive.facts import Facts, Noarch
+    from repack.conda.record import Record
+
+PATH_LIMIT: Final = 259
+_SHORT_NAME: Final = 12  # of 8.3, with the separator that follows the folder
+_BYTECODE: Final = ".cpython-311.pyc"  # the longest suffix of today's CPythons
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a label's packages demand of a Windows machine that has no long paths enabled.
+
+    Attributes:
+        cached: the longest path in a package cache, as ``pkgs/DIST/PATH``.
+        linked: the longest path in a prefix.
+        longest_root: characters that the folder holding ``pkgs`` may have.
+        longest_prefix: characters that the prefix may have.
+    """
+
+    cached: str
+    linked: str
+    longest_root: int
+    longest_prefix: int
+
+    @classmethod
+    def of(cls, packages: Iterable[tuple[Record, Facts]]) -> Reach:
+        """The reach of all ``packages`` together."""
+        pairs = list(packages)
+        cached = longest([f"pkgs/{record.dist}/{facts.longest_path}" for record, facts in pairs])
+        linked = longest([facts.longest_linked for _, facts in pairs])
+        return cls(
+            cached=cached,
+            linked=linked,
+            longest_root=PATH_LIMIT - 1 - length(cached),
+            longest_prefix=PATH_LIMIT - 1 - length(linked),
+        )
+
+
+def length(path: str) -> int:
+    """Characters ``path`` needs, counting the room that Windows wants behind its folder."""
+    folder = path.rpartition("/")[0]
+    return max(_units(path), _units(folder) + _SHORT_NAME if folder else 0)
+
+
+def longest(paths: Sequence[str]) -> str:
+    """The path that needs the most; the first in order among equals."""
+    if not paths:
+        return ""
+    most = max(map(len, paths))
+    # Only paths close to the longest can win: a folder adds at most twelve characters, and outside
+    # the basic plane a character counts twice.
+    close = [path for path in paths if len(path) >= most - _SHORT_NAME]
+    if not "".join(paths).isascii():
+        close += [path for path in paths if not path.isascii()]
+    return min(close, key=lambda path: (-length(path), path))
+
+
+def linked_path(path: str, noarch: Noarch | None) -> str:
+    """Where a package's file goes below a Windows prefix; byte code if that is longer.
+
+    Source: CEP 34, "noarch: python"; conda ``conda/core/path_actions.py``.
+    """
+    if noarch != "python":
+        return path
+    if path.startswith("python-scripts/"):
+        return f"Scripts/{path.removeprefix('python-scripts/')}"
+    if not path.startswith("site-packages/"):
+        return path
+    if path.endswith(".py"):
+        folder, _, name = path.rpartition("/")
+        return f"Lib/{folder}/__pycache__/{name.removesuffix('.py')}{_BYTECODE}"
+    return f"Lib/{path}"
+
+
+def _units(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2

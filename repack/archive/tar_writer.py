@@ -1,0 +1,116 @@
+"""Writes tar archives as streams, the same way every time.
+
+Members come in the order given, with fixed time, owner and mode, in the pax format (POSIX
+1003.1-2001), which is what conda's own tools write. A header depends on name and size alone, so the
+size of the whole is known before the first byte. Reading is the business of
+:mod:`repack.archive.tar_reader`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Protocol
+
+from repack.archive.package import EPOCH
+from repack.errors import IntegrityError
+from repack.fs.atomic import CHUNK, faults_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_BLOCK: Final = tarfile.BLOCKSIZE
+_END: Final = tarfile.RECORDSIZE
+_SHA384_HEX: Final = 96
+
+
+class Sink(Protocol):
+    """Anything that takes bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take ``data``."""
+
+
+def header(name: str, size: int, mtime: int = EPOCH, mode: int = 0o644) -> bytes:
+    """The header of a plain file."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = size, mtime, mode
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+
+
+def total(rows: Iterable[tuple[str, int]]) -> int:
+    """The size of the archive that holds files of these names and sizes."""
+    size = 2 * _BLOCK + sum(len(header(name, size)) + _padded(size) for name, size in rows)
+    return size + -size % _END
+
+
+class TarWriter:
+    """Writes a tar archive to a sink, and checks each file against its digest on the way."""
+
+    def __init__(self, sink: Sink, advance: Callable[[int], None] = lambda _done: None) -> None:
+        self._sink = sink
+        self._advance = advance
+        self._written = 0
+
+    def add(self, name: str, size: int, content: bytes | str, digest: str) -> None:
+        """Add a file.
+
+        Args:
+            name: the path inside the archive.
+            size: the bytes it has.
+            content: the bytes, or the path of the file on disk.
+            digest: SHA-256 or SHA-384 in hex; the length tells which.
+
+        Raises:
+            IntegrityError: its bytes are not those announced.
+            PlaceError: it cannot be read.
+        """
+        self._put(header(name, size))
+        where = Path(content) if isinstance(content, str) else Path(name)
+        with faults_at(where), _opened(content) as stream:
+            self._copy(stream, size, digest, where)
+        self._put(bytes(-size % _BLOCK))
+
+    def text(self, name: str, data: bytes, mtime: int = EPOCH, mode: int = 0o644) -> None:
+        """Add a small file that is in memory."""
+        self._put(header(name, len(data), mtime, mode) + data + bytes(-len(data) % _BLOCK))
+
+    def close(self) -> None:
+        """Write the end mark."""
+        self._put(bytes(2 * _BLOCK))
+        self._put(bytes(-self._written % _END))
+
+    def _copy(self, stream: IO[bytes], size: int, digest: str, where: Path) -> None:
+        hasher, left = hasher_for(digest), size
+        while data := stream.read(min(CHUNK, left + 1)):
+            left -= len(data)
+            if left < 0:
+                break
+            hasher.update(data)
+            self._put(data)
+            self._advance(len(data))
+        if left or hasher.hexdigest() != digest:
+            raise IntegrityError(
+                "the file changed while it was packed",
+                where=where,
+                hint="pack again when nobody writes to it",
+            )
+
+    def _put(self, data: bytes) -> None:
+        self._sink.write(data)
+        self._written += len(data)
+
+
+def hasher_for(digest: str) -> hashlib._Hash:
+    """A fresh hash of the kind ``digest`` is: SHA-256 or SHA-384, told by its length."""
+    return hashlib.sha384() if len(digest) == _SHA384_HEX else hashlib.sha256()
+
+
+def _opened(content: bytes | str) -> IO[bytes]:
+    return io.BytesIO(content) if isinstance(content, bytes) else Path(content).open("rb")
+
+
+def _padded(size: int) -> int:
+    return size + -size % _BLOCK

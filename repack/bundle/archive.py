@@ -1,0 +1,233 @@
+"""A release archive: models and strategies in one ``tar.gz``, for targets without conda.
+
+``manifest.json`` comes first, ``manifest.sig`` next if the release is signed, then the files. The
+manifest names every file with SHA-384 and size; the signature is an HMAC-SHA384 over the canonical
+JSON of the manifest. A bundle's conda package is read into the same shape, with the SHA-256 that
+conda packages carry.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from repack.bundle.package import path_problems
+from repack.codec import canonical
+from repack.errors import IntegrityError, SignatureError, UsageError
+from repack.keys.shared_key import HMAC_SHA384, check_hmac_sha384, sign_hmac_sha384
+from repack.names import Digest, Digest384, RelPath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from repack.keys.shared_key import Key
+
+Section = Literal["models", "strategies"]
+SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
+MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "manifest.sig"
+MANIFEST_LIMIT: Final = 32 << 20
+SIGNATURE_LIMIT: Final = 64 << 10
+_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,127}\Z")
+_SHOWN: Final = 20
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z")
+
+Demand = Literal["required", "if-key"]
+Checked = Literal["verified", "not checked", "unsigned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a release must show.
+
+    Attributes:
+        demand: a release that a key is given for must be signed in any case: else taking the
+            signature away would be the way around it.
+
+    Raises:
+        UsageError: a signature is demanded, but there is no key to check it with.
+    """
+
+    key: Key | None = None
+    demand: Demand = "if-key"
+
+    def __post_init__(self) -> None:
+        """See that there is a key where one is needed."""
+        if self.demand == "required" and self.key is None:
+            raise UsageError("a signature is required, but no key was given to check it")
+
+    def unsigned(self) -> Checked:
+        """Judge a release without a signature.
+
+        Raises:
+            SignatureError: it needs one.
+        """
+        if self.key is not None:
+            raise SignatureError(
+                "the release is not signed",
+                hint="leave the key out to take it all the same; then nothing shows who made it",
+            )
+        return "unsigned"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file of a release.
+
+    Attributes:
+        path: begins with its section, as in ``models/a.bin``.
+        digest: SHA-384, or SHA-256 when it comes from a conda package.
+    """
+
+    path: RelPath
+    size: int
+    digest: Digest | Digest384
+
+    @property
+    def section(self) -> Section:
+        """``models`` or ``strategies``."""
+        return "models" if self.path.startswith("models/") else "strategies"
+
+    @property
+    def inside(self) -> str:
+        """The path inside its section's folder."""
+        return self.path.partition("/")[2]
+
+    def to_json(self) -> dict[str, object]:
+        """As it stands in the manifest."""
+        algorithm = "sha384" if isinstance(self.digest, Digest384) else "sha256"
+        return {"path": self.path, algorithm: self.digest, "size": self.size}
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseManifest:
+    """What a release holds.
+
+    Attributes:
+        raw: the manifest as it was read, fields unknown to this version included; what is signed.
+
+    Raises:
+        IntegrityError: the version is no plain word, the time is none, two artifacts share a
+            path, some system cannot hold one, or there is none.
+    """
+
+    version: str
+    generated_at: str
+    artifacts: tuple[Artifact, ...]
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check what came from outside."""
+        if not isinstance(self.version, str) or not _VERSION.match(self.version):
+            raise IntegrityError("no usable version", where=MANIFEST, got=repr(self.version)[:128])
+        if not isinstance(self.generated_at, str) or not _TIME.match(self.generated_at):
+            raise IntegrityError(
+                "generated_at is no time", where=MANIFEST, got=repr(self.generated_at)[:80]
+            )
+        if not self.artifacts:
+            raise IntegrityError("the release holds no file", where=MANIFEST)
+        problems = [
+            f"{section}/{problem.where}: {problem.what}"
+            for section in SECTIONS
+            for problem in path_problems({a.inside for a in self.artifacts if a.section == section})
+        ]
+        times = Counter(artifact.path for artifact in self.artifacts)
+        problems += [f"{path}: is listed twice" for path, count in times.items() if count > 1]
+        if problems:
+            raise IntegrityError("bad paths in the manifest", where=MANIFEST, got=some(problems))
+
+    @classmethod
+    def of(cls, version: str, generated_at: str, artifacts: Iterable[Artifact]) -> ReleaseManifest:
+        """A new manifest.
+
+        Raises:
+            IntegrityError: as the class says.
+        """
+        ordered = tuple(sorted(artifacts, key=lambda artifact: artifact.path))
+        raw = {
+            "version": version,
+            "generated_at": generated_at,
+            "artifacts": [artifact.to_json() for artifact in ordered],
+        }
+        return cls(version, generated_at, ordered, raw)
+
+    @classmethod
+    def parse(cls, data: bytes) -> ReleaseManifest:
+        """Read ``manifest.json``.
+
+        Raises:
+            IntegrityError: not strict JSON, a field is missing or odd, or a path is bad.
+        """
+        raw = canonical.loads(data, MANIFEST, MANIFEST_LIMIT)
+        if not isinstance(raw, dict) or not isinstance(raw.get("artifacts"), list):
+            raise IntegrityError("no release manifest", where=MANIFEST, expected="artifacts")
+        artifacts = tuple(_artifact(row) for row in raw["artifacts"])
+        return cls(raw.get("version"), raw.get("generated_at"), artifacts, raw)  # type: ignore[arg-type]
+
+    def to_bytes(self) -> bytes:
+        """The file, for people too."""
+        return _file(self.raw)
+
+    def sign(self, key: Key) -> bytes:
+        """``manifest.sig``."""
+        return _file({"signature": sign_hmac_sha384(self.raw, key)})
+
+    def check(self, signature: bytes | None, trust: Trust) -> Checked:
+        """Check ``manifest.sig``, and say what that proved.
+
+        Raises:
+            SignatureError: missing, malformed, of another algorithm, or by another key.
+        """
+        if signature is None:
+            return trust.unsigned()
+        document = canonical.loads(signature, SIGNATURE, SIGNATURE_LIMIT)
+        inner = document.get("signature") if isinstance(document, dict) else None
+        if trust.key is not None:
+            check_hmac_sha384(self.raw, inner, trust.key, SIGNATURE)
+            return "verified"
+        if not isinstance(inner, dict) or inner.get("algorithm") != HMAC_SHA384:
+            raise SignatureError("unknown signature", where=SIGNATURE, expected=HMAC_SHA384)
+        return "not checked"
+
+
+def check_version(version: str) -> None:
+    """Check the version that somebody wants to give a release.
+
+    Raises:
+        UsageError: it is no plain word.
+    """
+    if not _VERSION.match(version):
+        raise UsageError("no usable version", expected="such as 2024.10.0", got=version[:128])
+
+
+def some(rows: list[str]) -> str:
+    """The rows, a line each; the first ones when there are many."""
+    more = [f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
+    return "\n    ".join(["", *rows[:_SHOWN], *more]) if len(rows) > 1 else "".join(rows)
+
+
+def _artifact(row: object) -> Artifact:
+    if not isinstance(row, dict):
+        raise IntegrityError("an artifact is no object", where=MANIFEST)
+    path, size, digest = row.get("path"), row.get("size"), row.get("sha384")
+    if not isinstance(path, str) or RelPath(path).split("/")[0] not in SECTIONS or "/" not in path:
+        expected = " or ".join(f"{section}/…" for section in SECTIONS)
+        raise IntegrityError(
+            "an artifact has no usable path",
+            where=MANIFEST,
+            expected=expected,
+            got=repr(path)[:200],
+        )
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise IntegrityError(f"{path} has no usable size", where=MANIFEST, got=repr(size)[:40])
+    if not isinstance(digest, str):
+        raise IntegrityError(f"{path} has no sha384", where=MANIFEST)
+    return Artifact(RelPath(path), size, Digest384(digest))
+
+
+def _file(value: object) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
+    return text.encode("utf-8") + b"\n"

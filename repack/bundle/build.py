@@ -1,0 +1,64 @@
+"""Turn a folder of models, strategies or other data into the package it will be.
+
+Nothing is packed here, and a folder that did not change is not even read: its digests come from
+the stamp file, and its build from the record of the release before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repack.archive.package import Format, Member
+from repack.bundle.folder import digests, scan
+from repack.bundle.package import Bundled, bundle_package, follow
+from repack.errors import FolderError, Problem
+from repack.names import Digest
+from repack.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from repack.conda.record import Record
+    from repack.label.label import BundleSpec
+    from repack.names import LabelName
+
+
+@dataclass(frozen=True, slots=True)
+class Bundling:
+    """How the bundles of a label are made.
+
+    Attributes:
+        archive: the format the label wants.
+        stamps: folder for the stamp files, best in the store.
+        previous: records of earlier releases.
+    """
+
+    archive: Format
+    stamps: Path | None = None
+    previous: Iterable[Record] = ()
+    progress: Progress = SILENT
+
+
+def bundle(label: LabelName, name: str, spec: BundleSpec, how: Bundling) -> Bundled:
+    """Say which package the folder of ``spec`` is.
+
+    Raises:
+        FolderError: lists every file that a package cannot carry to every system.
+        PlaceError: there is no such folder.
+        LabelError: the bundle's name is taken.
+        UsageError: name or version cannot be a conda package's.
+    """
+    folder = Path(spec.path)
+    tree = scan(folder)
+    if tree.litter:
+        how.progress.note(f"{name}: left out {', '.join(tree.litter)}")
+    if not tree.leaves:
+        raise FolderError([Problem(".", "holds no file")], where=folder)
+    stamps = how.stamps / f"{label}-{name}.json" if how.stamps else None
+    members = [
+        Member(one.leaf.path, one.leaf.size, Digest(one.digest), str(one.leaf.source))
+        for one in digests(tree, "sha256", stamps, how.progress)
+    ]
+    return follow(bundle_package(label, name, spec, members), how.previous, how.archive)

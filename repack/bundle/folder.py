@@ -1,0 +1,230 @@
+"""A folder of data files: what is in it, whether it can be carried, and its digests.
+
+Digests of files that did not change are taken from a stamp file (as git's index does): size, both
+times and inode are compared. A file touched within two seconds before it was hashed is hashed
+again next time, because a later change might not show in its times (FAT counts in two seconds).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from repack.bundle.package import path_problems, printable
+from repack.channel.layout import is_litter
+from repack.codec import canonical
+from repack.errors import FolderError, PlaceError, Problem, RepackError
+from repack.fs import atomic
+from repack.names import RelPath
+from repack.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Algorithm = Literal["sha256", "sha384"]
+_RACY_NS: Final = 2_000_000_000
+_STAMP_LIMIT: Final = 256 << 20
+_STAMP_FORMAT: Final = 1
+_THREADS: Final = 8
+_KINDS: Final = {
+    stat.S_IFLNK: "is a symbolic link",
+    stat.S_IFBLK: "is a device",
+    stat.S_IFCHR: "is a device",
+    stat.S_IFIFO: "is a named pipe",
+    stat.S_IFSOCK: "is a socket",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One plain file.
+
+    Attributes:
+        path: inside the folder.
+        stamp: size, mtime, ctime (both in ns) and inode.
+    """
+
+    path: RelPath
+    source: Path
+    stamp: tuple[int, int, int, int]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.stamp[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The plain files of a folder, sorted, and the litter that was left out."""
+
+    folder: Path
+    leaves: tuple[Leaf, ...]
+    litter: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A file and its digest in hex."""
+
+    leaf: Leaf
+    digest: str
+
+
+def scan(folder: Path) -> Tree:
+    """List a folder. Empty folders don't count: neither packages nor archives carry them.
+
+    Raises:
+        FolderError: lists all that is no plain file, or has a name that some system cannot hold,
+            or cannot be read.
+        PlaceError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise PlaceError("no such folder", where=folder)
+    leaves: list[Leaf] = []
+    litter: list[str] = []
+    problems: list[Problem] = []
+    for path, entry in _walk(folder, "", litter, problems):
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            problems.append(Problem(printable(path), (error.strerror or "unreadable").lower()))
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "is no plain file")
+            problems.append(Problem(printable(path), kind))
+            continue
+        stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        # `path` may be none that RelPath takes; then path_problems names it below.
+        leaves.append(Leaf(str.__new__(RelPath, path), Path(entry.path), stamp))
+    problems += path_problems(leaf.path for leaf in leaves)
+    problems += _unreadable(leaves)
+    if problems:
+        raise FolderError(sorted(problems, key=lambda p: p.where), where=folder)
+    return Tree(folder, tuple(sorted(leaves, key=lambda leaf: leaf.path)), tuple(sorted(litter)))
+
+
+def digests(
+    tree: Tree,
+    algorithm: Algorithm,
+    stamps: Path | None = None,
+    progress: Progress = SILENT,
+) -> tuple[Hashed, ...]:
+    """Hash every file, several at once; those that ``stamps`` knows are not read.
+
+    Raises:
+        FolderError: lists all files that could not be read.
+        SpaceError: the stamp file cannot be written.
+    """
+    began = time.time_ns()
+    known = _load(stamps, tree.folder, algorithm)
+    found: dict[str, str] = {}
+    todo: list[Leaf] = []
+    for leaf in tree.leaves:
+        stamp, digest = known.get(leaf.path, ((), ""))
+        if stamp == leaf.stamp:
+            found[leaf.path] = digest
+        else:
+            todo.append(leaf)
+    if todo:
+        found |= _hash_all(tree.folder, todo, algorithm, progress)
+    hashed = tuple(Hashed(leaf, found[leaf.path]) for leaf in tree.leaves)
+    if stamps and (todo or len(known) != len(hashed)):
+        _save(stamps, tree.folder, algorithm, hashed, began)
+    return hashed
+
+
+def _walk(
+    folder: Path, prefix: str, litter: list[str], problems: list[Problem]
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every entry that is no folder, with its path in the tree; links are not followed."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        problems.append(Problem(printable(prefix or "."), (error.strerror or "unreadable").lower()))
+        return
+    for entry in entries:
+        path = f"{prefix}{entry.name}"
+        if is_litter(entry.name):
+            litter.append(printable(path))
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{path}/", litter, problems)
+        else:
+            yield path, entry
+
+
+def _unreadable(leaves: Sequence[Leaf]) -> list[Problem]:
+    return [
+        Problem(printable(leaf.path), "cannot be read")
+        for leaf in leaves
+        if not os.access(leaf.source, os.R_OK)
+    ]
+
+
+def _hash_all(
+    folder: Path, leaves: Sequence[Leaf], algorithm: Algorithm, progress: Progress
+) -> dict[str, str]:
+    problems: list[Problem] = []
+
+    def one(leaf: Leaf) -> str:
+        try:
+            return _hash(leaf.source, algorithm, advance)
+        except RepackError as error:
+            problems.append(Problem(printable(leaf.path), error.what))
+            return ""
+
+    size = sum(leaf.size for leaf in leaves)
+    with (
+        progress.phase(f"hash {folder.name}", size, "bytes") as advance,
+        ThreadPoolExecutor(_THREADS) as pool,
+    ):
+        found = dict(zip([str(leaf.path) for leaf in leaves], pool.map(one, leaves), strict=True))
+    if problems:
+        raise FolderError(sorted(problems, key=lambda p: p.where), where=folder)
+    return found
+
+
+def _hash(path: Path, algorithm: Algorithm, advance: Callable[[int], None]) -> str:
+    hasher, buffer = hashlib.new(algorithm), bytearray(atomic.CHUNK)
+    view = memoryview(buffer)
+    with atomic.faults_at(path), path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            hasher.update(view[:count])
+            advance(count)
+    return hasher.hexdigest()
+
+
+def _load(
+    stamps: Path | None, folder: Path, algorithm: Algorithm
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """What the stamp file says; anything odd about it means it says nothing."""
+    try:
+        if stamps is None:
+            return {}
+        data = canonical.loads(atomic.read(stamps, _STAMP_LIMIT), stamps, _STAMP_LIMIT)
+        rows = data["files"] if data["of"] == _of(folder, algorithm) else {}  # type: ignore[index]
+        return {path: (tuple(row[:4]), str(row[4])) for path, row in rows.items()}
+    except (RepackError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _save(
+    stamps: Path, folder: Path, algorithm: Algorithm, hashed: Sequence[Hashed], began: int
+) -> None:
+    rows = {
+        one.leaf.path: [*one.leaf.stamp, one.digest]
+        for one in hashed
+        if max(one.leaf.stamp[1:3]) < began - _RACY_NS
+    }
+    atomic.write(stamps, json.dumps({"of": _of(folder, algorithm), "files": rows}).encode())
+
+
+def _of(folder: Path, algorithm: Algorithm) -> list[object]:
+    return [_STAMP_FORMAT, str(folder.absolute()), algorithm]

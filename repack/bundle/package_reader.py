@@ -1,0 +1,194 @@
+"""Reads bundles as releases: one bundle's conda package, or the bundles of a channel.
+
+A package shows that it is whole, not who made it; that takes the channel around it, whose manifest
+is signed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from repack.archive.reader import parts
+from repack.archive.tar_reader import Tar
+from repack.bundle.archive import SECTIONS, Artifact, ReleaseManifest, Trust
+from repack.bundle.archive_reader import Files, Read, Take, blamed_on, budget, nowhere, read_archive
+from repack.channel import manifest
+from repack.channel.layout import MANIFEST, NOARCH
+from repack.codec import canonical
+from repack.errors import IntegrityError, PlaceError, UsageError
+from repack.fs import atomic
+from repack.names import Digest, RelPath
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from repack.archive.tar_reader import Member
+    from repack.bundle.archive import Checked, Section
+
+_SUFFIXES: Final = (".conda", ".tar.bz2")
+_INFO_LIMIT: Final = 256 << 20
+_FILE_LIMIT: Final = 64 << 20
+_INDEX: Final = "info/index.json"
+_PATHS: Final = "info/paths.json"
+_NO_TIME: Final = "1980-01-01T00:00:00Z"
+_SHARE: Final = "share/repack/"
+
+
+def read_release(source: Path, trust: Trust, take: Take = nowhere) -> Read:
+    """Read a release: an archive, a bundle's conda package, or a channel's folder.
+
+    Raises:
+        IntegrityError: it is not whole.
+        SignatureError: the signature is not what ``trust`` asks for.
+        PlaceError: it cannot be read.
+    """
+    if source.is_dir():
+        return read_channel(source, trust, take)
+    if source.name.endswith(_SUFFIXES):
+        return read_package(source, trust, take)
+    return read_archive(source, trust, take)
+
+
+def read_package(path: Path, trust: Trust, take: Take = nowhere) -> Read:
+    """Read a bundle's conda package. Raises as :func:`read_release` does."""
+    checked = trust.unsigned()
+    with (
+        atomic.faults_at(path),
+        path.open("rb") as stream,
+        blamed_on(path),
+        contextlib.closing(parts(stream, path.name)) as streams,
+    ):
+        reading = _Package(path.name, take)
+        for chunks in streams:
+            reading.walk(Tar(chunks, _INFO_LIMIT))
+        return Read(reading.end(), checked)
+
+
+def read_channel(folder: Path, trust: Trust, take: Take = nowhere) -> Read:
+    """Read the bundles ``models`` and ``strategies`` of a channel.
+
+    Raises as :func:`read_release` does.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise PlaceError("no channel of repack", where=folder, expected=MANIFEST)
+    release = manifest.parse(atomic.read(path, manifest.MAX_BYTES), path)
+    checked = _check(release, trust, path)
+    artifacts: list[Artifact] = []
+    for section in SECTIONS:
+        if package := _package(release, section):
+            _check_file(folder / package.path, package)
+            found = read_package(folder / package.path, Trust(), take).manifest
+            artifacts += found.artifacts
+    if not artifacts:
+        raise UsageError(f"the channel has no bundle {' or '.join(SECTIONS)}", where=folder)
+    generated = release.generated_at or _NO_TIME
+    return Read(ReleaseManifest.of(release.version, generated, artifacts), checked)
+
+
+def _check(release: manifest.Manifest, trust: Trust, path: Path) -> Checked:
+    if trust.key is not None:
+        release.check(trust.key, path)
+        return "verified"
+    return "not checked" if release.signature else trust.unsigned()
+
+
+def _package(release: manifest.Manifest, section: Section) -> manifest.Artifact | None:
+    wanted = f"{NOARCH}/{release.id}-{section}"
+    found = [
+        artifact
+        for artifact in release.artifacts
+        if artifact.path.endswith(_SUFFIXES) and artifact.path.rsplit("-", 2)[0] == wanted
+    ]
+    if len(found) > 1:
+        raise IntegrityError(f"the release has more than one bundle {section}", where=MANIFEST)
+    return found[0] if found else None
+
+
+def _check_file(path: Path, listed: manifest.Artifact) -> None:
+    sha256, sha384, size = hashlib.sha256(), hashlib.sha384(), 0
+    with atomic.faults_at(path), path.open("rb") as stream:
+        while data := stream.read(atomic.CHUNK):
+            size += len(data)
+            for hasher in (sha256, sha384):
+                hasher.update(data)
+    got = (size, sha256.hexdigest(), sha384.hexdigest())
+    for expected, found in zip((listed.size, listed.sha256, listed.sha384), got, strict=True):
+        if expected is not None and expected != found:
+            raise IntegrityError(
+                "is not what the manifest says", where=path, expected=expected, got=found
+            )
+
+
+class _Package:
+    """One pass through the tar streams of a package, ``info/`` first."""
+
+    def __init__(self, fn: str, take: Take) -> None:
+        self._fn = fn
+        self._take = take
+        self._info: dict[str, bytes] = {}
+        self._manifest: ReleaseManifest | None = None
+        self._files: Files | None = None
+
+    def walk(self, tar: Tar) -> None:
+        for member in tar:
+            self._see(RelPath(member.name), member, tar)
+        tar.finish()
+
+    def end(self) -> ReleaseManifest:
+        release, due = self._described()
+        due.end()
+        return release
+
+    def _see(self, name: RelPath, member: Member, tar: Tar) -> None:
+        if member.kind == "folder":
+            return
+        if member.kind != "file":
+            raise IntegrityError(f"the package holds a {member.kind}", got=name)
+        if name in self._info:
+            raise IntegrityError("the package holds a file twice", got=name)
+        if name in {_INDEX, _PATHS} and self._files is None:
+            self._info[name] = tar.data(_FILE_LIMIT)
+        elif not name.startswith("info/"):
+            release, due = self._described()
+            if tar.limit == _INFO_LIMIT:
+                tar.limit = tar.seen + budget(release.artifacts)
+            due.take(name, member, tar)
+
+    def _described(self) -> tuple[ReleaseManifest, Files]:
+        if self._manifest is None or self._files is None:
+            for name in (_INDEX, _PATHS):
+                if name not in self._info:
+                    raise IntegrityError("no bundle of repack", expected=f"{name} before the files")
+            prefix, self._manifest = _describe(self._info[_INDEX], self._info[_PATHS], self._fn)
+            self._files = Files(self._manifest.artifacts, self._take, prefix)
+        return self._manifest, self._files
+
+
+def _describe(index_file: bytes, paths_file: bytes, fn: str) -> tuple[str, ReleaseManifest]:
+    """What a package says of itself, and what stands before each artifact's path in it."""
+    index = canonical.loads(index_file, _INDEX, _FILE_LIMIT)
+    paths = canonical.loads(paths_file, _PATHS, _FILE_LIMIT)
+    try:
+        name, version, build = (index[key] for key in ("name", "version", "build"))  # type: ignore[index]
+        if not fn.startswith(f"{name}-{version}-{build}."):
+            raise IntegrityError("the package is not what its name says", got=f"{name} {version}")
+        label, _, section = name.rpartition("-")
+        if section not in SECTIONS:
+            raise UsageError(f"{name} is no bundle {' or '.join(SECTIONS)}", where=fn)
+        prefix = f"{_SHARE}{label}/"
+        rows = [_artifact(row, prefix, section) for row in paths["paths"]]  # type: ignore[index]
+        made = dt.datetime.fromtimestamp(index["timestamp"] / 1000, dt.UTC)  # type: ignore[index]
+        return prefix, ReleaseManifest.of(version, f"{made:%Y-%m-%dT%H:%M:%SZ}", rows)
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError, OSError) as fault:
+        raise IntegrityError("the package's description is incomplete", got=repr(fault)) from fault
+
+
+def _artifact(row: dict[str, object], prefix: str, section: str) -> Artifact:
+    path, size, kind = str(row["_path"]), row["size_in_bytes"], row["path_type"]
+    if kind != "hardlink" or not path.startswith(f"{prefix}{section}/") or type(size) is not int:
+        raise IntegrityError("no bundle of repack: it holds other files", got=path[:200])
+    return Artifact(RelPath(path.removeprefix(prefix)), size, Digest(str(row["sha256"])))

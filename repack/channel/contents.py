@@ -1,0 +1,123 @@
+"""What goes into a channel: records with their archives and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from repack.archive.path_length import Reach
+from repack.channel.layout import NOARCH
+from repack.errors import IntegrityError
+from repack.urls import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from repack.archive.facts import Facts
+    from repack.conda.record import Record
+    from repack.names import Digest, RelPath
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One package: its record as the channel will carry it, and the facts of its archive."""
+
+    record: Record
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """All packages of a channel.
+
+    Attributes:
+        items: by path in the channel.
+        installs: per subdir of the label what is installed there, ``noarch`` included.
+    """
+
+    items: Mapping[RelPath, Item]
+    installs: Mapping[str, tuple[Record, ...]]
+
+    @classmethod
+    def of(
+        cls, installs: Mapping[str, tuple[Record, ...]], facts: Mapping[Digest, Facts]
+    ) -> Shipment:
+        """Put the subdirs' records together; ``facts`` are by SHA-256.
+
+        Raises:
+            IntegrityError: one name with two contents.
+        """
+        merged = merge(record for records in installs.values() for record in records)
+        items = {path: Item(record, facts[record.sha256]) for path, record in merged.items()}
+        return cls(items, installs)
+
+    def with_own(self, records: Iterable[Record], facts: Mapping[Digest, Facts]) -> Shipment:
+        """Add the label's own packages; those of ``noarch`` to every subdir."""
+        own = tuple(records)
+        installs = {
+            subdir: tuple(
+                sorted(
+                    (*theirs, *(r for r in own if r.subdir in (NOARCH, subdir))),
+                    key=lambda record: record.path,
+                )
+            )
+            for subdir, theirs in self.installs.items()
+        }
+        known = {item.record.sha256: item.facts for item in self.items.values()}
+        return Shipment.of(installs, {**known, **facts})
+
+    @property
+    def subdirs(self) -> tuple[str, ...]:
+        """The folders of the channel, ``noarch`` first."""
+        return (NOARCH, *sorted(self.installs))
+
+    def reach(self, subdir: str) -> Reach | None:
+        """How long paths get on Windows; None for other platforms."""
+        if not subdir.startswith("win-"):
+            return None
+        items = (self.items[record.path] for record in self.installs[subdir])
+        return Reach.of((item.record, item.facts) for item in items)
+
+    def records(self, subdir: str) -> tuple[Record, ...]:
+        """The records of one folder."""
+        return tuple(i.record for i in self.items.values() if i.record.subdir == subdir)
+
+
+def merge(records: Iterable[Record]) -> dict[RelPath, Record]:
+    """Records by path, sorted.
+
+    Raises:
+        IntegrityError: two records have one name and different contents.
+    """
+    merged: dict[RelPath, Record] = {}
+    for record in records:
+        other = merged.setdefault(record.path, record)
+        if other.sha256 != record.sha256:
+            raise IntegrityError(
+                f"two channels hold different files called {record.path}",
+                expected=f"{other.sha256} from {scrub(other.url)}",
+                got=f"{record.sha256} from {scrub(record.url)}",
+                hint="take the package from one channel, by order of `channels` or by its build",
+            )
+    return dict(sorted(merged.items()))
+
+
+def check_same_content(before: Mapping[str, str], records: Iterable[Record]) -> None:
+    """Make sure no name that was ever published comes back with other bytes.
+
+    Args:
+        before: path -> SHA-256 of what past releases published.
+
+    Raises:
+        IntegrityError: naming the first such package.
+    """
+    for record in records:
+        known = before.get(record.path, record.sha256)
+        if known != record.sha256:
+            raise IntegrityError(
+                f"{record.fn} was published with other content before",
+                where=scrub(record.url),
+                expected=known,
+                got=record.sha256,
+                hint="upstream replaced a file under its name; ask for a new build number there",
+            )

@@ -1,0 +1,93 @@
+"""Restore: a past release's channel from its metadata and the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from repack.channel import manifest
+from repack.channel.folder import Tree
+from repack.channel.integrity import METADATA_DIR
+from repack.channel.layout import MANIFEST
+from repack.channel.metadata_folder import newest
+from repack.errors import FetchError, UsageError
+from repack.names import RelPath
+
+if TYPE_CHECKING:
+    from repack.channel.folder import Channels
+    from repack.channel.manifest import Manifest
+    from repack.names import LabelName
+    from repack.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A release in a label's history; ``published`` when it is the one that stands now."""
+
+    manifest: Manifest
+    published: bool
+
+    def to_json(self) -> dict[str, object]:
+        """The row ``repack history --json`` prints."""
+        return {
+            "release": self.manifest.release,
+            "generated_at": self.manifest.generated_at,
+            "packages": len(self.manifest.artifacts),
+            "bytes": sum(artifact.size for artifact in self.manifest.artifacts),
+            "published": self.published,
+        }
+
+
+def history(channels: Channels, label: LabelName) -> tuple[Kept, ...]:
+    """The releases whose metadata is kept, oldest first.
+
+    Raises:
+        UsageError: there is none.
+        IntegrityError: a manifest is damaged.
+    """
+    numbers = channels.releases(label)
+    if not numbers:
+        raise UsageError(
+            f"no release of label {label!r} is kept",
+            where=channels.history(label),
+            hint=f"build one with: repack label {label}",
+        )
+    now = channels.text(label, MANIFEST)
+    kept = []
+    for number in numbers:
+        data = channels.remembered(label, number, MANIFEST) or b""
+        found = manifest.parse(data, channels.history(label) / str(number) / MANIFEST)
+        kept.append(Kept(found, published=data == now))
+    return tuple(kept)
+
+
+def past_tree(channels: Channels, label: LabelName, release: int, store: Store) -> Tree:
+    """Everything release ``release`` consisted of.
+
+    Raises:
+        UsageError: it is not kept.
+        FetchError: the store has lost some of its packages.
+    """
+    if release not in channels.releases(label):
+        kept = ", ".join(map(str, channels.releases(label))) or "none"
+        raise UsageError(f"release {release} of label {label!r} is not kept", expected=kept)
+    texts = channels.recall(label, release)
+    found = manifest.parse(texts[RelPath(MANIFEST)], channels.history(label) / str(release))
+    gone = [
+        a.path for a in found.artifacts if a.sha256 is None or not store.holds(a.sha256, a.size)
+    ]
+    if gone:
+        raise FetchError(
+            f"{len(gone)} packages of release {release} are not in the store any more",
+            where=store.root,
+            got=", ".join(gone[:5]),
+            hint="`repack store gc` keeps what history names; build the label anew",
+        )
+    # Versions of signed metadata never go back, or targets would refuse them as a replay.
+    signed = {path for path in texts if path.startswith(f"{METADATA_DIR}/")}
+    texts = {path: data for path, data in texts.items() if path not in signed}
+    if signed:
+        group = newest(channels, label)
+        texts |= {RelPath(f"{METADATA_DIR}/{name}"): data for name, data in group.items()}
+    packages = {a.path: store.path(a.sha256) for a in found.artifacts if a.sha256 is not None}
+    return Tree(packages, texts)

@@ -1,0 +1,142 @@
+"""``integrity.json``: every file of a channel with SHA-256 and size.
+
+The manifest names this file by SHA-256, so one signature covers every byte of a channel::
+
+    manifest.json (signed)  ->  integrity.json  ->  all files
+
+Not listed, because they cannot be: the list itself, the manifest that pins it, and the signed
+metadata that pins the manifest. What systems and tools drop into a folder is not listed either,
+see :func:`repack.channel.layout.is_litter`. ``verify.py`` in :mod:`repack.shipped` holds the same
+rules a second time, for it must run alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeGuard
+
+from repack.codec.canonical import loads
+from repack.errors import IntegrityError
+from repack.names import Digest, RelPath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MANIFEST_PATH: Final = RelPath("repack/manifest.json")
+INTEGRITY_PATH: Final = RelPath("repack/integrity.json")
+METADATA_DIR: Final = RelPath("repack/metadata")
+SUMS: Final = "SHA256SUMS"
+MAX_BYTES: Final = 256 << 20
+MAX_SIZE: Final = 1 << 62
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_UNLISTED: Final = re.compile(
+    r"repack/(?:integrity\.json|manifest\.json|releases/[1-9][0-9]*/manifest\.json"
+    r"|metadata/(?:SHA256SUMS|(?:[1-9][0-9]*\.root|timestamp|snapshot|targets|ci|production)\.json))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file: where it lies, and what it must be."""
+
+    path: RelPath
+    sha256: Digest
+    size: int | None
+
+
+def sums(files: Mapping[str, bytes]) -> bytes:
+    """A list as ``sha256sum -c`` reads it, for the signed metadata's folder.
+
+    It is not signed: it lets a plain copy be checked for damage by programs that know no public
+    keys. Who changed what on purpose is for the signatures to tell.
+    """
+    rows = [f"{hashlib.sha256(data).hexdigest()}  {name}" for name, data in sorted(files.items())]
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+def parse_sums(data: bytes, where: object) -> dict[str, Digest]:
+    """Read what :func:`sums` wrote.
+
+    Raises:
+        IntegrityError: a line is malformed or stands twice.
+    """
+    found: dict[str, Digest] = {}
+    for line in data.decode("utf-8", "replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if not _SHA256.fullmatch(digest) or not name or "/" in name or name in found:
+            raise IntegrityError("a line is malformed", where=where, got=repr(line)[:120])
+        found[name] = Digest(digest)
+    return found
+
+
+def is_unlisted(path: str) -> bool:
+    """Whether ``path`` belongs to the channel but is covered by a signature of its own."""
+    return _UNLISTED.fullmatch(path) is not None
+
+
+def to_bytes(entries: Iterable[Entry]) -> bytes:
+    """The list as a file, one line an entry, so that two releases can be compared by eye."""
+    rows = sorted(entries, key=lambda entry: entry.path)
+    _unique([entry.path for entry in rows], INTEGRITY_PATH)
+    lines = [
+        json.dumps({"path": row.path, "sha256": row.sha256, "size": row.size}, ensure_ascii=False)
+        for row in rows
+    ]
+    return ('{"files": [\n' + ",\n".join(lines) + "\n]}\n").encode()
+
+
+def parse(data: bytes, where: object) -> dict[RelPath, Entry]:
+    """Read a list, strict on paths, hashes and sizes, lenient on fields it does not know.
+
+    Besides the form written here it takes ``{path: sha256}``, bare or under ``files``, which
+    other tools write.
+
+    Raises:
+        IntegrityError: malformed, or a path twice or leading out of the folder.
+    """
+    document = loads(data, where, MAX_BYTES)
+    files = document.get("files", document) if isinstance(document, dict) else document
+    if isinstance(files, dict):
+        rows = [
+            {"path": path, **(value if isinstance(value, dict) else {"sha256": value})}
+            for path, value in files.items()
+        ]
+    elif isinstance(files, list):
+        rows = files
+    else:
+        raise IntegrityError("the list of files is malformed", where=where)
+    entries = [_entry(row, where) for row in rows]
+    _unique([entry.path for entry in entries], where)
+    return {entry.path: entry for entry in entries}
+
+
+def _entry(row: object, where: object) -> Entry:
+    if not isinstance(row, dict):
+        raise IntegrityError("an entry is no object", where=where, got=repr(row)[:80])
+    path, sha256, size = row.get("path"), row.get("sha256"), row.get("size")
+    if not isinstance(path, str) or not isinstance(sha256, str):
+        raise IntegrityError("an entry lacks path or sha256", where=where, got=repr(row)[:200])
+    if size is not None and not is_size(size):
+        raise IntegrityError("a size is malformed", where=where, got=repr(size)[:80])
+    try:
+        return Entry(RelPath(path), Digest(sha256), size)
+    except IntegrityError as error:
+        raise IntegrityError(error.what, where=where, got=error.got) from error
+
+
+def is_size(value: object) -> TypeGuard[int]:
+    """Whether ``value`` is a whole number of bytes; ``True`` is an int in Python, but no size."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE
+
+
+def _unique(paths: list[RelPath], where: object) -> None:
+    """Refuse paths that are one file on Windows: which of the two was checked there?"""
+    seen: dict[str, str] = {}
+    for path in paths:
+        other = seen.setdefault(path.casefold(), path)
+        if other is not path:
+            raise IntegrityError("a path stands twice", where=where, got=f"{other}, {path}")

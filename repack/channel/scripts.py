@@ -1,0 +1,87 @@
+"""What a customer starts: ``install.sh``, ``install.cmd`` and the program behind both.
+
+The scripts are files in ``repack/shipped`` that travel as they are: the label's name and, for Windows,
+the line ends are all that is filled in. What differs per label is data, ``repack/install.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from repack.names import RelPath
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from repack.archive.path_length import Reach
+    from repack.label.label import PackageFormat
+    from repack.names import LabelName
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformPlan:
+    """What is installed on one platform.
+
+    Attributes:
+        specs: what conda is asked for, as ``name=version=build``: words conda 4.3 understands.
+        packages: everything that then is in the environment, as ``name-version-build``.
+        reach: how long its paths get, for Windows.
+    """
+
+    specs: tuple[str, ...]
+    packages: tuple[str, ...]
+    reach: Reach | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Its part of ``install.json``."""
+        paths = {} if self.reach is None else {"paths": asdict(self.reach)}
+        return {"specs": sorted(self.specs), "packages": sorted(self.packages), **paths}
+
+
+@dataclass(frozen=True, slots=True)
+class InstallPlan:
+    """What the scripts must know of a label."""
+
+    label: LabelName
+    package_format: PackageFormat
+    add_pip: bool
+    platforms: Mapping[str, PlatformPlan]
+
+
+def installers(plan: InstallPlan) -> dict[RelPath, bytes]:
+    """All files, by path in the channel."""
+    return {
+        RelPath("install.sh"): install_sh(plan),
+        RelPath("install.cmd"): install_cmd(plan),
+        RelPath("repack/install.py"): _data("install.py").encode(),
+        RelPath("repack/install_folders.py"): _data("install_folders.py").encode(),
+        RelPath("repack/install.json"): _plan(plan),
+    }
+
+
+def install_sh(plan: InstallPlan) -> bytes:
+    """The script for POSIX shells."""
+    return _data("install.sh").replace("@LABEL@", plan.label).encode()
+
+
+def install_cmd(plan: InstallPlan) -> bytes:
+    """The script for Windows' cmd: plain ASCII with CRLF, whatever the code page is."""
+    text = _data("install.cmd").replace("@LABEL@", plan.label)
+    return text.replace("\n", "\r\n").encode("ascii")
+
+
+def _data(name: str) -> str:
+    return (resources.files("repack") / "shipped" / name).read_text(encoding="utf-8")
+
+
+def _plan(plan: InstallPlan) -> bytes:
+    document = {
+        "label": plan.label,
+        "package_format": plan.package_format,
+        "add_pip": plan.add_pip,
+        "subdirs": {subdir: part.to_json() for subdir, part in plan.platforms.items()},
+    }
+    return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"

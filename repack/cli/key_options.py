@@ -1,0 +1,42 @@
+"""Shared keys as the command line names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from repack.cli import options
+
+if TYPE_CHECKING:
+    from repack.keys.shared_key import Key
+
+LICENSE_KEY: Final = "OEM_LICENSE_HMAC_KEY"
+
+
+def resolve(text: str | None, where: str) -> Key | None:
+    """The key that ``text`` names; a short one is warned about on stderr.
+
+    Raises:
+        KeyRefusedError: it is unset, empty or badly encoded.
+        PlaceError: its file cannot be read.
+    """
+    from repack.fs import atomic
+    from repack.keys.shared_key import MAX_KEY_FILE, parse_key
+
+    if text is None:
+        return None
+    key = parse_key(text, where).resolve(
+        options.environment(), lambda path: atomic.read(Path(path), MAX_KEY_FILE), where
+    )
+    if key.warning:
+        click.echo(f"warning: {key.warning}", err=True)
+    return key
+
+
+def vendor(text: str | None) -> Key | None:
+    """The vendor's licence key: the one named, else the one in the usual variable, if set."""
+    if text is None and LICENSE_KEY in options.environment():
+        text = f"env:{LICENSE_KEY}"
+    return resolve(text, "--hmac-key")

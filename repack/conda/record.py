@@ -1,0 +1,95 @@
+"""One package of a channel: the record as upstream published it.
+
+Rule of this module: the ``raw`` record is upstream's, field for field, hot-fixes included. What
+repack needs to decide on is copied out once, checked, and typed; what goes into a channel is
+``raw``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from repack.errors import IntegrityError
+from repack.names import Digest, RelPath
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARCHIVE_SUFFIXES: Final = (".conda", ".tar.bz2")
+# Fields a solver or client adds to a record; they are no part of it (CEP 36, "repodata.json").
+_ADDED: Final = frozenset({"fn", "url", "channel", "schannel", "requested_spec"})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A package record and where its archive can be had.
+
+    Attributes:
+        raw: the repodata record, without ``fn``, ``url`` and ``channel``.
+        url: where the archive is; may hold a secret, so it never reaches a file or a log unscrubbed.
+        size: bytes of the archive.
+        md5: copied, never relied on.
+    """
+
+    name: str
+    version: str
+    build: str
+    build_number: int
+    subdir: str
+    fn: str
+    sha256: Digest
+    size: int
+    md5: str | None
+    url: str = field(compare=False)
+    raw: Mapping[str, Any] = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], fn: str, url: str) -> Record:
+        """Take a repodata record apart.
+
+        Raises:
+            IntegrityError: a field is missing, or ``fn`` is no plain archive name.
+        """
+        try:
+            if not fn.endswith(ARCHIVE_SUFFIXES) or "/" in RelPath(fn):
+                raise IntegrityError("not the file name of a conda package", where=fn)
+            return cls(
+                name=str(raw["name"]),
+                version=str(raw["version"]),
+                build=str(raw["build"]),
+                build_number=int(raw["build_number"]),
+                subdir=str(raw["subdir"]),
+                fn=fn,
+                sha256=Digest(raw["sha256"]),
+                size=int(raw["size"]),
+                md5=raw.get("md5"),
+                url=url,
+                raw={key: value for key, value in raw.items() if key not in _ADDED},
+            )
+        except (KeyError, TypeError, ValueError) as fault:
+            raise IntegrityError(
+                "the repodata record is incomplete",
+                where=fn,
+                expected="name, version, build, build_number, subdir, sha256 and size",
+                got=f"no usable {fault}",
+                hint="repack identifies packages by SHA-256; index the upstream channel anew",
+            ) from fault
+
+    @property
+    def path(self) -> RelPath:
+        """Where the archive lies in a channel, as in ``linux-64/numpy-2.3.5-py311_0.conda``."""
+        return RelPath(f"{self.subdir}/{self.fn}")
+
+    @property
+    def dist(self) -> str:
+        """The file name without its suffix: the folder in a package cache."""
+        return self.fn.removesuffix(".conda").removesuffix(".tar.bz2")
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """The run-time dependencies, as MatchSpecs."""
+        return tuple(self.raw.get("depends", ()))
+
+    def __str__(self) -> str:
+        return self.dist

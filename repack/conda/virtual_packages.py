@@ -1,0 +1,104 @@
+"""What a customer's machine offers the solver; never what this machine has.
+
+The defaults are the oldest system that conda-forge's packages are built for (CentOS 7: glibc 2.17,
+kernel 3.10) and, on Windows, version 0: conda's own way to say "a Windows, nothing more is known".
+Source of names and forms: CEP 30, "Virtual packages". ``__archspec`` has version 1 and carries the
+microarchitecture as its build string.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from repack.codec.tree import Scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from repack.codec.tree import Findings
+    from repack.codec.view import View
+
+_DEFAULTS: Final[dict[str, dict[str, str]]] = {
+    "linux-64": {
+        "__archspec": "x86_64",
+        "__glibc": "2.17",
+        "__linux": "3.10",
+        "__unix": "0",
+    },
+    "win-64": {
+        "__archspec": "x86_64",
+        "__win": "0",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualPackage:
+    """A package that stands for a property of the machine."""
+
+    name: str
+    version: str
+    build: str = "0"
+
+    @classmethod
+    def of(cls, name: str, value: str) -> Self:
+        """The package as a label writes it, ``__glibc: "2.17"`` or ``__archspec: skylake``."""
+        if name == "__archspec":
+            return cls(name, "1", value)
+        return cls(name, value)
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.version}={self.build}"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One target platform.
+
+    Attributes:
+        subdir: ``linux-64`` or ``win-64``.
+        virtual_packages: all the solver may know of the machine, sorted by name.
+        conda: the oldest conda in use on such machines, if the label says so.
+    """
+
+    subdir: str
+    virtual_packages: tuple[VirtualPackage, ...]
+    conda: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        subdir: str,
+        overrides: Mapping[str, str | None] | None = None,
+        conda: str | None = None,
+    ) -> Self:
+        """The defaults of ``subdir`` with ``overrides``; an override of None removes a package."""
+        values: dict[str, str | None] = {**_DEFAULTS[subdir], **(overrides or {})}
+        packages = (
+            VirtualPackage.of(name, value)
+            for name, value in sorted(values.items())
+            if value is not None
+        )
+        return cls(subdir, tuple(packages), conda)
+
+    @property
+    def reads_conda_archives(self) -> bool:
+        """Whether the oldest conda can read ``.conda``; 4.7 was the first."""
+        if self.conda is None:
+            return True
+        numbers = [int(part) for part in self.conda.split(".")[:2] if part.isdigit()]
+        return numbers >= [4, 7]
+
+
+def read_profile(subdir: str, table: View, findings: Findings) -> Profile:
+    """The profile that ``platforms: {SUBDIR: …}`` of a label describes."""
+    overrides: dict[str, str | None] = {}
+    for key, _, value in table.entries():
+        if not key.startswith("__") or not isinstance(value, Scalar):
+            continue
+        if value.kind == "bool" and value.text.lower() == "true":
+            findings.add(value.line, f"'platforms.{subdir}.{key}' needs a version", 'such as "1.0"')
+        overrides[key] = value.text if value.kind == "text" else None
+    conda = table.text("conda")
+    return Profile.of(subdir, overrides, conda.text if conda else None)

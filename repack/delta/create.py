@@ -1,0 +1,255 @@
+"""Delta: from two releases of a label, the file that leads from one to the other."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from repack.archive import reader
+from repack.channel import manifest as manifests
+from repack.channel.integrity import MANIFEST_PATH
+from repack.channel.manifest import Artifact
+from repack.delta import file, patch, recompress, selection
+from repack.delta import manifest as model
+from repack.delta.file import Content
+from repack.delta.manifest import Delta, Patched, Pin
+from repack.delta.payload import Payload, unpack
+from repack.delta.selection import Way
+from repack.errors import IntegrityError
+from repack.fs import atomic
+from repack.names import Digest, Digest384, RelPath
+from repack.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from repack.channel.folder import Tree
+    from repack.channel.manifest import Manifest
+    from repack.delta.manifest import Form
+    from repack.delta.patch_format import Patch
+    from repack.keys.shared_key import Key
+
+_NO_LIMIT: Final = 1 << 50
+# A raw patch of a fiftieth of the package is not beaten by one that has to be compressed again.
+_SMALL: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A delta to be made.
+
+    Attributes:
+        form: ``plain`` for a tar that ``tar -x`` can apply; it holds no patches.
+        carry: bytes a second that carrying the delta takes; 0: whole packages only. See
+            :func:`repack.delta.selection.choose`.
+        key: signs the manifest.
+    """
+
+    old: Tree
+    new: Tree
+    form: Form
+    carry: float | None
+    key: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A delta file that was written."""
+
+    path: Path
+    manifest: Manifest
+    delta: Delta
+    size: int
+    channel: int
+    whole: tuple[RelPath, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """The document ``repack delta create --json`` prints."""
+        return {
+            "file": str(self.path),
+            "label": self.manifest.id,
+            "from": self.delta.base.release,
+            "to": self.delta.target.release,
+            "form": self.delta.form,
+            "bytes": self.size,
+            "channel_bytes": self.channel,
+            "whole": list(self.whole),
+            "patched": [one.path for one in self.delta.patches],
+            "dropped": list(self.delta.dropped),
+            "tools": dict(self.delta.tools),
+            "signed": self.manifest.signature is not None,
+        }
+
+
+def create(order: Order, out: Path, progress: Progress = SILENT) -> Made:
+    """Write the delta; it appears whole or not at all.
+
+    Raises:
+        IntegrityError: a package in the store is damaged.
+        SpaceError: the disk is full.
+        PlaceError: a file cannot be read or written.
+    """
+    old, new = _manifest(order.old), _manifest(order.new)
+    before = {a.path: a for a in old.artifacts}
+    fresh = [a for a in new.artifacts if _sha256(before.get(a.path)) != _sha256(a)]
+    with atomic.faults_at(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=atomic.TEMP_PREFIX, dir=out.parent)
+    with scratch as folder:
+        tried: dict[RelPath, list[_Tried]] = {}
+        if order.form == "patched" and order.carry != 0:
+            maker = _Maker(order, before, Path(folder))
+            with progress.phase("patch", len(fresh), "packages") as advance:
+                for artifact in fresh:
+                    tried[artifact.path] = maker.make(artifact)
+                    advance(1)
+        ways = {path: [one.way for one in some] for path, some in tried.items()}
+        chosen = selection.choose(ways, sum(a.size for a in new.artifacts), order.carry)
+        patches = {
+            path: next((one.row, one.path) for one in tried[path] if one.way is way)
+            for path, way in chosen.items()
+        }
+        return _write(order, out, _Parcel(old, new, fresh, patches), progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    old: Manifest
+    new: Manifest
+    fresh: list[Artifact]
+    patches: Mapping[RelPath, tuple[Patched, Path]]
+
+
+def _write(order: Order, out: Path, parcel: _Parcel, progress: Progress) -> Made:
+    old, new = parcel.old, parcel.new
+    whole = {a.path: a for a in parcel.fresh if a.path not in parcel.patches}
+    archives = {path: order.new.packages[path] for path in whole}
+    archives |= {row.patch: path for row, path in parcel.patches.values()}
+    base = f"{new.id}@{old.release}"
+    delta = Delta(
+        base=Pin(old.release, _pin(order.old)),
+        target=Pin(new.release, _pin(order.new)),
+        form=order.form,
+        patches=tuple(row for row, _ in parcel.patches.values()),
+        dropped=tuple(sorted({a.path for a in old.artifacts} - {a.path for a in new.artifacts})),
+        tools=recompress.tools() if parcel.patches else (),
+    )
+    artifacts = [_text(path, data) for path, data in order.new.texts.items()]
+    artifacts += whole.values()
+    artifacts += [_patch(row.patch, path, base) for row, path in parcel.patches.values()]
+    head = manifests.Manifest(
+        id=new.id,
+        version=new.version,
+        platform=new.platform,
+        artifacts=(),
+        runtime=new.runtime,
+        generated_at=new.generated_at,
+        extra={model.FIELD: delta.to_json()},
+    )
+    manifest = manifests.build(head, tuple(artifacts))
+    if order.key is not None:
+        manifest = manifest.signed(order.key)
+    content = Content(manifest, order.new.texts, archives, _moment(new))
+    size = sum(a.size for a in manifest.artifacts)
+    with progress.phase(f"write {out.name}", size, "bytes") as advance:
+        file.write(out, content, order.form, advance)
+    channel = sum(a.size for a in new.artifacts) + sum(map(len, order.new.texts.values()))
+    return Made(out, manifest, delta, out.stat().st_size, channel, tuple(sorted(whole)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A patch that makes the package it is for, as was tried."""
+
+    way: Way
+    row: Patched
+    path: Path
+
+
+class _Maker:
+    """Makes the patches of one delta."""
+
+    def __init__(self, order: Order, before: Mapping[RelPath, Artifact], scratch: Path) -> None:
+        self._order = order
+        self._before = before
+        self._scratch = scratch
+
+    def make(self, artifact: Artifact) -> list[_Tried]:
+        """The patches that make a package, where there are some that may pay."""
+        base = model.base_for(artifact.path, self._before)
+        if base is None or base not in self._order.old.packages:
+            return []
+        old, new = self._order.old.packages[base], self._order.new.packages[artifact.path]
+        before, own = self._payload("base", base, old), self._payload("own", artifact.path, new)
+        fn = artifact.path.rpartition("/")[2]
+        found = []
+        raw = self._try(artifact, base, lambda out: patch.make_raw(new, (old, before), own, out))
+        if raw is not None and self._proved(artifact, raw, Payload.raw(old)):
+            found.append(replace(raw, row=replace(raw.row, unpacked=0)))
+        if raw is None or raw.way.size * _SMALL > artifact.size:
+            one = self._try(artifact, base, lambda out: patch.make(new, fn, before, own, out))
+            if one is not None and self._proved(artifact, one, before):
+                found.append(replace(one, row=replace(one.row, unpacked=before.size)))
+        return found
+
+    def _try(
+        self, artifact: Artifact, base: RelPath, make: Callable[[IO[bytes]], Patch | None]
+    ) -> _Tried | None:
+        target = self._scratch / f"{_sha256(artifact)}-{len(list(self._scratch.iterdir()))}"
+        with atomic.faults_at(target), target.open("wb") as out:
+            found = make(out)
+        if found is not None:
+            way = Way(artifact.size, target.stat().st_size, found.parts)
+            if selection.pays(way, self._order.carry):
+                name = RelPath(f"{model.PATCHES}/{artifact.path}")
+                row = Patched(name, artifact.path, base, _sha256(self._before[base]), 0)
+                return _Tried(way, row, target)
+        atomic.remove(target)
+        return None
+
+    def _payload(self, role: str, path: RelPath, package: Path) -> Payload:
+        return unpack(package, path.rpartition("/")[2], self._scratch / role, _NO_LIMIT)
+
+    def _proved(self, artifact: Artifact, tried: _Tried, base: Payload) -> bool:
+        """Do what the target will do, and compare."""
+        again = self._scratch / "again"
+        with atomic.faults_at(again), again.open("wb") as out:
+            patch.apply(tried.path, base, out)
+        return atomic.digest(again) == (artifact.sha256, artifact.size)
+
+
+def _manifest(tree: Tree) -> Manifest:
+    return manifests.parse(tree.texts[MANIFEST_PATH], MANIFEST_PATH)
+
+
+def _pin(tree: Tree) -> Digest:
+    return Digest(hashlib.sha256(tree.texts[MANIFEST_PATH]).hexdigest())
+
+
+def _sha256(artifact: Artifact | None) -> Digest:
+    if artifact is None:
+        return Digest("0" * 64)
+    if artifact.sha256 is None:
+        raise IntegrityError("the release's manifest names no SHA-256", where=artifact.path)
+    return artifact.sha256
+
+
+def _text(path: RelPath, data: bytes) -> Artifact:
+    sha256, sha384 = hashlib.sha256(data).hexdigest(), hashlib.sha384(data).hexdigest()
+    return Artifact(path, len(data), Digest(sha256), Digest384(sha384))
+
+
+def _patch(name: RelPath, path: Path, base: str) -> Artifact:
+    digest, size = atomic.digest(path)
+    return Artifact(name, size, digest, Digest384(reader.sha384(path)), "diff", base)
+
+
+def _moment(manifest: Manifest) -> int:
+    try:
+        return int(dt.datetime.fromisoformat(manifest.generated_at or "").timestamp())
+    except ValueError as fault:
+        raise IntegrityError("the release's manifest has no time", where=MANIFEST_PATH) from fault

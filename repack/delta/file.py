@@ -1,0 +1,199 @@
+"""Writes and reads delta files: a tar, its manifest first, compressed unless it is a plain one.
+
+The same release pair, store and versions of the libraries give the same bytes. Reading believes
+nothing before it is checked, as :mod:`repack.bundle.archive_reader` has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import sys
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Final
+
+from repack.archive.tar_reader import Tar
+from repack.archive.tar_writer import Sink, TarWriter
+from repack.bundle.archive import Artifact as Listed
+from repack.bundle.archive_reader import Files, blamed_on, budget
+from repack.channel import manifest as manifests
+from repack.channel.layout import publish_rank
+from repack.delta import manifest as model
+from repack.errors import IntegrityError
+from repack.fs import atomic
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from repack.channel.manifest import Artifact, Manifest
+    from repack.delta.manifest import Delta, Form
+    from repack.names import Digest, RelPath
+
+# Packages don't get smaller, and metadata hardly by more.
+_LEVEL: Final = 6
+_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_COMPRESSED: Final = 256 << 10
+_MANIFEST_LIMIT: Final = 64 << 20
+_BEFORE: Final = _MANIFEST_LIMIT + (64 << 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What goes into a delta file, by the name of the member.
+
+    Attributes:
+        moment: the time the metadata of a plain delta gets, in seconds since the epoch: clients
+            cache by time.
+    """
+
+    manifest: Manifest
+    texts: Mapping[RelPath, bytes]
+    archives: Mapping[RelPath, Path]
+    moment: int
+
+
+def write(path: Path, content: Content, form: Form, advance: Callable[[int], None]) -> None:
+    """Write a delta file; it appears whole or not at all.
+
+    Raises:
+        IntegrityError: a package is not, or no longer, what the manifest says.
+        SpaceError: the disk is full.
+        PlaceError: a file cannot be read or written.
+    """
+    with atomic.writing(path) as out:
+        if form == "plain":
+            _write_plain(TarWriter(out, advance), content)
+            return
+        options: dict[int, int] = {
+            zstd.CompressionParameter.compression_level: _LEVEL,
+            zstd.CompressionParameter.checksum_flag: 1,
+        }
+        with zstd.ZstdFile(out, "w", options=options) as sink:
+            tar = TarWriter(sink, advance)
+            tar.text(model.MANIFEST, content.manifest.to_bytes())
+            for name in sorted(content.texts):
+                tar.text(name, content.texts[name])
+            _add_archives(tar, content)
+            tar.close()
+
+
+def _write_plain(tar: TarWriter, content: Content) -> None:
+    """In the order of publishing, so that ``tar -x`` leaves no reader without a package."""
+    tar.text(model.PLAIN_MANIFEST, content.manifest.to_bytes())
+    _add_archives(tar, content)
+    for name in sorted(content.texts, key=publish_rank):
+        mode = 0o755 if name.endswith(".sh") else 0o644
+        tar.text(name, content.texts[name], content.moment, mode)
+    tar.close()
+
+
+def _add_archives(tar: TarWriter, content: Content) -> None:
+    for artifact in content.manifest.artifacts:
+        if artifact.path in content.archives:
+            source = str(content.archives[artifact.path])
+            tar.add(artifact.path, artifact.size, source, artifact.sha256 or "")
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaFile:
+    """An open delta file whose manifest was read; nothing of it has been believed yet."""
+
+    path: Path
+    sha256: str
+    manifest: Manifest
+    delta: Delta
+    _tar: Tar
+
+    def members(self, take: Callable[[Artifact], AbstractContextManager[Sink]]) -> None:
+        """Read all members, each into the sink that ``take`` gives for it.
+
+        Raises:
+            IntegrityError: a member is not what the manifest says, is not in it, or is missing.
+        """
+        rows = {artifact.path: artifact for artifact in self.manifest.artifacts}
+        listed = tuple(Listed(a.path, a.size, _digest(a)) for a in rows.values())
+        self._tar.limit = self._tar.seen + budget(listed)
+        due = Files(listed, lambda one: take(rows[one.path]))
+        with blamed_on(self.path):
+            for member in self._tar:
+                if member.kind != "file":
+                    raise IntegrityError(f"the delta holds a {member.kind}", got=member.name[:200])
+                due.take(member.name, member, self._tar)
+            self._tar.finish()
+            due.end()
+
+
+def _digest(artifact: Artifact) -> Digest:
+    if artifact.sha256 is None:
+        raise IntegrityError("a member of the delta has no SHA-256", got=artifact.path)
+    return artifact.sha256
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[DeltaFile]:
+    """Open a delta file and read its manifest.
+
+    Raises:
+        IntegrityError: it is none.
+        PlaceError: it cannot be read.
+    """
+    with atomic.faults_at(path), path.open("rb") as stream, blamed_on(path):
+        packed = stream.read(len(_MAGIC)) == _MAGIC
+        stream.seek(0)
+        tar = Tar(_unpacked(stream) if packed else _plain(stream), _BEFORE)
+        first = next(iter(tar), None)
+        wanted = model.MANIFEST if packed else model.PLAIN_MANIFEST
+        if first is None or first.kind != "file" or first.name != wanted:
+            raise IntegrityError(
+                "no delta",
+                expected=f"{wanted} as the first member",
+                got=first.name[:200] if first else None,
+            )
+        data = tar.data(_MANIFEST_LIMIT)
+        found = manifests.parse(data, path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        yield DeltaFile(path, sha256, found, model.parse(found, path), tar)
+
+
+def _plain(stream: IO[bytes]) -> Iterator[bytes]:
+    while chunk := stream.read(atomic.CHUNK):
+        yield chunk
+
+
+def _unpacked(stream: IO[bytes]) -> Iterator[bytes]:
+    """One zstd frame; its checksum is checked when the last byte is asked for."""
+    machine = zstd.ZstdDecompressor()
+    while not machine.eof:
+        data = stream.read(_COMPRESSED) if machine.needs_input else b""
+        if machine.needs_input and not data:
+            raise IntegrityError("the delta is cut off")
+        try:
+            chunk = machine.decompress(data, atomic.CHUNK)
+        except zstd.ZstdError as fault:
+            raise IntegrityError("the delta is damaged", got=fault) from fault
+        if chunk:
+            yield chunk
+    if machine.unused_data or stream.read(1):
+        raise IntegrityError("data is hidden behind the end of the delta")
+
+
+class Texts:
+    """Collects small members in memory."""
+
+    def __init__(self) -> None:
+        self.found: dict[RelPath, bytes] = {}
+
+    @contextlib.contextmanager
+    def take(self, path: RelPath) -> Iterator[Sink]:
+        """The place for one."""
+        sink = io.BytesIO()
+        yield sink
+        self.found[path] = sink.getvalue()

@@ -1,0 +1,124 @@
+"""A package's payload: its tar streams decompressed into a scratch file, and what lies where in it."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from repack.archive import reader
+from repack.archive.tar_reader import Tar
+from repack.errors import IntegrityError
+from repack.fs import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from repack.delta.patch_format import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A package's tar streams, decompressed, one after the other in a scratch file.
+
+    Attributes:
+        spans: place and size of each stream, the description first.
+        marks: places in it, rising, and about where in the package the same bytes lie.
+    """
+
+    path: Path
+    spans: tuple[Span, ...]
+    marks: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def raw(cls, package: Path) -> Payload:
+        """The bytes of a package as it lies.
+
+        Raises:
+            PlaceError: it cannot be read.
+        """
+        with atomic.faults_at(package):
+            return cls(package, ((0, package.stat().st_size),))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all streams."""
+        return sum(size for _, size in self.spans)
+
+    def read(self, span: Span) -> bytes:
+        """A stretch of it; not by a memory map, whose pages would count as ours."""
+        start, size = span
+        with atomic.faults_at(self.path), self.path.open("rb", buffering=0) as stream:
+            stream.seek(start)
+            return stream.read(size)
+
+    def members(self, span: Span) -> list[tuple[str, Span]]:
+        """The files of one stream and where they lie; those before damage, if it is damaged."""
+        found: list[tuple[str, Span]] = []
+        start, size = span
+        tar = Tar(chunks(self.path, span), size)
+        with contextlib.suppress(IntegrityError):
+            found.extend(
+                (member.name, (start + tar.position, member.size))
+                for member in tar
+                if member.kind == "file"
+            )
+        return found
+
+    def packed(self, place: int) -> int:
+        """About where in the package the byte at ``place`` lies."""
+        return _beside(self.marks, place)
+
+    def unpacked(self, place: int) -> int:
+        """About which byte of the payload lies at ``place`` in the package."""
+        return _beside(sorted((there, here) for here, there in self.marks), place)
+
+
+def _beside(marks: Sequence[tuple[int, int]], place: int) -> int:
+    at = bisect.bisect_left(marks, (place, 0))
+    return marks[min(at, len(marks) - 1)][1] if marks else 0
+
+
+def unpack(package: Path, fn: str, scratch: Path, limit: int) -> Payload:
+    """Decompress a package into the file ``scratch``.
+
+    Args:
+        fn: the package's file name; its ending tells the format.
+        limit: bytes there may be at most.
+
+    Raises:
+        IntegrityError: it is damaged, or unpacks to more.
+        SpaceError: the disk is full.
+    """
+    spans, marks, at = [], [(0, 0)], 0
+    with (
+        atomic.faults_at(package),
+        package.open("rb") as stream,
+        atomic.faults_at(scratch),
+        scratch.open("wb") as out,
+        contextlib.closing(reader.parts(stream, fn)) as streams,
+    ):
+        for pieces in streams:
+            start = at
+            for piece in pieces:
+                at += len(piece)
+                if at > limit:
+                    raise IntegrityError(
+                        "unpacks to more than it should", where=fn, expected=f"{limit} bytes"
+                    )
+                out.write(piece)
+                marks.append((at, stream.tell()))
+            spans.append((start, at - start))
+    return Payload(scratch, tuple(spans), tuple(marks))
+
+
+def chunks(path: Path, span: Span) -> Iterator[bytes]:
+    """A stretch of a file, in pieces."""
+    start, left = span
+    with atomic.faults_at(path), path.open("rb") as stream:
+        stream.seek(start)
+        while left > 0 and (piece := stream.read(min(atomic.CHUNK, left))):
+            left -= len(piece)
+            yield piece

@@ -1,0 +1,267 @@
+"""Renew: from a channel at one release and a delta, everything the channel at the other one holds.
+
+Rules of this step:
+
+- The published channel is only read. What is made lies in a work folder, by its SHA-256, so that
+  a run that was cut off is gone on with: what is there and right is not made again.
+- Whatever stands in the result was hashed: metadata and carried packages as they came out of the
+  delta, packages that stay where they lie, made packages when they were made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from repack.channel import manifest as manifests
+from repack.channel.folder import Tree
+from repack.channel.integrity import MANIFEST_PATH, METADATA_DIR
+from repack.channel.layout import check_names
+from repack.delta.file import Texts
+from repack.delta.manifest import is_archive, is_text
+from repack.delta.rebuild import Remake, remake
+from repack.errors import IntegrityError, SignatureError, SpaceError
+from repack.fs import atomic
+from repack.progress import SILENT, Progress
+from repack.verify.consistency import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from repack.archive.tar_writer import Sink
+    from repack.channel.manifest import Artifact, Manifest
+    from repack.delta.file import DeltaFile
+    from repack.keys.shared_key import Key
+    from repack.names import Digest, RelPath
+
+# Room for what file systems round up.
+_SLACK: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The channel a delta is applied to."""
+
+    folder: Path
+    manifest: Manifest
+    pin: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Standing:
+        """Read the manifest of a channel.
+
+        Raises:
+            IntegrityError: there is none.
+        """
+        path = folder / MANIFEST_PATH
+        if not path.is_file():
+            raise IntegrityError(
+                "there is no manifest: not a repack channel, or not whole", where=folder
+            )
+        data = atomic.read(path, manifests.MAX_BYTES)
+        return cls(folder, manifests.parse(data, path), hashlib.sha256(data).hexdigest())
+
+    @property
+    def name(self) -> str:
+        """As in ``base_id``."""
+        return f"{self.manifest.id}@{self.manifest.version}"
+
+
+def admit(standing: Standing, opened: DeltaFile, key: Key | None) -> None:
+    """See that the delta is for this channel, and by whom it was meant to be from.
+
+    Raises:
+        IntegrityError: it is for another label, or another release; says which one is needed.
+        SignatureError: its signature is missing or wrong.
+    """
+    manifest, delta = opened.manifest, opened.delta
+    if key is not None:
+        manifest.check(key, opened.path)
+    elif manifest.signature is None and standing.manifest.signature is not None:
+        raise SignatureError(
+            "the delta is not signed, but the channel is", where=opened.path,
+            hint="take a delta from who built the channel",
+        )  # fmt: skip
+    if manifest.id != standing.manifest.id:
+        raise IntegrityError(
+            "the delta is for another label",
+            where=opened.path,
+            expected=standing.manifest.id,
+            got=manifest.id,
+        )
+    if standing.pin not in {delta.base.manifest, delta.target.manifest}:
+        base, now = f"{manifest.id}@{delta.base.release}", standing.name
+        raise IntegrityError(
+            f"the delta needs {base}, and the channel is {now}"
+            if base != now
+            else f"the delta needs another {base} than the one that stands here",
+            where=standing.folder,
+            expected=f"{base}, manifest sha256 {delta.base.manifest}",
+            got=f"{now}, manifest sha256 {standing.pin}",
+            hint=f"have a delta made: repack delta create {manifest.id} --from"
+            f" {standing.manifest.version} --to {manifest.version}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """Everything the channel will hold, and of its packages what was hashed."""
+
+    tree: Tree
+    known: Mapping[str, Found]
+
+
+def renew(
+    standing: Standing, opened: DeltaFile, work: Path, progress: Progress = SILENT
+) -> Renewed:
+    """Everything the channel will hold; packages that stay are taken where they lie.
+
+    Args:
+        work: for what is made, this delta's alone; its parent is swept.
+
+    Raises:
+        IntegrityError: the delta is damaged, or the channel is not what its manifest says.
+        SpaceError: there is not room enough; checked before the first byte.
+        PlaceError: a file cannot be read or written.
+    """
+    _check_space(opened, work)
+    texts = _unpack(opened, work, progress)
+    if hashlib.sha256(texts.get(MANIFEST_PATH, b"")).hexdigest() != opened.delta.target.manifest:
+        raise IntegrityError("the delta brings another manifest than it names", where=opened.path)
+    target = manifests.parse(texts[MANIFEST_PATH], MANIFEST_PATH)
+    wanted = {a.path: _sha256(a) for a in target.artifacts}
+    if odd := [path for path in wanted if not is_archive(path)]:
+        raise IntegrityError("the release has an artifact that is no package", got=odd[0])
+    packages = _standing(standing, wanted, progress)
+    packages |= _carried(opened, wanted, work, packages)
+    packages |= _make(standing, opened, wanted, packages, work)
+    if gone := sorted(wanted.keys() - packages.keys()):
+        raise IntegrityError(
+            f"{len(gone)} packages of the channel are missing or damaged",
+            where=standing.folder,
+            got=", ".join(gone[:5]),
+            hint="copy the channel again; a delta needs the whole of its base",
+        )
+    tree = Tree(packages, texts)
+    check_names(tree.paths)
+    return Renewed(tree, {a.path: Found(_sha256(a), a.size) for a in target.artifacts})
+
+
+def root_of(standing: Standing) -> bytes | None:
+    """The first root the channel has, to hold the new metadata against; None when it has none."""
+    path = standing.folder / METADATA_DIR / "1.root.json"
+    return atomic.read(path, manifests.MAX_BYTES) if path.is_file() else None
+
+
+def _check_space(opened: DeltaFile, work: Path) -> None:
+    need = sum(a.size for a in opened.manifest.artifacts)
+    need += 2 * max((one.unpacked for one in opened.delta.patches), default=0) + _SLACK
+    with atomic.faults_at(work):
+        work.mkdir(parents=True, exist_ok=True)
+        for other in work.parent.iterdir():
+            if other != work:  # left by another delta, which was never applied to its end
+                atomic.remove(other)
+        free = shutil.disk_usage(work).free
+    if free < need:
+        raise SpaceError(
+            "there is not room enough for the delta",
+            where=work,
+            expected=f"{need} bytes",
+            got=f"{free} bytes",
+        )
+
+
+def _unpack(opened: DeltaFile, work: Path, progress: Progress) -> dict[RelPath, bytes]:
+    """Lay the members out in the work folder, metadata in memory."""
+    texts = Texts()
+    size = sum(a.size for a in opened.manifest.artifacts)
+    with progress.phase(f"read {opened.path.name}", size, "bytes") as advance:
+
+        def take(artifact: Artifact) -> AbstractContextManager[Sink]:
+            advance(artifact.size)
+            if is_text(artifact):
+                return texts.take(artifact.path)
+            return _filing(work / _sha256(artifact))
+
+        opened.members(take)
+    return texts.found
+
+
+@contextlib.contextmanager
+def _filing(path: Path) -> Iterator[Sink]:
+    with atomic.writing(path) as out:
+        yield out
+
+
+def _standing(
+    standing: Standing, wanted: Mapping[RelPath, Digest], progress: Progress
+) -> dict[RelPath, Path]:
+    """The packages that are in the channel already, and right."""
+    there = [path for path in wanted if (standing.folder / path).is_file()]
+    with (
+        progress.phase("check", len(there), "packages") as advance,
+        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+    ):
+
+        def right(path: RelPath) -> bool:
+            advance(1)
+            return atomic.digest(standing.folder / path)[0] == wanted[path]
+
+        good = dict(zip(there, pool.map(right, there), strict=True))
+    return {path: standing.folder / path for path in there if good[path]}
+
+
+def _carried(
+    opened: DeltaFile,
+    wanted: Mapping[RelPath, Digest],
+    work: Path,
+    packages: Mapping[RelPath, Path],
+) -> dict[RelPath, Path]:
+    found = {}
+    for artifact in opened.manifest.artifacts:
+        if artifact.type != "full" or is_text(artifact):
+            continue
+        if wanted.get(artifact.path) != artifact.sha256:
+            raise IntegrityError(
+                "the delta carries a package that the release does not have", got=artifact.path
+            )
+        if artifact.path not in packages:
+            found[artifact.path] = work / _sha256(artifact)
+    return found
+
+
+def _make(
+    standing: Standing,
+    opened: DeltaFile,
+    wanted: Mapping[RelPath, Digest],
+    packages: Mapping[RelPath, Path],
+    work: Path,
+) -> dict[RelPath, Path]:
+    """Make the packages that came as patches."""
+    patches = {a.path: work / _sha256(a) for a in opened.manifest.artifacts if a.type == "diff"}
+    rows = opened.delta.patches
+    if odd := [row.path for row in rows if row.path not in wanted]:
+        raise IntegrityError(
+            "the delta patches a package that the release does not have", got=odd[0]
+        )
+    due = [
+        Remake(row, standing.folder / row.base, patches[row.patch], wanted[row.path])
+        for row in rows
+        if row.path not in packages
+    ]
+    return dict(
+        zip((one.row.path for one in due), remake(due, work, opened.delta.tools), strict=True)
+    )
+
+
+def _sha256(artifact: Artifact) -> Digest:
+    if artifact.sha256 is None:
+        raise IntegrityError("an artifact has no SHA-256", where=artifact.path)
+    return artifact.sha256

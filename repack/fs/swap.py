@@ -1,0 +1,222 @@
+"""Replaces folders by new ones, all of them or none, whatever happens on the way.
+
+The new folders are built beside the old ones, the backups beside their names; then
+:mod:`repack.fs.journal` moves them all into place. Only names that begin with ``.repack-`` are
+used, and none is left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from repack.errors import BusyError, PlaceError, UsageError
+from repack.fs import atomic, journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_NEW: Final = f"{atomic.TEMP_PREFIX}new-"
+_PART: Final = f"{atomic.TEMP_PREFIX}part-"
+_LOCK: Final = f"{atomic.TEMP_PREFIX}lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One folder to be replaced.
+
+    Attributes:
+        target: absolute, links resolved; need not exist yet.
+        backup: where the old folder's copy goes, if there is an old folder; a number is added when
+            that name is taken.
+    """
+
+    target: Path
+    backup: Path
+
+    @property
+    def new(self) -> Path:
+        """Where the new folder is built."""
+        return self.target.with_name(_NEW + self.target.name)
+
+
+@contextlib.contextmanager
+def exchanging(exchanges: Sequence[Exchange], what: str) -> Iterator[dict[Path, Path]]:
+    """Let the block fill the new folders (``Exchange.new``), then exchange them all.
+
+    First finishes what a killed run left. When the block ends well, every target is its new
+    folder, and every old folder that was there is in its backup, which was complete before the
+    first exchange. When the block raises, nothing has changed.
+
+    Args:
+        what: what is going on, for whoever else tries it now.
+
+    Yields:
+        Target -> backup, filled when the block has ended well.
+
+    Raises:
+        BusyError: another run works beside the same folders.
+        SpaceError: the disk is full; nothing has changed.
+        PlaceError: the system refuses; nothing has changed.
+        UsageError: the folders lie in each other.
+    """
+    _check_apart(exchanges)
+    parents = list(dict.fromkeys(exchange.target.parent for exchange in exchanges))
+    backups: dict[Path, Path] = {}
+    folders = sorted({*parents, *(exchange.backup.parent for exchange in exchanges)})
+    with contextlib.ExitStack() as held:
+        for folder in folders:
+            with atomic.faults_at(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(_locked(folder, what))
+        _recover(folders, held, what)
+        _sweep(exchanges, folders)
+        try:
+            for exchange in exchanges:
+                with atomic.faults_at(exchange.new):
+                    exchange.new.mkdir()
+            yield backups
+            plan, made = _plan(exchanges)
+            journal.carry_out(plan, parents)
+            backups |= made
+        except BaseException:
+            if not any(journal.points_to(folder) for folder in parents):
+                _sweep(exchanges, folders)
+            raise
+
+
+def _check_apart(exchanges: Sequence[Exchange]) -> None:
+    for exchange in exchanges:
+        target = exchange.target
+        others = [e.target for e in exchanges if e is not exchange] + [exchange.backup.parent]
+        for other in others:
+            if other == target or target in other.parents:
+                raise UsageError(f"{other} lies in {target}", hint="take folders side by side")
+        if target.exists() and not target.is_dir():
+            raise PlaceError("is no folder", where=target)
+        if os.path.ismount(target):
+            raise PlaceError(
+                "is a mount point and cannot be exchanged", where=target, hint="take a folder in it"
+            )
+
+
+def _recover(folders: Sequence[Path], held: contextlib.ExitStack, what: str) -> None:
+    """Finish killed runs; what they moved elsewhere is locked first."""
+    for folder in folders:
+        there = journal.points_to(folder)
+        if there is not None and there not in folders and there.is_dir():
+            held.enter_context(_locked(there, what))
+        if there is not None and there != folder:
+            journal.recover(there)
+        journal.recover(folder)
+
+
+def _plan(exchanges: Sequence[Exchange]) -> tuple[journal.Plan, dict[Path, Path]]:
+    """Make the backups, and get everything to disk."""
+    moves: list[journal.Move] = []  # the backups first
+    fresh: list[Path] = []
+    backups: dict[Path, Path] = {}
+    for exchange in exchanges:
+        fresh += [exchange.new, *(path for path, _ in walk(exchange.new))]
+        if exchange.target.is_dir():
+            backup = backups[exchange.target] = _free(exchange.backup)
+            part = backup.with_name(_PART + backup.name)
+            fresh += copy_tree(exchange.target, part)
+            with atomic.faults_at(exchange.new):
+                shutil.copymode(exchange.target, exchange.new)
+            moves.append(journal.Move.of(part, backup))
+    moves += [journal.Move.of(exchange.new, exchange.target) for exchange in exchanges]
+    atomic.flush(fresh)
+    litter = [path for e in exchanges for path in (e.new, journal.aside(e.target))]
+    return journal.Plan(tuple(moves), tuple(litter)), backups
+
+
+def _free(path: Path) -> Path:
+    """A name like ``path`` that is not taken: two runs may end in the same second."""
+    free, number = path, 1
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def copy_tree(source: Path, target: Path) -> list[Path]:
+    """Copy a folder: files as hard links where the system has them, symbolic links as such.
+
+    Returns:
+        The paths to be flushed for the copy to last.
+
+    Raises:
+        SpaceError: the disk is full.
+        PlaceError: it holds a device, a pipe or a socket, or the system refuses.
+    """
+    folders, copied = [(source, target)], []
+    with atomic.faults_at(target):
+        target.mkdir()
+    for path, entry in walk(source):
+        copy = target / path.relative_to(source)
+        with atomic.faults_at(path):
+            if entry.is_symlink():
+                copy.symlink_to(path.readlink())
+            elif entry.is_dir(follow_symlinks=False):
+                copy.mkdir()
+                folders.append((path, copy))
+            elif not entry.is_file(follow_symlinks=False):
+                raise PlaceError("is no plain file and cannot be backed up", where=path)
+            elif atomic.place(path, copy) != "link":
+                shutil.copystat(path, copy)
+                copied.append(copy)
+    for path, copy in folders:  # last, for filling a folder changes its time
+        with atomic.faults_at(path):
+            shutil.copystat(path, copy)
+    return [*copied, *(copy for _, copy in folders)]
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, os.DirEntry[str]]]:
+    """Everything in a folder, folders before what they hold; links are not followed.
+
+    Raises:
+        PlaceError: a folder cannot be read.
+    """
+    with atomic.faults_at(folder):
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    for entry in entries:
+        yield Path(entry.path), entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(Path(entry.path))
+
+
+def _sweep(exchanges: Sequence[Exchange], folders: Sequence[Path]) -> None:
+    """Remove what a run left that was killed before it wrote its journal."""
+    for exchange in exchanges:
+        journal.clear([exchange.new])
+    for folder in folders:
+        journal.sweep(folder)
+        journal.clear(list(folder.glob(f"{_PART}*")))
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, what: str) -> Iterator[None]:
+    """Lock a folder against other runs; the system frees it if the process dies.
+
+    The folder itself is locked, so that no lock file is left in somebody's data.
+    """
+    if sys.platform == "win32":
+        with atomic.exclusive(folder / _LOCK, what):
+            yield
+        return
+    with atomic.faults_at(folder):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        with atomic.faults_at(folder):
+            mine = atomic.try_lock(handle)
+        if not mine:
+            raise BusyError(f"{what} is already running", where=folder, hint="wait for it to end")
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,77 @@
+"""conda-lock.yml, version 1 (conda-lock 1 to 4).
+
+Source: conda-lock, ``conda_lock/lockfile/v1/models.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from repack.codec.tree import Table
+from repack.inputs.pins import Pin, Wanted, pin_from_url
+from repack.inputs.pixi_lock import items_of, text_of
+
+if TYPE_CHECKING:
+    from repack.codec.tree import Findings
+
+
+def read_conda_lock(
+    tree: Table, findings: Findings, categories: tuple[str, ...], platforms: tuple[str, ...]
+) -> Wanted:
+    """The pins of the chosen categories; mistakes go to ``findings``."""
+    version = text_of(tree.get("version"))
+    if version != "1":
+        findings.add(1, f"conda-lock version {version!r} is not known", "version 1 is read")
+        return Wanted("conda-lock")
+    pins: dict[str, list[Pin]] = {}
+    left: dict[str, int] = {}
+    for package in items_of(tree.get("package")):
+        if not isinstance(package, Table):
+            findings.add(package.line, "a package of the lock must be a mapping")
+            continue
+        platform, category = text_of(package.get("platform")), text_of(package.get("category"))
+        if category and category not in categories:
+            left[category] = left.get(category, 0) + 1
+            continue
+        found = pins.setdefault(platform, [])
+        if platform in platforms:
+            found.extend(_pin(package, findings))
+    if left and not pins:
+        findings.add(
+            1,
+            f"no package of category {' or '.join(categories)} in the lock",
+            f"name one with from: {{file: …, categories: [{', '.join(left)}]}}",
+        )
+    return Wanted(
+        "conda-lock",
+        pins={platform: tuple(pins[platform]) for platform in platforms if platform in pins},
+        platforms=tuple(sorted(pins)),
+        notes=tuple(
+            f"{count} packages of category {category!r} were left out"
+            for category, count in sorted(left.items())
+        ),
+    )
+
+
+def _pin(package: Table, findings: Findings) -> list[Pin]:
+    manager = text_of(package.get("manager"))
+    if manager != "conda":
+        findings.add(
+            package.line,
+            f"{manager} package {text_of(package.get('name'))[:120]!r} is no conda package",
+            "have it packed for conda, or take it out of the environment",
+        )
+        return []
+    digest = package.get("hash")
+    hashes = digest if isinstance(digest, Table) else Table(package.line, ())
+    try:
+        return [
+            pin_from_url(
+                text_of(package.get("url")),
+                text_of(hashes.get("sha256")),
+                text_of(hashes.get("md5")),
+            )
+        ]
+    except ValueError as fault:
+        findings.add(package.line, str(fault))
+        return []

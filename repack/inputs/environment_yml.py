@@ -1,0 +1,67 @@
+"""environment.yml: the specs of a conda environment, to be solved from the label's channels.
+
+Source: conda, ``conda env export`` and CEP 24, "environment.yml".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from repack.codec.tree import Items, Scalar, Table
+from repack.conda.match_spec import spaced
+from repack.inputs.pins import Wanted
+from repack.inputs.pixi_lock import items_of, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from repack.codec.tree import Findings
+
+
+def read_environment(
+    tree: Table, findings: Findings, check_spec: Callable[[str], str | None]
+) -> Wanted:
+    """Its MatchSpecs; mistakes go to ``findings``."""
+    dependencies = tree.get("dependencies")
+    if not isinstance(dependencies, Items):
+        findings.add(tree.line, "'dependencies' must be a list")
+        return Wanted("environment")
+    specs: list[str] = []
+    for item in dependencies.values:
+        if isinstance(item, Table):
+            _refuse_pip(item, findings)
+        elif not isinstance(item, Scalar) or item.kind != "text" or not item.text.strip():
+            findings.add(item.line, "a dependency must be a text such as 'numpy >=2'")
+        elif "::" in item.text:
+            spec = item.text.rsplit("::", 1)[-1]
+            findings.add(
+                item.line,
+                f"{item.text[:80]!r} names a channel",
+                f"write {spec!r}: channels are the label's",
+            )
+        elif fault := check_spec(spaced(item.text)):
+            reason = " ".join(fault.split())[:160]
+            findings.add(item.line, f"{item.text[:80]!r} is no MatchSpec: {reason}")
+        else:
+            specs.append(spaced(item.text))
+    if not dependencies.values:
+        findings.add(dependencies.line, "'dependencies' is empty")
+    notes = [
+        f"'{key}' of the environment file is not used; {why}"
+        for key, why in (
+            ("channels", "the label's channels count"),
+            ("variables", "set them on the target"),
+        )
+        if tree.get(key) is not None
+    ]
+    return Wanted("environment", specs=tuple(specs), notes=tuple(notes))
+
+
+def _refuse_pip(item: Table, findings: Findings) -> None:
+    for entry in item.entries:
+        names = ", ".join(text_of(one) for one in items_of(entry.value))
+        findings.add(
+            entry.line,
+            f"'{entry.key}:' packages are no conda packages: {names or 'none named'}"[:300],
+            "have them packed for conda, or take them out",
+        )

@@ -1,0 +1,110 @@
+"""pixi.lock, versions 4 to 7, as far as a channel needs it.
+
+Source: rattler, ``crates/rattler_lock``. From version 7 on an environment lists its packages by
+the name of a platform, and ``platforms`` says which subdir that is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from repack.codec.tree import Items, Scalar, Table
+from repack.inputs.pins import Pin, Wanted, pin_from_url
+
+if TYPE_CHECKING:
+    from repack.codec.tree import Findings, Node
+
+_VERSIONS: Final = ("4", "5", "6", "7")
+
+
+def read_pixi_lock(
+    tree: Table, findings: Findings, environment: str, platforms: tuple[str, ...]
+) -> Wanted:
+    """The pins of one environment; mistakes go to ``findings``."""
+    version = text_of(tree.get("version"))
+    if version not in _VERSIONS:
+        findings.add(1, f"pixi.lock version {version!r} is not known", "versions 4 to 7 are read")
+        return Wanted("pixi.lock")
+    by_platform = _by_platform(tree, findings, environment)
+    known = _hashes(tree)
+    subdirs = _subdirs(tree)
+    pins: dict[str, tuple[Pin, ...]] = {}
+    for name, packages in by_platform.items():
+        subdir = subdirs.get(name, name)
+        if subdir in pins:
+            findings.add(1, f"two platforms of the lock are {subdir}", "lock one of them alone")
+        elif subdir in platforms:
+            pins[subdir] = _pins(packages, known, findings)
+    has = {subdirs.get(name, name) for name in by_platform}
+    return Wanted("pixi.lock", pins=pins, platforms=tuple(sorted(has)))
+
+
+def text_of(node: Node | None) -> str:
+    """The text of a scalar, else nothing; machines write these files, so any kind will do."""
+    return node.text if isinstance(node, Scalar) and node.kind != "null" else ""
+
+
+def items_of(node: Node | None) -> tuple[Node, ...]:
+    """The values of a list, else none."""
+    return node.values if isinstance(node, Items) else ()
+
+
+def _by_platform(tree: Table, findings: Findings, environment: str) -> dict[str, tuple[Node, ...]]:
+    environments = tree.get("environments")
+    if not isinstance(environments, Table):
+        findings.add(1, "'environments' must be a mapping")
+        return {}
+    chosen = environments.get(environment)
+    packages = chosen.get("packages") if isinstance(chosen, Table) else None
+    if not isinstance(packages, Table):
+        names = ", ".join(entry.key for entry in environments.entries)
+        findings.add(
+            environments.line, f"no environment {environment!r} in the lock", f"it has: {names}"
+        )
+        return {}
+    return {entry.key: items_of(entry.value) for entry in packages.entries}
+
+
+def _subdirs(tree: Table) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for platform in items_of(tree.get("platforms")):
+        if isinstance(platform, Table):
+            name = text_of(platform.get("name"))
+            found[name] = text_of(platform.get("subdir")) or name
+    return found
+
+
+def _hashes(tree: Table) -> dict[str, tuple[str, str]]:
+    """SHA-256 and md5 by URL; up to version 5 the key is ``url``, then ``conda``."""
+    return {
+        text_of(package.get("conda") or package.get("url")): (
+            text_of(package.get("sha256")),
+            text_of(package.get("md5")),
+        )
+        for package in items_of(tree.get("packages"))
+        if isinstance(package, Table)
+    }
+
+
+def _pins(
+    packages: tuple[Node, ...], known: dict[str, tuple[str, str]], findings: Findings
+) -> tuple[Pin, ...]:
+    pins: list[Pin] = []
+    for package in packages:
+        if not isinstance(package, Table):
+            findings.add(package.line, "a package of the lock must be a mapping")
+            continue
+        url = text_of(package.get("conda"))
+        if not url:
+            kind, what = next(((e.key, text_of(e.value)) for e in package.entries), ("?", ""))
+            findings.add(
+                package.line,
+                f"{kind} package {what.rsplit('/', 1)[-1][:120]!r} is no conda package",
+                "have it packed for conda, or take it out of the environment",
+            )
+            continue
+        try:
+            pins.append(pin_from_url(url, *known.get(url, ("", ""))))
+        except ValueError as fault:
+            findings.add(package.line, str(fault))
+    return tuple(pins)

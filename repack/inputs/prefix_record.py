@@ -1,0 +1,211 @@
+"""What a client wrote down when it installed a package, turned back into upstream's record.
+
+``conda-meta/*.json`` and a package cache's ``info/repodata_record.json`` hold the record that the
+solver saw, hot-fixes included, among fields of the client's own. Sources: conda,
+``conda/models/records.py``; CEP 36 for the fields of a record.
+
+Some clients wrote zeroes instead: micromamba and mamba 2.1.1 to 2.3.2 and others after an install
+from an explicit list. Such a record has no dependencies and must not get into a channel.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from repack.conda.record import ARCHIVE_SUFFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RECORD_FIELDS: Final = frozenset(
+    {
+        "arch",
+        "build",
+        "build_number",
+        "constrains",
+        "depends",
+        "extra_depends",
+        "features",
+        "legacy_bz2_md5",
+        "legacy_bz2_size",
+        "license",
+        "license_family",
+        "md5",
+        "name",
+        "noarch",
+        "platform",
+        "preferred_env",
+        "purls",
+        "python_site_packages_path",
+        "run_exports",
+        "sha256",
+        "size",
+        "subdir",
+        "timestamp",
+        "track_features",
+        "version",
+    }
+)
+_IDENTITY: Final = ("name", "version", "build")
+_SUBDIR: Final = re.compile(r"(noarch|(linux|win|osx)-[a-z0-9]+)\Z")
+_HEX: Final = re.compile(r"[0-9a-fA-F]+\Z")
+_PYPI: Final = frozenset({"pypi", "<pip>", "<develop>"})
+# conda and its kin write this where a token stood.
+_HIDDEN_TOKEN: Final = re.compile(r"/t/(<TOKEN>|%3CTOKEN%3E|\*+)(?=/)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """One installed package.
+
+    Attributes:
+        raw: upstream's record as far as it was written down; ``subdir`` is always right.
+        fn: the archive's file name.
+        url: where it came from, possibly with a secret; None when nobody knows.
+        archives: paths where the client says the archive is.
+        origin: ``pypi`` when it was no conda package.
+    """
+
+    raw: Mapping[str, Any] = field(repr=False)
+    fn: str
+    url: str | None = field(repr=False)
+    archives: tuple[str, ...] = ()
+    origin: str = "conda"
+
+    @property
+    def dist(self) -> str:
+        """Its folder in a package cache."""
+        return self.fn.removesuffix(".conda").removesuffix(".tar.bz2")
+
+    @property
+    def sha256(self) -> str | None:
+        """The recorded SHA-256, if it is one."""
+        return digest_in(self.raw, "sha256", 64)
+
+    @property
+    def md5(self) -> str | None:
+        """The recorded md5, if it is one."""
+        return digest_in(self.raw, "md5", 32)
+
+
+def of_meta(meta: Mapping[str, Any], platform: str) -> Installed | None:
+    """The package that a file in ``conda-meta`` describes; None when it names none.
+
+    Args:
+        meta: the file's content.
+        platform: the environment's, for records of old clients that don't say.
+    """
+    if not all(isinstance(meta.get(key), str) and meta[key] for key in _IDENTITY):
+        return None
+    url = meta.get("url")
+    url = _HIDDEN_TOKEN.sub("", url) if isinstance(url, str) and url else None
+    raw = record_fields(meta)
+    raw["subdir"] = _subdir(meta, url, platform)
+    channel, build = str(meta.get("channel") or ""), meta["build"]
+    is_pypi = channel in _PYPI or build in _PYPI or build.startswith("pypi_")
+    return Installed(
+        raw=raw,
+        fn=_file_name(meta, url),
+        url=url,
+        archives=tuple(_archives(meta)),
+        origin="pypi" if is_pypi else "conda",
+    )
+
+
+def record_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``document`` belongs into a repodata record. Clients write null for "not given"."""
+    return {
+        key: value
+        for key, value in document.items()
+        if key in _RECORD_FIELDS and value is not None and value != ""
+    }
+
+
+def is_poor(raw: Mapping[str, Any]) -> bool:
+    """Whether a record was zeroed or cut down by the client that wrote it."""
+    depends = raw.get("depends")
+    if not isinstance(depends, list) or not all(isinstance(one, str) for one in depends):
+        return True
+    number = raw.get("build_number")
+    if not isinstance(number, int) or isinstance(number, bool):
+        return True
+    return not depends and (raw.get("timestamp") == 0 or raw.get("size") == 0)
+
+
+def is_same(raw: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two records can be of one archive: same identity, no hash that contradicts."""
+    if any(raw.get(key) != other.get(key) for key in _IDENTITY):
+        return False
+    for key, length in (("sha256", 64), ("md5", 32)):
+        one, two = digest_in(raw, key, length), digest_in(other, key, length)
+        if one and two:
+            return one == two
+    return True
+
+
+def improve(raw: Mapping[str, Any], better: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of ``better``, with the subdir and what names the archive kept from ``raw``."""
+    kept = {
+        key: raw[key]
+        for key in ("subdir", "sha256", "md5", "size")
+        if raw.get(key) and (key != "size" or raw[key] != 0)
+    }
+    return {**record_fields(better), **kept}
+
+
+def digest_in(raw: Mapping[str, Any], key: str, length: int) -> str | None:
+    """The hash under ``key`` in lower case, None when there is no such hash."""
+    value = raw.get(key)
+    if isinstance(value, str) and len(value) == length and _HEX.match(value):
+        return value.lower()
+    return None
+
+
+def may_have_added_pip(raw: Mapping[str, Any]) -> bool:
+    """Whether a client may have added ``pip`` to the dependencies of this record.
+
+    conda and mamba do so for python (``add_pip_as_python_dependency``) before they solve, and write
+    it down as if upstream had said it.
+    """
+    depends = raw.get("depends")
+    return raw.get("name") == "python" and isinstance(depends, list) and depends[-1:] == ["pip"]
+
+
+def without_added_pip(raw: Mapping[str, Any], index: Mapping[str, Any]) -> dict[str, Any]:
+    """``raw`` as upstream published it, if the archive's own ``index`` asks for no ``pip``."""
+    given = index.get("depends")
+    named = {str(spec).split(" ", 1)[0] for spec in given} if isinstance(given, list) else set()
+    return {**raw} if "pip" in named else {**raw, "depends": raw["depends"][:-1]}
+
+
+def _file_name(meta: Mapping[str, Any], url: str | None) -> str:
+    paths = [meta.get("fn"), url, meta.get("package_tarball_full_path")]
+    for path in paths:
+        name = re.split(r"[\\/]", path)[-1] if isinstance(path, str) else ""
+        if name.endswith(ARCHIVE_SUFFIXES):
+            return name
+    # conda 4.3 and its elders knew one format only, and some left the suffix out.
+    return "-".join(meta[key] for key in _IDENTITY) + ".tar.bz2"
+
+
+def _subdir(meta: Mapping[str, Any], url: str | None, platform: str) -> str:
+    """Where the archive belongs in a channel: where it came from, if that can be told."""
+    folders = [
+        (url or "").rsplit("/", 2)[-2:-1],
+        [str(meta.get("subdir") or "")],
+        str(meta.get("channel") or "").rstrip("/").rsplit("/", 1)[-1:],
+    ]
+    for folder in folders:
+        if folder and _SUBDIR.match(folder[0]):
+            return folder[0]
+    return "noarch" if meta.get("noarch") in {"python", "generic"} else platform
+
+
+def _archives(meta: Mapping[str, Any]) -> list[str]:
+    found = [meta.get("package_tarball_full_path")]
+    link = meta.get("link")
+    if isinstance(link, dict) and isinstance(link.get("source"), str):
+        found += [link["source"] + suffix for suffix in ARCHIVE_SUFFIXES]
+    return [path for path in found if isinstance(path, str) and path.endswith(ARCHIVE_SUFFIXES)]

@@ -1,0 +1,248 @@
+"""Harvest: the packages of a prepared environment, instead of solving.
+
+Exactly what is in the environment's ``conda-meta`` is taken, each package into its own subdir. An
+archive in a package cache counts if its hash is the recorded one, SHA-256 or, where an old conda
+wrote down no other, md5. What is in no cache is left to be fetched from the URL it came from; what
+can't be had that way is reported, all of it at once.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from repack.conda.record import Record
+from repack.errors import FetchError, IntegrityError
+from repack.inputs.prefix_record import (
+    Installed,
+    improve,
+    is_poor,
+    is_same,
+    may_have_added_pip,
+    of_meta,
+    without_added_pip,
+)
+from repack.prefix import conda_meta as places
+from repack.progress import SILENT
+from repack.urls import scrub, secrets_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from repack.inputs.conda_info import EnvInfo
+    from repack.names import Digest
+    from repack.progress import Progress
+
+_THREADS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """An environment as packages.
+
+    Attributes:
+        info: what conda said of itself; its virtual packages are this host's, not a target's.
+        records: all packages, sorted by path. A URL may hold a secret.
+        found: archives in package caches by SHA-256; the rest is to be fetched.
+        secrets: what the records' URLs hold.
+        warnings: what a person should know, a line each.
+    """
+
+    info: EnvInfo
+    records: tuple[Record, ...]
+    found: Mapping[Digest, Path]
+    secrets: frozenset[str] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def subdir(self) -> str:
+        """The environment's platform."""
+        return self.info.subdir
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """One package: a record or a fault, and what to warn about."""
+
+    record: Record | None = None
+    archive: Path | None = None
+    fault: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class _LostError(Exception):
+    """A package cannot be had; the text says why."""
+
+
+def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
+    """Take the packages of the environment that ``env_file``, a ``conda info --json``, names.
+
+    Raises:
+        UsageError: the file is no such output, or the environment is not here.
+        FetchError: packages that can neither be found nor fetched; names all of them.
+        PlaceError: a file cannot be read.
+    """
+    info = places.read_env_info(env_file)
+    prefix, caches = Path(info.prefix), tuple(Path(folder) for folder in info.pkgs_dirs)
+    metas = places.read_meta(prefix, env_file)
+
+    with (
+        progress.phase("harvest", len(metas), "packages") as done,
+        ThreadPoolExecutor(_THREADS) as pool,
+    ):
+
+        def take(item: tuple[str, Mapping[str, Any]]) -> _Taken:
+            taken = _take(item[0], of_meta(item[1], info.subdir), caches)
+            done(1)
+            return taken
+
+        everything = list(pool.map(take, metas.items()))
+    _report([taken.fault for taken in everything if taken.fault], prefix)
+    pairs = [(taken.record, taken.archive) for taken in everything if taken.record]
+    foreign = places.foreign_distributions(prefix, metas.values())
+    warnings = [warning for taken in everything for warning in taken.warnings]
+    if foreign:
+        warnings.append(
+            f"not conda packages, so left out (installed by pip?): {', '.join(foreign)}"
+        )
+    return Harvest(
+        info=info,
+        records=tuple(sorted((record for record, _ in pairs), key=lambda record: record.path)),
+        found={record.sha256: archive for record, archive in pairs if archive},
+        secrets=frozenset(secret for record, _ in pairs for secret in secrets_in(record.url)),
+        warnings=tuple(warnings),
+    )
+
+
+def _report(faults: list[str], prefix: Path) -> None:
+    if faults:
+        raise FetchError(
+            f"{len(faults)} package{'s' if len(faults) > 1 else ''} of the environment"
+            " can neither be found nor fetched",
+            where=prefix,
+            got="".join(f"\n    {fault}" for fault in faults),
+            hint="put the archives into a package cache, or install the packages anew by conda",
+        )
+
+
+def _take(name: str, package: Installed | None, caches: tuple[Path, ...]) -> _Taken:
+    if package is None:
+        return _Taken(fault=f"{name}: names no package, version and build")
+    try:
+        return _take_whole(package, caches)
+    except _LostError as lost:
+        return _Taken(fault=str(lost))
+
+
+def _take_whole(package: Installed, caches: tuple[Path, ...]) -> _Taken:
+    if package.origin == "pypi":
+        raise _LostError(f"{package.raw['name']}: is no conda package, it came from PyPI")
+    warnings: list[str] = []
+    package = _with_hashes(package, caches)
+    archive, hashes = _find(package, caches, warnings)
+    if is_poor(package.raw):
+        package = _enriched(package, caches, archive, warnings)
+    raw = dict(package.raw)
+    if may_have_added_pip(raw):
+        raw = without_added_pip(raw, _index(package, caches, archive))
+    if hashes:
+        raw.update(sha256=hashes.sha256, size=hashes.size)
+        raw.setdefault("md5", hashes.md5)
+    else:
+        _check_fetchable(package)
+    try:
+        url = package.url or (archive.absolute().as_uri() if archive else "")
+        record = Record.of(raw, package.fn, url)
+    except IntegrityError as error:
+        raise _LostError(f"{package.fn}: {error.what}, {error.got}") from None
+    return _Taken(record, archive, warnings=tuple(warnings))
+
+
+def _check_fetchable(package: Installed) -> None:
+    if not package.url:
+        raise _LostError(f"{package.fn}: in no package cache, and no URL is recorded")
+    if not package.sha256 or not package.raw.get("size"):
+        raise _LostError(
+            f"{package.fn}: in no package cache, and without a recorded SHA-256 and size it cannot"
+            f" be fetched safely from {scrub(package.url)}"
+        )
+
+
+def _with_hashes(package: Installed, caches: tuple[Path, ...]) -> Installed:
+    """``package`` with the hashes that an unpacked copy knows, where the environment has none."""
+    if package.sha256 or package.md5:
+        return package
+    for _, document in places.cached_records(caches, package.dist):
+        if is_same(package.raw, document) and (document.get("sha256") or document.get("md5")):
+            known = {key: document[key] for key in ("sha256", "md5", "size") if document.get(key)}
+            return replace(package, raw={**package.raw, **known})
+    return package
+
+
+def _enriched(
+    package: Installed, caches: tuple[Path, ...], archive: Path | None, warnings: list[str]
+) -> Installed:
+    """``package`` with a whole record, from the best place that has one."""
+    for name, document in _better(package, caches, archive):
+        if is_same(package.raw, document) and not is_poor(document):
+            lost = ", where later fixes of upstream are missing" if name == "index.json" else ""
+            warnings.append(
+                f"{package.fn}: its record was emptied by the client that installed it;"
+                f" taken from {name}{lost}"
+            )
+            return replace(package, raw=improve(package.raw, document))
+    raise _LostError(
+        f"{package.fn}: its record is incomplete, and no package cache has a whole one"
+    )
+
+
+def _index(package: Installed, caches: tuple[Path, ...], archive: Path | None) -> Mapping[str, Any]:
+    """The archive's own description; empty when it is not here."""
+    found = (
+        document
+        for name, document in _better(package, caches, archive)
+        if name == "index.json" and is_same(package.raw, document)
+    )
+    return next(found, {})
+
+
+def _better(
+    package: Installed, caches: tuple[Path, ...], archive: Path | None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from places.cached_records(caches, package.dist)
+    if archive is not None:
+        from repack.archive.reader import survey
+
+        stand_in = Record.of(
+            {**package.raw, "build_number": 0, "sha256": "0" * 64, "size": 0}, package.fn, ""
+        )
+        try:
+            yield "index.json", survey(archive, stand_in, "info").index
+        except IntegrityError as error:
+            raise _LostError(f"{package.fn}: {error.what}") from None
+
+
+def _find(
+    package: Installed, caches: tuple[Path, ...], warnings: list[str]
+) -> tuple[Path | None, places.Hashes | None]:
+    candidates = [cache / package.fn for cache in caches]
+    candidates += [Path(path) for path in package.archives]
+    for path in dict.fromkeys(candidates):
+        hashes = places.hashes(path)
+        if hashes is None:
+            continue
+        if package.sha256:
+            fits = hashes.sha256 == package.sha256
+        elif package.md5:
+            fits = hashes.md5 == package.md5
+        else:
+            fits = package.raw.get("size") in {None, 0, hashes.size}
+        if not fits:
+            warnings.append(f"{path}: is not the archive that was installed, so not used")
+            continue
+        if not package.sha256 and not package.md5:
+            warnings.append(f"{package.fn}: no hash was recorded; taken from the cache by its name")
+        return path, hashes
+    return None, None

@@ -1,0 +1,237 @@
+"""Shared keys: the one syntax for naming them, and the HMAC they make.
+
+Syntax, everywhere: ``[KEYID=]VALUE`` with VALUE = ``env:NAME``, ``file:PATH``, ``hex:…``,
+``base64:…`` or bare base64. A variable holds ``hex:…``, ``base64:…`` or bare base64, with a key id
+in front if it likes; a file holds that or the raw bytes. A secret never stands in a message or in
+a ``repr``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, get_args
+
+from repack.codec.canonical import canonical
+from repack.errors import KeyRefusedError, SignatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+HMAC_SHA384: Final = "hmac-sha384"
+STRONG_BYTES: Final = 32
+MAX_KEY_FILE: Final = 64 * 1024
+_RAW_SIZES: Final = (32, 48)
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+_KEYED: Final = re.compile(rf"(?:{_KEY_ID.pattern})=(.+)")
+# `SERVICE=` is a key id with nothing behind it, though it is base64 of five bytes too: a script
+# with an unset variable writes exactly this, and must not sign with a key anybody can guess.
+_PLAIN_WORD: Final = re.compile(r"(?:[A-Z]+|[a-z]+)=")
+
+Source = Literal["env", "file", "hex", "base64"]
+_PREFIXES: Final = tuple(f"{source}:" for source in get_args(Source))
+_HINT: Final = "[KEYID=]VALUE with VALUE env:NAME, file:PATH, hex:…, base64:… or bare base64"
+
+
+class Signature(TypedDict):
+    """A signature as it stands in manifests; ``key_id`` is null when the key has none."""
+
+    algorithm: str
+    value: str
+    key_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A secret and the name it goes by."""
+
+    key_id: str | None
+    secret: bytes = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two keys apart; gives away no more of the secret than a signature does."""
+        return hmac.new(self.secret, b"repack key fingerprint", hashlib.sha384).hexdigest()[:16]
+
+    @property
+    def warning(self) -> str | None:
+        """What to tell the user about this key, if anything."""
+        if len(self.secret) >= STRONG_BYTES:
+            return None
+        name = f" {self.key_id!r}" if self.key_id else ""
+        return f"key{name} has only {len(self.secret)} bytes; take at least {STRONG_BYTES}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """Where a key is to be had: parsed, not read yet."""
+
+    key_id: str | None
+    source: Source
+    value: str = field(repr=False)
+
+    def resolve(
+        self, environment: Mapping[str, str], read_file: Callable[[str], bytes], where: str = "key"
+    ) -> Key:
+        """Get the secret.
+
+        Args:
+            environment: the variables ``env:`` may name.
+            read_file: reads a whole small file, for ``file:``.
+            where: the option or setting, for messages.
+
+        Raises:
+            KeyRefusedError: the variable is unset, or the key is empty or badly encoded.
+        """
+        key_id = self.key_id
+        match self.source:
+            case "env":
+                text = environment.get(self.value)
+                if text is None:
+                    raise KeyRefusedError(f"variable {self.value} is not set", where=where)
+                inner_id, secret = _decode_text(text, f"{where} (env:{self.value})")
+                key_id = key_id or inner_id
+            case "file":
+                inner_id, secret = _decode_file(read_file(self.value), where)
+                key_id = key_id or inner_id
+            case "hex":
+                secret = _hex(self.value, where)
+            case "base64":
+                secret = _base64(self.value, where)
+        if not secret:
+            raise KeyRefusedError("the key is empty", where=where)
+        return Key(key_id, secret)
+
+
+def parse_key(text: str, where: str = "key") -> KeyRef:
+    """Parse ``[KEYID=]VALUE``; nothing is read yet, but an inline secret is checked.
+
+    Raises:
+        KeyRefusedError: empty, or of no known form. The text itself is not repeated: it may be a
+            secret.
+    """
+    key_id, value = _split(text.strip(), where)
+    source, rest = _source(value)
+    if not rest:
+        raise KeyRefusedError("the key is empty", where=where, expected=_HINT)
+    if source == "hex":
+        _hex(rest, where)
+    elif source == "base64":
+        _base64(rest, where)
+    return KeyRef(key_id, source, rest)
+
+
+def sign_hmac_sha384(payload: object, key: Key) -> Signature:
+    """Sign the canonical JSON of ``payload``."""
+    value = base64.b64encode(_mac(payload, key)).decode("ascii")
+    return {"algorithm": HMAC_SHA384, "value": value, "key_id": key.key_id}
+
+
+def check_hmac_sha384(payload: object, signature: object, key: Key, where: object = None) -> None:
+    """Check a signature made by :func:`sign_hmac_sha384`.
+
+    ``signature`` is taken as it was read. The algorithm is not negotiable: whoever could choose
+    it could choose a weaker one. A key id is a hint for people; the HMAC decides.
+
+    Raises:
+        SignatureError: malformed, of another algorithm, or made with another key or payload.
+    """
+    if not isinstance(signature, dict):
+        raise SignatureError("the signature is malformed", where=where, expected="an object")
+    algorithm = signature.get("algorithm")
+    if algorithm != HMAC_SHA384:
+        raise SignatureError(
+            "unknown signature algorithm",
+            where=where,
+            expected=HMAC_SHA384,
+            got=repr(algorithm)[:80],
+        )
+    try:
+        given = base64.b64decode(str(signature.get("value")), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise SignatureError("the signature is not base64", where=where) from error
+    if not hmac.compare_digest(given, _mac(payload, key)):
+        theirs = signature.get("key_id")
+        raise SignatureError(
+            "the signature does not fit: changed content, or another key",
+            where=where,
+            expected=f"made with key {key.key_id!r}" if key.key_id else None,
+            got=f"says key {str(theirs)[:128]!r}" if theirs else None,
+        )
+
+
+def _mac(payload: object, key: Key) -> bytes:
+    return hmac.new(key.secret, canonical(payload), hashlib.sha384).digest()
+
+
+def _split(text: str, where: str) -> tuple[str | None, str]:
+    """Part ``KEYID=VALUE``; base64 padding is no separator."""
+    if text.startswith(_PREFIXES):
+        return None, text
+    if _is_base64(text) and not _PLAIN_WORD.fullmatch(text):
+        return None, text
+    head, separator, value = text.partition("=")
+    if not separator:
+        return None, text
+    if not _KEY_ID.fullmatch(head):
+        raise KeyRefusedError("the key id is odd", where=where, expected=_HINT)
+    return head, value
+
+
+def _source(value: str) -> tuple[Source, str]:
+    for source in get_args(Source):
+        if value.startswith(f"{source}:"):
+            return source, value[len(source) + 1 :]
+    return "base64", value
+
+
+def _decode_text(text: str, where: str) -> tuple[str | None, bytes]:
+    key_id, value = _split(text.strip(), where)
+    source, rest = _source(value)
+    if not rest:
+        raise KeyRefusedError("the key is empty", where=where)
+    if source in {"env", "file"}:
+        raise KeyRefusedError(
+            "a key that points to a key is not followed", where=where, expected="hex: or base64:"
+        )
+    return key_id, _hex(rest, where) if source == "hex" else _base64(rest, where)
+
+
+def _decode_file(data: bytes, where: str) -> tuple[str | None, bytes]:
+    """Text in a key's syntax is decoded; 32 or 48 bytes, and all else, are the key itself."""
+    if len(data) in _RAW_SIZES:
+        return None, data
+    try:
+        text = data.decode("ascii").strip()
+    except UnicodeDecodeError:
+        return None, data
+    keyed = _KEYED.fullmatch(text)
+    value = keyed[1] if keyed and not _is_base64(text) else text
+    if value.startswith(("hex:", "base64:")) or _is_base64(value):
+        return _decode_text(text, where)
+    return None, data
+
+
+def _hex(text: str, where: str) -> bytes:
+    try:
+        return binascii.unhexlify(text)  # unlike bytes.fromhex, it takes no spaces
+    except ValueError as error:
+        raise KeyRefusedError("the key is not hexadecimal", where=where) from error
+
+
+def _base64(text: str, where: str) -> bytes:
+    if not _is_base64(text):
+        raise KeyRefusedError("the key is not base64", where=where, expected=_HINT)
+    return base64.b64decode(text, validate=True)
+
+
+def _is_base64(text: str) -> bool:
+    """Whether ``text`` is base64 with padding and without stray bits: one key, one text."""
+    try:
+        return base64.b64encode(base64.b64decode(text, validate=True)).decode("ascii") == text
+    except (binascii.Error, ValueError):
+        return False

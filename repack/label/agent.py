@@ -1,0 +1,52 @@
+"""repack itself as a conda package, for labels that bring their own agent.
+
+It depends on what the agent and the checks need, not on what a build needs; those packages come
+from the label's channels like any other. Formats: CEP 34 for ``noarch: python``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from repack.archive.package import Member, PackageSpec
+from repack.names import RelPath
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME: Final = "repack"
+NEEDS: Final = (
+    "python >=3.11",
+    "click >=8.1",  # less than a builder needs: the agent has no completion
+    "cryptography >=43",
+    "platformdirs >=4.2",
+    "py-rattler >=0.28,<0.29",
+    "rich >=13.8",
+    "securesystemslib >=1.2",
+    "tuf >=6",
+)
+
+
+def agent_package(version: str, sources: Mapping[str, bytes]) -> PackageSpec:
+    """The package ``repack``, without its build.
+
+    Args:
+        version: repack's own.
+        sources: every file of the program, by path in its folder.
+
+    Raises:
+        UsageError: the version is none that conda allows.
+    """
+    members = [
+        Member.of(RelPath(f"site-packages/repack/{path}"), data) for path, data in sources.items()
+    ]
+    return PackageSpec(
+        name=NAME,
+        version=version,
+        noarch="python",
+        depends=tuple(sorted(NEEDS)),
+        members=tuple(members),
+        license="Apache-2.0",
+        summary="Installs and rolls back releases on machines without network",
+        entry_points=("repack = repack.cli.main:main",),
+    )

@@ -1,0 +1,172 @@
+"""Label files on disk: which there are, and reading one with all it names.
+
+Rules of this module: variables come from a given mapping, never from the process; a relative path
+in a label means the file beside the label, or, if there is none, the one in the working folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from repack.codec.schema import suggestion
+from repack.errors import IntegrityError, LabelError, PlaceError, Problem, RepackError, UsageError
+from repack.fs import atomic
+from repack.label.reader import MAX_LABEL, Surroundings, parse_label
+from repack.names import LabelName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from repack.inputs.pins import Wanted
+    from repack.inputs.source import Source
+    from repack.label.label import Label
+    from repack.label.reader import PackagesFrom
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+_MAX_SECRET: Final = 64 << 10
+
+
+class Variables(Mapping[str, str]):
+    """Variables, and ``file:PATH`` as one more, whose value is the file's text.
+
+    A trailing line break of such a file is dropped: editors and ``echo`` add it.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self._environment = environment
+        self._folder = folder
+
+    def __getitem__(self, name: str) -> str:
+        """The value of ``name``; KeyError when it is not set or its file cannot be read."""
+        if not name.startswith("file:"):
+            return self._environment[name]
+        path = self._folder / name.removeprefix("file:")
+        try:
+            return atomic.read(path, _MAX_SECRET).decode("utf-8").rstrip("\r\n")
+        except (RepackError, UnicodeDecodeError, ValueError):
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        """The variables; the files are not known beforehand."""
+        return iter(self._environment)
+
+    def __len__(self) -> int:
+        """How many variables there are."""
+        return len(self._environment)
+
+
+def names(folder: Path) -> tuple[LabelName, ...]:
+    """The labels that have a file in ``folder``, sorted.
+
+    Raises:
+        PlaceError: the folder cannot be read.
+    """
+    with atomic.faults_at(folder):
+        found = {path.stem for path in folder.iterdir() if path.suffix in SUFFIXES}
+    good = []
+    for name in found:
+        try:
+            good.append(LabelName(name))
+        except UsageError:
+            continue
+    return tuple(sorted(good))
+
+
+def find(folder: Path, name: str) -> Path:
+    """The file of label ``name`` in ``folder``.
+
+    Raises:
+        UsageError: the name is no label's, there is no such file, or there are two.
+        PlaceError: the folder cannot be read.
+    """
+    LabelName(name)
+    found = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
+    if len(found) > 1:
+        both = ", ".join(path.name for path in found)
+        raise UsageError(f"label {name!r} is defined twice: {both}", where=folder)
+    if not found:
+        if not folder.is_dir():
+            raise UsageError(
+                "there is no such folder of labels", where=folder, hint="say --labels-dir"
+            )
+        known = names(folder)
+        have = f"labels here: {', '.join(known[:20])}" if known else "the folder has no labels"
+        raise UsageError(
+            f"unknown label {name!r}", where=folder, hint=suggestion(name, known) or have
+        )
+    return found[0]
+
+
+def load(
+    path: Path,
+    environment: Mapping[str, str],
+    check_spec: Callable[[str], str | None],
+    packages_from: PackagesFrom = "label",
+) -> Label:
+    """Read the label file ``path``.
+
+    Args:
+        path: the file; the label must be called like it.
+        environment: the variables it may name.
+        check_spec: says why a text is no MatchSpec, or None when it is one.
+        packages_from: ``env`` when a prepared environment brings the packages.
+
+    Raises:
+        LabelError: the file has mistakes; holds all of them.
+        PlaceError: it cannot be read.
+    """
+    around = Surroundings(
+        environment=Variables(environment, path.parent),
+        check_spec=check_spec,
+        locate=lambda text: locate(text, path.parent),
+        expect_name=path.stem,
+        packages_from=packages_from,
+    )
+    return parse_label(_read(path, MAX_LABEL), str(path), around)
+
+
+def locate(text: str, folder: Path) -> str:
+    """The absolute path that ``text``, in a label of ``folder``, means."""
+    beside = folder / text
+    chosen = beside if os.path.lexists(beside) else Path(text)
+    return os.path.abspath(chosen)  # noqa: PTH100 - must not follow links as resolve() does
+
+
+def read_source(source: Source, platforms: tuple[str, ...]) -> Wanted:
+    """Read what a label's ``from:`` names.
+
+    Args:
+        source: what the label says.
+        platforms: the label's platforms.
+
+    Raises:
+        LabelError: a file is no lock or environment file, or not one of this label's platforms.
+        PlaceError: one cannot be read.
+    """
+    from repack.inputs.source import MAX_SOURCE, join, parse_source
+    from repack.solve.solver import spec_fault
+
+    parts = []
+    problems: list[Problem] = []
+    for name in source.paths:
+        try:
+            data = _read(Path(name), MAX_SOURCE)
+            parts.append(parse_source(data, name, source, platforms, spec_fault))
+        except LabelError as error:
+            problems.extend(error.problems)
+        except PlaceError as error:
+            problems.append(Problem(name, error.what, "'from' of the label names it"))
+    if problems:
+        raise LabelError(problems)
+    return join(parts, ", ".join(source.paths), platforms)
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        return atomic.read(path, limit)
+    except IntegrityError:
+        problem = Problem(str(path), f"the file is too large; at most {limit >> 20} MiB are read")
+        raise LabelError([problem], where=path) from None

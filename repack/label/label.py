@@ -1,0 +1,99 @@
+"""A label: one customer's distribution. Its file is read by :mod:`repack.label.reader`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+
+    from repack.conda.virtual_packages import Profile
+    from repack.inputs.source import Source
+    from repack.names import Digest, LabelName
+
+PackageFormat = Literal["keep", "tar.bz2"]
+AfterInstall = Literal["none", "restart", "reboot"]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleSpec:
+    """A folder to pack; ``path`` is absolute."""
+
+    path: str
+    version: str
+    compression_level: int | None = None
+    license: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """How releases are signed; what is None or missing has the signer's defaults.
+
+    Attributes:
+        hmac: the shared key, ``[KEYID=]env:NAME`` and so on; not read yet, never shown.
+        key_id: the name of that key in manifests.
+        keys: folder of the signing keys, absolute.
+        expiry: days per role.
+        thresholds: signatures per role.
+    """
+
+    hmac: str | None = field(default=None, repr=False)
+    key_id: str | None = None
+    keys: str | None = None
+    expiry: Mapping[str, int] = field(default_factory=dict)
+    thresholds: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Installer:
+    """A file that a bare target needs first."""
+
+    url: str = field(repr=False)
+    sha256: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class LicencePolicy:
+    """Which licences of packages are allowed, as SPDX identifiers."""
+
+    deny: tuple[str, ...] = ()
+    unknown: Literal["warn", "deny"] = "warn"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What to build, for whom.
+
+    Attributes:
+        channels: URLs in priority order, secrets included.
+        packages: MatchSpecs; empty when ``source`` or a prepared environment says which.
+        platforms: target profiles by subdir.
+        exclude_newer: later packages do not exist; in UTC.
+        secrets: every secret in this label, to be hidden in texts and searched for in channels.
+        notes: what the reader found worth a warning.
+    """
+
+    name: LabelName
+    channels: tuple[str, ...] = field(repr=False)
+    platforms: Mapping[str, Profile]
+    packages: tuple[str, ...] = ()
+    description: str = ""
+    source: Source | None = None
+    constraints: tuple[str, ...] = ()
+    exclude_newer: dt.datetime | None = None
+    package_format: PackageFormat = "keep"
+    add_pip: bool = True
+    bundles: Mapping[str, BundleSpec] = field(default_factory=dict)
+    after_install: AfterInstall = "none"
+    health_check: tuple[str, ...] = ()
+    signing: Signing | None = None
+    agent: bool = False
+    installers: tuple[Installer, ...] = ()
+    strict: bool = False
+    licences: LicencePolicy = field(default_factory=LicencePolicy)
+    license: Literal["none", "required"] = "none"
+    keep_releases: int = 3
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,201 @@
+"""The licence store on disk: one encrypted file, and the generations before it.
+
+``NAME.N`` beside the store is generation N, as it was; the newest of them is the store itself. A
+store of the old format is read once and written anew; it is not kept, for whoever finds it has the
+key to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from repack.codec.canonical import canonical, loads
+from repack.errors import IntegrityError, LicenseError, PlaceError, UsageError
+from repack.fs import atomic
+from repack.license.encryption import LIMIT, NONCE_BYTES, OLD_VERSION, SALT_BYTES, Cover, Envelope
+from repack.license.ledger import Ledger
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from repack.license.fingerprint import Device, Fingerprint
+
+KEEP: Final = 6
+_MODE: Final = 0o600
+_REPORT_KEY_BYTES: Final = 32
+
+Keep = Literal["before", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store that was opened, or a new one that was not written yet.
+
+    Attributes:
+        fingerprint: what it opened with.
+        factors: the factors it is bound to; none when somebody gave the fingerprint as text.
+        generation: of the file; 0 for a new store and for one of the old format.
+        migrated: whether it was found in the old format.
+        newer: the highest generation that lies beside it, if above its own: somebody put an older
+            store back.
+    """
+
+    ledger: Ledger
+    fingerprint: Fingerprint
+    factors: tuple[str, ...]
+    generation: int
+    migrated: bool = False
+    newer: int | None = None
+
+
+class Vault:
+    """The licence store in the file ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def exists(self) -> bool:
+        """Whether there is a store."""
+        return self.path.exists()
+
+    def lock(self) -> AbstractContextManager[object]:
+        """Keep others from changing the store. Raises as :func:`repack.fs.atomic.exclusive`."""
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        refuse_symlinks(self.path, lock)
+        return atomic.exclusive(lock, "a change of this licence store")
+
+    def new(self, device: Device) -> Opened:
+        """An empty store for ``device``; nothing is written.
+
+        Raises:
+            FingerprintError: the device cannot be told.
+        """
+        ledger = Ledger(os.urandom(_REPORT_KEY_BYTES))
+        return Opened(ledger, device.fingerprint(), device.names, 0)
+
+    def open(self, device: Device) -> Opened:
+        """Open the store on ``device``.
+
+        Raises:
+            LicenseError: of another device, damaged or changed.
+            FingerprintError: a factor the store is bound to cannot be read.
+            PlaceError: there is no store, or it cannot be read.
+        """
+        envelope = Envelope.parse(self._read(), self.path)
+        fingerprint = device.fingerprint(envelope.factors)
+        raw = loads(envelope.open(fingerprint, self.path), self.path, LIMIT)
+        if envelope.version == OLD_VERSION:
+            ledger = Ledger.of_version_2(raw, os.urandom(_REPORT_KEY_BYTES), self.path)
+            return Opened(ledger, fingerprint, device.names, 0, migrated=True)
+        above = [number for number in self._generations() if number > envelope.generation]
+        return Opened(
+            Ledger.of(raw, self.path),
+            fingerprint,
+            envelope.factors,
+            envelope.generation,
+            newer=max(above) if above else None,
+        )
+
+    def save(self, opened: Opened, before: Keep = "before") -> Opened:
+        """Write the store anew, keep the generation before, and prove that the new one opens.
+
+        The caller holds :meth:`lock`. A kill at any instant leaves the old store or the new one.
+
+        Args:
+            opened: what is to be in it.
+            before: ``"before"`` keeps the generation before; ``"nothing"`` is for writings that
+                change no licence, lest they push out the generations that matter.
+
+        Raises:
+            SpaceError: the disk is full; the store is as it was.
+            PlaceError: it cannot be written; the store is as it was.
+            LicenseError: what was written does not open; the old store is back.
+        """
+        refuse_symlinks(self.path)
+        old = self._read() if self.exists() else None
+        if before == "before":
+            self.keep()
+        # Above all that lie here: a store that was put back must not use a number again
+        generation = max([opened.generation, *self._generations()]) + 1
+        salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
+        cover = Cover(opened.fingerprint, opened.factors, generation, salt, nonce)
+        plain = canonical(opened.ledger.to_json())
+        atomic.write(self.path, cover.around(plain), _MODE)
+        try:
+            self._prove(opened.fingerprint, plain)
+        except IntegrityError:
+            if old is not None:
+                atomic.write(self.path, old, _MODE)
+            raise
+        if before == "before":
+            self.keep()  # so that it is seen when somebody puts an older one back
+            self._prune()
+        return replace(opened, generation=generation, migrated=False, newer=None)
+
+    def keep(self) -> Path | None:
+        """Keep the store as it is now under its generation's number; None when there is none.
+
+        Raises:
+            PlaceError: the folder cannot be written.
+            LicenseError: the file is no licence store, and must not be overwritten as one.
+        """
+        if not self.exists():
+            return None
+        envelope = Envelope.parse(self._read(), self.path)
+        if envelope.version == OLD_VERSION:
+            return None
+        target = self._generation_file(envelope.generation)
+        refuse_symlinks(target)
+        atomic.place(self.path, target)
+        return target
+
+    def _read(self) -> bytes:
+        try:
+            return atomic.read(self.path, LIMIT)
+        except PlaceError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                error.hint = "repack license install makes one"
+            raise
+
+    def _prove(self, fingerprint: Fingerprint, plain: bytes) -> None:
+        if Envelope.parse(self._read(), self.path).open(fingerprint, self.path) != plain:
+            raise LicenseError("the store does not read as it was written", where=self.path)
+
+    def _generation_file(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}")
+
+    def _generations(self) -> list[int]:
+        if not self.path.parent.is_dir():
+            return []
+        pattern = re.compile(re.escape(self.path.name) + r"\.(\d{1,12})")
+        with atomic.faults_at(self.path.parent):
+            names = [pattern.fullmatch(found.name) for found in self.path.parent.iterdir()]
+        return sorted(int(match[1]) for match in names if match)
+
+    def _prune(self) -> None:
+        for number in self._generations()[:-KEEP]:
+            # One generation too many is no reason to fail once the store is written
+            with contextlib.suppress(PlaceError):
+                atomic.remove(self._generation_file(number))
+
+
+def refuse_symlinks(*paths: Path) -> None:
+    """Refuse to write where a symlink, in any part of the path as given, leads elsewhere.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for path in paths:
+        for part in (path, *path.parents):
+            if part.is_symlink():
+                raise UsageError(
+                    "the path leads through a symlink",
+                    where=part,
+                    got=f"a link to {part.readlink()}",
+                    hint="name the real place",
+                )

@@ -1,0 +1,182 @@
+"""A medium: which release it is to carry, what lies on it, and the checklist that goes with it.
+
+```
+CHECKLIST.md  verify.py  sync.sh  sync.cmd
+installers/             what a bare target needs first, and SHA256SUMS
+oem/  notary/           what OEM sites need as well: repack/medium/oem_bundle.py
+LABEL/                  a channel: the release that was written last
+LABEL/repack/releases/N/    the texts of release N, where more than one is here, each under the
+                        path that it has in the channel; packages of all lie in LABEL/ once
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+from repack.errors import UsageError, WrongTypeError
+from repack.names import windows_fault
+from repack.trust.selection import Seen, Wanted, choose
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from repack.label.label import Installer
+    from repack.names import LabelName
+    from repack.sync.plan import Sent
+    from repack.trust.selection import SignedFor, SignedRelease
+
+CHECKLIST: Final = "CHECKLIST.md"
+INSTALLERS: Final = "installers"
+OEM: Final = "oem"
+NOTARY: Final = "notary"
+# At the top of a medium these are no labels' channels.
+RESERVED: Final = frozenset({INSTALLERS, OEM, NOTARY})
+RELEASES: Final = "repack/releases"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which release a medium is to carry.
+
+    Attributes:
+        release: None for the newest that fits.
+        type: whom it must be signed for.
+        keep_others: whether the label's other releases stay on the medium.
+    """
+
+    release: int | None = None
+    tag: str | None = None
+    type: SignedFor = "ci"
+    keep_others: bool = True
+
+    @property
+    def needs_signature(self) -> bool:
+        """Whether an unsigned release cannot be meant."""
+        return self.type == "production" or self.tag is not None
+
+
+def select(label: LabelName, signed: Sequence[SignedRelease], wish: Wish, standing: int) -> int:
+    """The number of the release that is wished for.
+
+    Args:
+        label: whose.
+        signed: what the label's metadata signs.
+        wish: what is asked for.
+        standing: the release that is published.
+
+    Raises:
+        WrongTypeError: it is not signed for production.
+        WrongTagError: it is signed for other tags only.
+        NoSuchReleaseError: it is not signed at all.
+    """
+    if not wish.needs_signature:
+        return wish.release or standing
+    if not signed:
+        raise WrongTypeError(
+            "the label is not signed, so nothing of it is for production or for a tag",
+            where=label,
+            expected=wish.type,
+            hint="give the label a `signing:`, build it, then: repack promote",
+        )
+    platforms = sorted({platform for one in signed for platform in one.platforms})
+    found = {
+        choose(signed, Wanted(label, platform, wish.type, wish.tag, wish.release), Seen()).number
+        for platform in platforms
+        if any(platform in one.platforms for one in signed if wish.release in {None, one.number})
+    }
+    # Platforms come and go with releases; the newest that fits any of them is meant.
+    return max(found) if found else standing
+
+
+def file_names(installers: Sequence[Installer]) -> dict[str, Installer]:
+    """Each installer by the name of its file on a medium.
+
+    Raises:
+        UsageError: two would have one name, or a URL ends in none.
+    """
+    named: dict[str, Installer] = {}
+    for installer in installers:
+        name = unquote(urlsplit(installer.url).path).rsplit("/", 1)[-1]
+        twin = next((there for there in named if there.casefold() == name.casefold()), None)
+        if twin is not None and named[twin].sha256 != installer.sha256:
+            raise UsageError("two installers have the same file name", where=INSTALLERS, got=name)
+        if not name or windows_fault(name):
+            raise UsageError("an installer's URL ends in no file name", where=INSTALLERS, got=name)
+        named[name] = installer
+    return named
+
+
+@dataclass(frozen=True, slots=True)
+class OnMedium:
+    """One release on a medium, as the checklist shows it.
+
+    Attributes:
+        sha256: of its manifest, to be compared by another way.
+        signed_for: ``production, tags a b``, ``ci`` or ``nobody``.
+    """
+
+    label: str
+    release: int
+    platforms: tuple[str, ...]
+    packages: int
+    bytes: int
+    sha256: str
+    signed_for: str
+    expires: str
+
+    def row(self) -> str:
+        """A row of the checklist's table."""
+        cells = (
+            self.label, str(self.release), ", ".join(self.platforms), str(self.packages),
+            f"{self.bytes / 1e6:.1f} MB", self.signed_for, self.expires, f"`{self.sha256}`",
+        )  # fmt: skip
+        return f"| {' | '.join(cells)} |"
+
+
+def checklist(
+    template: str, releases: Sequence[OnMedium], installers: Mapping[str, str], made: str
+) -> str:
+    """The checklist, from its template.
+
+    Args:
+        template: with ``@RELEASES@``, ``@INSTALLERS@``, ``@LABELS@`` and ``@MADE@``.
+        releases: what is on the medium.
+        installers: SHA-256 by file name.
+        made: when, for people.
+    """
+    labels = list(dict.fromkeys(one.label for one in releases))
+    steps = [f"- [ ] `repack target install --src-dir .` takes **{label}**" for label in labels]
+    files = [f"- `{INSTALLERS}/{name}` sha256 `{digest}`" for name, digest in installers.items()]
+    marks = {
+        "@RELEASES@": "\n".join(one.row() for one in releases),
+        "@INSTALLERS@": "\n".join(files) or "None: the targets have what they need.",
+        "@LABELS@": "\n".join(steps),
+        "@MADE@": made,
+    }
+    for mark, text in marks.items():
+        template = template.replace(mark, text)
+    return template
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written to a medium."""
+
+    sent: Sent
+    type: SignedFor
+    tag: str | None
+    installers: tuple[str, ...]
+    releases: tuple[int, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """The document ``repack medium --json`` prints."""
+        return {
+            **self.sent.to_json(),
+            "type": self.type,
+            "tag": self.tag,
+            "installers": list(self.installers),
+            "releases": list(self.releases),
+        }

@@ -1,0 +1,168 @@
+"""The line of an OEM medium: a medium, and what a site needs that has a stick and a phone.
+
+choose -> papers -> bundles -> deltas -> checklist -> medium -> extras
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from repack.channel import manifest
+from repack.channel.integrity import MANIFEST_PATH, SUMS
+from repack.delta.apply import Leap, create
+from repack.errors import UsageError
+from repack.fs import atomic
+from repack.medium import oem_bundle
+from repack.medium import oem_files as step
+from repack.medium.contents import NOTARY
+from repack.medium.oem_bundle import OemWritten, Sheet
+from repack.names import Digest, LabelName, RelPath
+from repack.provenance.notarize import papers
+from repack.sync.deliver import chosen, write_medium
+from repack.sync.plan import pieces_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from repack.keys.shared_key import Key
+    from repack.license.fingerprint import Fingerprint
+    from repack.medium.contents import Wish
+    from repack.provenance.statement import PublicHalf
+    from repack.sync.deliver import Desk
+    from repack.sync.plan import Cargo, Piece
+    from repack.sync.sync import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is known of the site.
+
+    Attributes:
+        fingerprint: the device that the checklist is for; None for any.
+        has: the releases that devices there have; none: any earlier one that is kept.
+        platforms: those of the devices; none: all of the release.
+        notary: the folder of the notarisations.
+        known: public keys that they may be signed with.
+        key: gives the key that the label signs deltas with; asked only when it is signed.
+    """
+
+    fingerprint: Fingerprint | None
+    has: tuple[int, ...]
+    platforms: tuple[str, ...]
+    notary: Path
+    known: Sequence[PublicHalf]
+    key: Callable[[], Key | None]
+
+
+def write_oem(
+    name: str, root: Path, wish: Wish, site: Site, places: tuple[Desk, Terms]
+) -> OemWritten:
+    """Put a release on the medium ``root`` with everything an OEM site needs.
+
+    Everything is made and checked before the first byte goes to the medium.
+
+    Raises:
+        UsageError: no such release or platform, or the release was not notarised.
+        IntegrityError: the notarisation is about something else, or a source is damaged.
+        RepackError: as :func:`write_medium` and :func:`repack.delta.apply.create` say.
+    """
+    (desk, terms), label = places, LabelName(name)
+    with desk.channels.exclusive(label):
+        cargo, tree = chosen(desk, label, wish)
+    wish = replace(wish, release=cargo.release)
+    platforms, old = _platforms(cargo, site), _old(desk, cargo, site)
+    digest = Digest(hashlib.sha256(cargo.texts[MANIFEST_PATH]).hexdigest())
+    found = papers(site.notary, f"{label}-{cargo.release}", digest, site.known)
+    texts = {RelPath(f"{NOTARY}/{file}"): data for file, data in found.items()}
+    if terms.dry_run:
+        names = [oem_bundle.bundle_path(label, cargo.release, one) for one in platforms]
+        names += [oem_bundle.delta_path(label, one, cargo.release) for one in old]
+        names += [RelPath(f"{oem_bundle.folder(label)}/{oem_bundle.CHECKLIST}"), *texts]
+        return OemWritten(write_medium(name, root, wish, desk, terms), site.fingerprint, (*names,))
+    with desk.store.making() as folder:
+        bulk = _bundles(cargo, tree, platforms, folder, terms)
+        bulk |= _deltas(cargo, old, site, folder, (desk, terms))
+        made = f"{desk.now:%Y-%m-%d %H:%M} UTC"
+        sheet = Sheet(label, cargo.release, platforms, site.fingerprint, digest, [*bulk], made)
+        texts[RelPath(f"{oem_bundle.folder(label)}/{oem_bundle.CHECKLIST}")] = step.checklist(sheet)
+        beside = [one for one in [*bulk, *pieces_of(texts).values()] if _lacks(root, one)]
+        written = write_medium(name, root, wish, desk, replace(terms, beside=beside))
+        _put(root, label, wish, (bulk, texts), desk.rate)
+    names = [*(one.path for one in bulk), *texts]
+    return OemWritten(written, site.fingerprint, tuple(names))
+
+
+def _put(
+    root: Path,
+    label: LabelName,
+    wish: Wish,
+    extras: tuple[Mapping[Piece, Path], Mapping[RelPath, bytes]],
+    rate: int | None,
+) -> None:
+    bulk, texts = extras
+    base = oem_bundle.folder(label)
+    listed = {one.path: one for one in [*bulk, *pieces_of(texts).values()]}
+    if not wish.keep_others:
+        step.drop_others(root, label, frozenset({*listed, f"{base}/{SUMS}"}))
+    own = {path: one for path, one in listed.items() if path.startswith(f"{base}/")}
+    step.put(root, bulk, texts, rate)
+    atomic.write(root / base / SUMS, step.sums(root, label, own))
+
+
+def _lacks(root: Path, piece: Piece) -> bool:
+    place = root / piece.path
+    return not place.is_file() or place.stat().st_size != piece.size
+
+
+def _platforms(cargo: Cargo, site: Site) -> tuple[str, ...]:
+    """The platforms whose bundles are wanted."""
+    found = manifest.parse(cargo.texts[MANIFEST_PATH], MANIFEST_PATH).platform
+    there = [one for one in ([found] if isinstance(found, str) else found) if one != "noarch"]
+    if strange := sorted(set(site.platforms) - set(there)):
+        raise UsageError(
+            f"release {cargo.release} is not for that platform",
+            where=cargo.label,
+            expected=", ".join(there),
+            got=", ".join(strange),
+        )
+    return tuple(dict.fromkeys(site.platforms or there))
+
+
+def _old(desk: Desk, cargo: Cargo, site: Site) -> list[int]:
+    """The releases that deltas lead from."""
+    kept = desk.channels.releases(cargo.label)
+    wanted = site.has or [number for number in kept if number < cargo.release]
+    return sorted(set(wanted) - {cargo.release})
+
+
+def _bundles(
+    cargo: Cargo,
+    tree: Mapping[RelPath, Path],
+    platforms: Sequence[str],
+    scratch: Path,
+    terms: Terms,
+) -> dict[Piece, Path]:
+    made = {}
+    for platform in platforms:
+        path = oem_bundle.bundle_path(cargo.label, cargo.release, platform)
+        file = scratch / path.rpartition("/")[2]
+        step.bundle(cargo, tree, platform, file, terms.progress)
+        made[step.piece(path, file)] = file
+    return made
+
+
+def _deltas(
+    cargo: Cargo, old: Sequence[int], site: Site, scratch: Path, places: tuple[Desk, Terms]
+) -> dict[Piece, Path]:
+    desk, terms = places
+    made = {}
+    for number in old:
+        path = oem_bundle.delta_path(cargo.label, number, cargo.release)
+        file = scratch / path.rpartition("/")[2]
+        leap = Leap(cargo.label, number, cargo.release, "patched", None, site.key)
+        create(leap, desk.channels, desk.store, file, terms.progress)
+        made[step.piece(path, file)] = file
+    return made

@@ -1,1 +1,0 @@
-"""Nouns: frozen and pure. Bytes in, verdict out; no disk, no clock, no environment."""

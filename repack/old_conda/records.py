@@ -1,0 +1,162 @@
+"""What a record must become so that conda below 4.7 can install its package.
+
+Such a conda reads ``.tar.bz2`` only and knows no virtual packages: a dependency on ``__glibc`` can
+never be fulfilled there. The solver has checked these dependencies already, with the target
+profile, so they are dropped. Dependencies in words that it does not understand are respelled.
+Everything else stays upstream's, hot-fixes included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from repack.conda.record import Record
+from repack.errors import IntegrityError
+from repack.names import Digest
+from repack.old_conda.match_spec import old_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from repack.archive.facts import Facts
+    from repack.names import RelPath
+
+_WITH_SPECS: Final = ("depends", "constrains")
+# They describe another archive, the one that upstream has, or had, as .tar.bz2.
+_OF_ANOTHER: Final = frozenset({"legacy_bz2_md5", "legacy_bz2_size"})
+# conda 4.3.16 takes the first three characters of the version for the name of the interpreter.
+_FIRST_BROKEN_PYTHON: Final = (3, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The archive that was made of another one."""
+
+    sha256: Digest
+    md5: str
+    size: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For the note that is kept in the store."""
+        return {"sha256": self.sha256, "md5": self.md5, "size": self.size}
+
+    @classmethod
+    def of_json(cls, data: Any) -> Made | None:
+        """From a note; None when it is none."""
+        try:
+            return cls(Digest(data["sha256"]), str(data["md5"]), int(data["size"]))
+        except (KeyError, TypeError, ValueError, AttributeError, IntegrityError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was changed about a package, for the lock and for ``--json``.
+
+    Attributes:
+        before: path of upstream's archive.
+        after: path in the channel.
+        dropped: specs that went, as in ``depends __glibc >=2.17``.
+        respelled: dependencies before and after, as in ``a =2 -> a 2.*``.
+    """
+
+    before: RelPath
+    after: RelPath
+    sha256_before: Digest
+    sha256_after: Digest
+    dropped: tuple[str, ...]
+    respelled: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The change for machines."""
+        return {
+            "before": self.before,
+            "after": self.after,
+            "sha256_before": self.sha256_before,
+            "sha256_after": self.sha256_after,
+            "dropped": list(self.dropped),
+            "respelled": list(self.respelled),
+        }
+
+    def __str__(self) -> str:
+        went = f", without {'; '.join(self.dropped)}" if self.dropped else ""
+        return f"{self.before} -> {self.after}{went}"
+
+
+def for_old_conda(record: Record, made: Made | None) -> tuple[Record, Change | None]:
+    """The record for conda below 4.7, and what was changed about it if anything was.
+
+    Args:
+        record: upstream's.
+        made: the ``.tar.bz2`` made of its archive; None where upstream's is one already.
+    """
+    raw: dict[str, Any] = {k: v for k, v in record.raw.items() if k not in _OF_ANOTHER}
+    dropped: list[str] = []
+    for field in _WITH_SPECS:
+        specs = raw.get(field) or ()
+        gone = [spec for spec in specs if _is_virtual(spec)]
+        if gone:
+            raw[field] = [spec for spec in specs if spec not in gone]
+            dropped += [f"{field} {spec}" for spec in gone]
+    before = raw.get("depends") or []
+    after = [old_spec(spec) or spec for spec in before]
+    respelled = [f"{a} -> {b}" for a, b in zip(before, after, strict=True) if a != b]
+    if respelled:
+        raw["depends"] = after
+    if made is None and not dropped and not respelled:
+        return record, None
+    if made is not None:
+        raw |= made.to_json()
+    new = Record.of(raw, f"{record.dist}.tar.bz2", record.url)
+    digests = (record.sha256, new.sha256)
+    return new, Change(record.path, new.path, *digests, tuple(dropped), tuple(respelled))
+
+
+def unspeakable(records: Iterable[Record]) -> tuple[str, ...]:
+    """Dependencies that conda 4.3 has no words for, as in ``app: a[build_number=1]``."""
+    found = {f"{r.name}: {spec}" for r in records for spec in r.depends if old_spec(spec) is None}
+    return tuple(sorted(found))
+
+
+def noarch_python_trouble(records: Iterable[Record]) -> tuple[str, ...]:
+    """Names of the packages that conda 4.3 cannot link beside the Python of these ``records``.
+
+    It looks for ``python3.1`` where Python is 3.10 or later, so that no ``noarch: python`` package
+    can be installed there. Empty when Python is older or not among the records.
+    """
+    installed = list(records)
+    if not any(r.name == "python" and _is_broken_for(r.version) for r in installed):
+        return ()
+    return tuple(sorted({r.name for r in installed if r.raw.get("noarch") == "python"}))
+
+
+def without_link_json(packages: Iterable[tuple[Record, Facts]]) -> tuple[str, ...]:
+    """Names of the ``noarch: python`` packages that conda 4.3 takes for ordinary ones.
+
+    Only ``info/link.json`` tells it that ``site-packages/`` goes below ``lib/pythonX.Y/``.
+    """
+    return tuple(
+        sorted(
+            {
+                record.name
+                for record, facts in packages
+                if facts.noarch == "python" and not facts.has_link_json
+            }
+        )
+    )
+
+
+def changes_json(changes: Iterable[Change]) -> list[Mapping[str, Any]]:
+    """All changes for machines, sorted by path."""
+    return [change.to_json() for change in sorted(changes, key=lambda change: change.after)]
+
+
+def _is_virtual(spec: str) -> bool:
+    return spec.rpartition("::")[2].lstrip().startswith("__")
+
+
+def _is_broken_for(version: str) -> bool:
+    major, _, rest = version.partition(".")
+    minor = rest.partition(".")[0]
+    return major.isdigit() and minor.isdigit() and (int(major), int(minor)) >= _FIRST_BROKEN_PYTHON

@@ -1,1 +1,0 @@
-"""The lines: label to release, and a past release back."""

@@ -1,1 +1,0 @@
-"""The only floor that touches the world: disk, network, host."""

@@ -1,0 +1,137 @@
+"""An environment that a conda made, and its package caches. Read only.
+
+Rule of this module: nothing in a cache is believed by its name; whoever takes an archive compares
+its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from repack.errors import RepackError, UsageError
+from repack.fs import atomic
+from repack.inputs.conda_info import MAX_ENV_INFO, EnvInfo, parse_env_info
+from repack.names import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+# conda-meta lists every file of a package: the largest known are about 30 MB.
+_MAX_META: Final = 256 << 20
+_MAX_RECORD: Final = 8 << 20
+_DIST_INFO: Final = re.compile(r"(?P<name>[^-]+)-[^/]*\.(dist|egg)-info\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Hashes:
+    """What a file on disk is."""
+
+    sha256: Digest
+    md5: str
+    size: int
+
+
+def read_env_info(path: Path) -> EnvInfo:
+    """Read a file with the output of ``conda info --json``.
+
+    Raises:
+        UsageError: it is not that.
+        IntegrityError: it is too large to be that.
+        PlaceError: it cannot be read.
+    """
+    return parse_env_info(atomic.read(path, MAX_ENV_INFO), str(path))
+
+
+def read_meta(prefix: Path, where: object) -> dict[str, Mapping[str, Any]]:
+    """What ``conda-meta`` says of each package, by file name, sorted.
+
+    Args:
+        prefix: the environment.
+        where: the file that names ``prefix``, for messages.
+
+    Raises:
+        UsageError: there is no such environment here, it is empty, or a file in it is no JSON.
+        PlaceError: a file cannot be read.
+    """
+    folder = prefix / "conda-meta"
+    if not folder.is_dir():
+        raise UsageError(
+            f"there is no conda environment at {prefix}",
+            where=where,
+            hint="run repack on the machine where the environment was prepared",
+        )
+    with atomic.faults_at(folder):
+        paths = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+    if not paths:
+        raise UsageError(f"the environment at {prefix} has no packages", where=where)
+    return {path.name: _json_object(path, _MAX_META) for path in paths}
+
+
+def cached_records(caches: Iterable[Path], dist: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What unpacked copies of ``dist`` in package caches say, best first.
+
+    Yields:
+        ``repodata_record.json`` (the solver's record), then ``index.json`` (the archive's own),
+        each with its name; files that are missing or damaged are passed over.
+    """
+    folders = list(caches)
+    for name in ("repodata_record.json", "index.json"):
+        for cache in folders:
+            path = cache / dist / "info" / name
+            try:
+                yield name, _json_object(path, _MAX_RECORD)
+            except RepackError:
+                continue
+
+
+def hashes(path: Path) -> Hashes | None:
+    """Hash an archive; None when there is no such file.
+
+    Raises:
+        PlaceError: it cannot be read.
+    """
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    size, buffer = 0, bytearray(atomic.CHUNK)
+    view = memoryview(buffer)
+    if not path.is_file():
+        return None
+    with atomic.faults_at(path), path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            sha256.update(view[:count])
+            md5.update(view[:count])
+            size += count
+    return Hashes(Digest(sha256.hexdigest()), md5.hexdigest(), size)
+
+
+def foreign_distributions(prefix: Path, metas: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Python distributions in ``prefix`` that no conda package owns, such as pip installed."""
+    owned: set[str] = set()
+    for meta in metas:
+        listed = meta.get("files")
+        for path in listed if isinstance(listed, list) else []:
+            _, inside, rest = str(path).partition("site-packages/")
+            if inside:
+                owned.add(rest.split("/", 1)[0])
+    found: set[str] = set()
+    with atomic.faults_at(prefix):
+        for pattern in ("lib/python*/site-packages/*-info", "Lib/site-packages/*-info"):
+            for path in prefix.glob(pattern):
+                match = _DIST_INFO.match(path.name)
+                if match and path.name not in owned:
+                    found.add(match["name"])
+    return tuple(sorted(found))
+
+
+def _json_object(path: Path, limit: int) -> Mapping[str, Any]:
+    try:
+        document = json.loads(atomic.read(path, limit))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"not JSON: {error}"[:200], where=path) from None
+    if not isinstance(document, dict):
+        raise UsageError("not a JSON object", where=path)
+    return document

@@ -1,0 +1,81 @@
+"""Links packages into a prefix, by rattler."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repack.conda.rattler import to_natives, wait
+from repack.errors import IntegrityError
+from repack.fs import atomic
+from repack.urls import scrub_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from repack.conda.record import Record
+
+
+class _LinkReporter:
+    """Counts linked packages for a progress bar; rattler calls it from its own threads."""
+
+    def __init__(self, done: Callable[[int], None]) -> None:
+        self._done = done
+
+    def on_link_complete(self, index: int) -> None:
+        """One more package is linked."""
+        del index
+        self._done(1)
+
+
+def load() -> bool:
+    """Load rattler, and say whether it runs on this machine."""
+    try:
+        import rattler  # noqa: F401 - the next import of it finds it
+    except ImportError:  # there is no wheel for this system, or one for another
+        return False
+    return True
+
+
+def link(records: Sequence[Record], prefix: Path, cache: Path, done: Callable[[int], None]) -> None:
+    """Install ``records``, whose URLs name local files, into a new prefix.
+
+    Link scripts are not run. ``cache`` is rattler's package cache, shared by all labels, so that
+    a package is extracted once.
+
+    Raises:
+        IntegrityError: an archive cannot be extracted or linked.
+    """
+    import rattler
+    from rattler import exceptions as rx
+
+    with tempfile.TemporaryDirectory(prefix="repack-link-") as name:
+        found = to_natives(records, Path(name))
+        try:
+            wait(
+                rattler.install(
+                    found,
+                    prefix,
+                    cache_dir=cache,
+                    installed_packages=[],
+                    show_progress=False,
+                    execute_link_scripts=False,
+                    reporter=_LinkReporter(done),  # type: ignore[arg-type]
+                )
+            )
+        except (
+            rx.InstallerError,
+            rx.LinkError,
+            rx.ExtractError,
+            rx.TransactionError,
+            rx.IoError,
+        ) as error:
+            text = scrub_text(str(error))
+            if "no space left" in text.lower():
+                raise atomic.fault(
+                    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), prefix
+                ) from None
+            raise IntegrityError("the packages cannot be linked", got=text) from None

@@ -1,0 +1,80 @@
+"""The files that tell a person or another tool what a channel holds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from repack.names import RelPath
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from repack.channel.contents import Shipment
+    from repack.conda.record import Record
+    from repack.names import LabelName
+    from repack.solve.solution import Question
+
+
+def describe(
+    name: LabelName,
+    lock: bytes,
+    questions: Sequence[Question],
+    shipment: Shipment,
+) -> dict[RelPath, bytes]:
+    """Lock, environment file, explicit lists and target profile, by path in the channel."""
+    specs = sorted({spec for question in questions for spec in question.specs})
+    texts = {
+        RelPath("repack/lock.yml"): lock,
+        RelPath("repack/environment.yml"): _environment(name, specs),
+        RelPath("repack/profile.json"): _profile(questions, shipment),
+    }
+    for subdir, installed in shipment.installs.items():
+        texts[RelPath(f"repack/explicit-{subdir}.txt")] = _explicit(subdir, installed)
+    return texts
+
+
+def _environment(name: str, specs: Sequence[str]) -> bytes:
+    # Wherever the folder is copied, the channel is the parent of this file's folder; conda takes
+    # channels of an environment file as they stand, so the one to use is named when it is called.
+    lines = [
+        "# conda env create --offline -f environment.yml, with CONDARC as install.sh writes it",
+        f"name: {name}",
+        "channels: [nodefaults]",
+        "dependencies:",
+        *(f"  - {json.dumps(spec)}" for spec in specs),
+    ]
+    return "\n".join(lines).encode() + b"\n"
+
+
+def _explicit(subdir: str, records: Sequence[Record]) -> bytes:
+    # conda takes paths relative to where it is run, and SHA-256 since 23.1; before that only md5,
+    # which is all that conda below 4.7, the reader of .tar.bz2 channels, knows.
+    lines = [
+        "# conda create --prefix PREFIX --offline --file repack/explicit-SUBDIR.txt",
+        "# run inside the channel's folder",
+        f"# platform: {subdir}",
+        "@EXPLICIT",
+    ]
+    for record in records:
+        old = record.fn.endswith(".tar.bz2") and record.md5
+        lines.append(f"{record.path}#{record.md5 if old else record.sha256}")
+    return "\n".join(lines).encode() + b"\n"
+
+
+def _profile(questions: Sequence[Question], shipment: Shipment) -> bytes:
+    document: dict[str, dict[str, object]] = {
+        question.profile.subdir: {
+            "virtual_packages": [str(package) for package in question.profile.virtual_packages],
+            "conda": question.profile.conda,
+            "specs": list(question.specs),
+            "constraints": list(question.constraints),
+            "add_pip": question.add_pip,
+        }
+        for question in questions
+    }
+    for subdir, profile in document.items():
+        if reach := shipment.reach(subdir):
+            profile["paths"] = asdict(reach)
+    return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"

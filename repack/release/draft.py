@@ -1,0 +1,175 @@
+"""A release before it has a number, the release that stands, and when the two are the same."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from repack.channel.install_plan import TARGET, Wishes
+from repack.channel.integrity import Entry
+from repack.channel.layout import NOARCH, package_name
+from repack.channel.manifest import Artifact, Manifest
+from repack.channel.release import Release
+from repack.codec.canonical import canonical
+from repack.names import Digest, Digest384
+from repack.release.outcome import Platform, Proof
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Collection, Mapping
+
+    from repack.channel.contents import Shipment
+    from repack.conda.record import Record
+    from repack.names import LabelName, RelPath
+    from repack.release.outcome import Mode
+
+Soundness = Literal["whole", "unremembered", "damaged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Everything of a release that does not depend on its number or its moment.
+
+    Attributes:
+        shipment: all packages but those that carry the number.
+        texts: metadata files that do not depend on the number, by path in the channel.
+        roots: per subdir the packages that the label itself names.
+        modes: per subdir how it is going to be proved.
+        signers: which keys sign; other keys make another release.
+        wishes: what the label asks of a target.
+        policy: which licences are taken; another policy is judged, and told, in another release.
+    """
+
+    label: LabelName
+    shipment: Shipment
+    texts: Mapping[RelPath, bytes]
+    roots: Mapping[str, tuple[Record, ...]]
+    modes: Mapping[str, Mode]
+    signers: tuple[str, ...] = ()
+    wishes: Wishes = field(default_factory=Wishes)
+    policy: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> str:
+        """One SHA-256 over all of it: two drafts with the same content are the same release."""
+        records = {
+            path: {**item.record.raw, "sha256": item.record.sha256}
+            for path, item in self.shipment.items.items()
+        }
+        document: dict[str, object] = {
+            "label": self.label,
+            "records": records,
+            "roots": {subdir: [r.path for r in group] for subdir, group in self.roots.items()},
+            "signers": list(self.signers),
+            TARGET: self.wishes.to_json(),
+            "texts": {path: hashlib.sha256(data).hexdigest() for path, data in self.texts.items()},
+        }
+        if self.policy:
+            document["policy"] = list(self.policy)
+        return hashlib.sha256(canonical(document)).hexdigest()
+
+    def release(self, number: int, generated_at: str) -> Release:
+        """This draft as release ``number``."""
+        return Release(
+            label=self.label,
+            number=number,
+            platforms=tuple(sorted(self.modes)),
+            generated_at=generated_at,
+            facts={
+                "content": self.content,
+                "proof": dict(self.modes),
+                TARGET: self.wishes.to_json(),
+            },
+        )
+
+
+def moment(now: dt.datetime) -> str:
+    """A moment as manifests write it."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def artifacts(shipment: Shipment) -> tuple[Artifact, ...]:
+    """The packages as the manifest lists them."""
+    return tuple(
+        Artifact(
+            path=path,
+            size=item.record.size,
+            sha256=item.record.sha256,
+            sha384=Digest384(item.facts.sha384) if item.facts.sha384 else None,
+        )
+        for path, item in shipment.items.items()
+    )
+
+
+def contents(shipment: Shipment, texts: Mapping[RelPath, bytes]) -> tuple[Entry, ...]:
+    """Every file of a channel, for the integrity list."""
+    packages = [Entry(p, i.record.sha256, i.record.size) for p, i in shipment.items.items()]
+    written = [
+        Entry(path, Digest(hashlib.sha256(data).hexdigest()), len(data))
+        for path, data in texts.items()
+    ]
+    return (*packages, *written)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The release that is published now.
+
+    Attributes:
+        soundness: ``damaged`` when a file is missing, too many or of the wrong size;
+            ``unremembered`` when a build was cut off between publishing and keeping its history.
+    """
+
+    manifest: Manifest
+    soundness: Soundness
+
+    @property
+    def release(self) -> int:
+        """Its number."""
+        return self.manifest.release
+
+    @property
+    def modes(self) -> dict[str, Any]:
+        """Per subdir how it was proved."""
+        modes = self.manifest.extra.get("proof")
+        return dict(modes) if isinstance(modes, dict) else {}
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Path -> SHA-256 of its packages."""
+        return {a.path: a.sha256 or "" for a in self.manifest.artifacts}
+
+    def platforms(self, shipment: Shipment, own: Collection[str]) -> dict[str, Platform]:
+        """What installs per subdir: what the draft holds and the numbered packages beside it."""
+        numbered = [
+            artifact
+            for artifact in self.manifest.artifacts
+            if artifact.path not in shipment.items and package_name(artifact.path) in own
+        ]
+        found = platforms(shipment, {s: Proof(mode) for s, mode in self.modes.items()})
+        for subdir, platform in found.items():
+            mine = [a for a in numbered if a.path.split("/")[0] in (NOARCH, subdir)]
+            size = platform.bytes + sum(artifact.size for artifact in mine)
+            found[subdir] = replace(platform, packages=platform.packages + len(mine), bytes=size)
+        return found
+
+    def serves(self, draft: Draft) -> bool:
+        """Whether a build of ``draft`` would change nothing: same content, no weaker proof."""
+        return self.manifest.extra.get("content") == draft.content and all(
+            self.modes.get(subdir) in ("linked", mode) for subdir, mode in draft.modes.items()
+        )
+
+
+def platforms(shipment: Shipment, proofs: Mapping[str, Proof]) -> dict[str, Platform]:
+    """What installs per subdir, and how that is proved."""
+    found = {}
+    for subdir, records in shipment.installs.items():
+        reach = shipment.reach(subdir)
+        found[subdir] = Platform(
+            packages=len(records),
+            bytes=sum(record.size for record in records),
+            proof=proofs[subdir],
+            longest_prefix=reach.longest_prefix if reach else None,
+        )
+    return found

@@ -1,0 +1,211 @@
+"""The second half of the line: from the records that were found to the published release.
+
+The report is among the signed files, so it is made before them; what it says of the proof holds
+because nothing is published without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from repack.channel.contents import Shipment, check_same_content
+from repack.channel.folder import Tree, read_or_none
+from repack.channel.history import past_tree
+from repack.channel.index import index
+from repack.channel.install_plan import Wishes
+from repack.channel.integrity import METADATA_DIR
+from repack.channel.layout import check_names
+from repack.channel.metadata_folder import newest, read_folder
+from repack.channel.scripts import InstallPlan, PlatformPlan, installers
+from repack.channel.sync_scripts import sync_scripts
+from repack.fs.atomic import write
+from repack.prove.channel import proved, reading
+from repack.release import own_packages
+from repack.release import published as releases
+from repack.release.checks import judge, judge_licences, search_secrets
+from repack.release.describe import describe
+from repack.release.draft import Draft, artifacts, contents, moment, platforms
+from repack.release.intake import take_in
+from repack.release.outcome import Outcome
+from repack.release.report import Making, told
+from repack.report.compose import policy_words
+from repack.report.overview_page import write_page
+from repack.report.render import report
+from repack.solve.lockfile import annotated
+from repack.solve.solver import spec_name
+from repack.trust.sign import Contents, outlook, sign, verifier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from repack.conda.record import Record
+    from repack.names import RelPath
+    from repack.release.context import Bench
+    from repack.release.draft import Standing
+    from repack.release.outcome import State
+    from repack.solve.solution import Found
+    from repack.trust.sign import Signing
+
+
+def release(found: Found, bench: Bench) -> Outcome:
+    """Fetch, index, report, sign, prove and publish what a label resolved to.
+
+    Raises:
+        RepackError: whatever went wrong, by who must act; what was published before still is.
+    """
+    goods = take_in(found, bench)
+    found = replace(
+        found,
+        lock=annotated(found.lock, map(str, goods.changes)),
+        warnings=(*found.warnings, *goods.warnings),
+    )
+    keys = own_packages.signing(bench)
+    draft = _draft(found, goods.shipment, keys, bench)
+    before = releases.standing(bench.channels, bench.label.name)
+    if before is not None and before.serves(draft):
+        outcome = _keep_standing(before, goods.shipment, bench)
+    else:
+        outcome = _release(found, draft, before, keys, bench)
+    return replace(
+        outcome,
+        bytes_fetched=goods.bytes,
+        changes=goods.changes,
+        warnings=(*found.warnings, *outcome.warnings),
+    )
+
+
+def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Draft:
+    """All of the next release that does not depend on its number."""
+    name = bench.label.name
+    roots = {}
+    for subdir, question in found.questions.items():
+        named = {spec_name(spec) for spec in question.specs}
+        roots[subdir] = tuple(
+            record
+            for record in shipment.installs[subdir]
+            if record.name in named or record.name in own_packages.names(bench.label)
+        )
+    texts = {
+        **describe(name, found.lock, tuple(found.questions.values()), shipment),
+        **installers(_plan(roots, shipment, bench)),
+        **verifier(),
+        **sync_scripts("repack/"),
+    }
+    return Draft(
+        label=name,
+        shipment=shipment,
+        texts=texts,
+        roots=roots,
+        modes=bench.modes(found.questions),
+        signers=keys.names,
+        policy=policy_words(bench.label.licences, strict=bench.label.strict),
+        wishes=Wishes.of_label(bench.label),
+    )
+
+
+def _plan(tops: Mapping[str, tuple[Record, ...]], shipment: Shipment, bench: Bench) -> InstallPlan:
+    return InstallPlan(
+        label=bench.label.name,
+        package_format=bench.label.package_format,
+        add_pip=bench.label.add_pip,
+        platforms={
+            subdir: PlatformPlan(
+                specs=tuple(f"{r.name}={r.version}={r.build}" for r in tops[subdir]),
+                packages=tuple(record.dist for record in records),
+                reach=shipment.reach(subdir),
+            )
+            for subdir, records in shipment.installs.items()
+        },
+    )
+
+
+def _keep_standing(before: Standing, shipment: Shipment, bench: Bench) -> Outcome:
+    """Nothing new: leave the published release as it is, or put back what is damaged of it."""
+    channels, name = bench.channels, bench.label.name
+    state: State = "unchanged"
+    if before.soundness == "unremembered":
+        packages = frozenset(before.packages)
+        channels.remember(name, before.release, releases.texts(channels, name, packages))
+    elif before.soundness == "damaged":
+        tree = past_tree(channels, name, before.release, bench.store)
+        channels.stage(name, tree)
+        channels.publish(name, tree)
+        bench.progress.note(f"release {before.release} was damaged on disk; it is whole again")
+        state = "repaired"
+    return Outcome(
+        label=name,
+        state=state,
+        release=before.release,
+        channel=str(channels.published(name)),
+        platforms=before.platforms(shipment, own_packages.names(bench.label)),
+        warnings=(
+            *judge(shipment, bench.label),
+            *outlook(read_folder(channels.published(name) / METADATA_DIR), bench.settings.now),
+        ),
+    )
+
+
+def _release(
+    found: Found, draft: Draft, before: Standing | None, keys: Signing, bench: Bench
+) -> Outcome:
+    """Make the draft a release: number it, sign it, prove it, publish it."""
+    channels, name, now = bench.channels, bench.label.name, bench.settings.now
+    warnings = (
+        *judge(draft.shipment, bench.label),
+        *judge_licences(
+            draft.shipment, found.questions, own_packages.names(bench.label), bench.label
+        ),
+    )
+    records = [item.record for item in draft.shipment.items.values()]
+    check_same_content(releases.past_packages(channels, name), records)
+    release = draft.release(releases.next_number(channels, name, before), moment(now))
+    shipment, tops = own_packages.add_release_packages(draft, release, keys, bench)
+    texts = {**draft.texts, **installers(_plan(tops, shipment, bench)), **index(shipment)}
+    making = Making(found, shipment, release, texts, keys, before, (*found.warnings, *warnings))
+    account = told(making, bench)
+    texts |= report(account)
+    previous = newest(channels, name)
+    texts |= sign(
+        release, Contents(contents(shipment, texts), artifacts(shipment)), keys, previous, now
+    )
+    tree = Tree(_archives(shipment, bench), texts)
+    check_names(tree.paths)
+    search_secrets(tree.texts, tree.packages, _secrets(found, bench) | keys.secrets)
+    staged = channels.stage(name, tree)
+    with reading(draft.shipment, bench):
+        proofs = proved(found, shipment, tops, staged, bench)
+    if read_or_none(bench.lock) != found.lock:
+        write(bench.lock, found.lock)
+    channels.publish(name, tree)
+    channels.remember(name, release.number, tree.texts)
+    channels.forget(name, bench.label.keep_releases, release.number)
+    write_page(channels)
+    known = before.packages if before else {}
+    return Outcome(
+        label=name,
+        state="published",
+        release=release.number,
+        channel=str(channels.published(name)),
+        platforms=platforms(shipment, proofs),
+        added=tuple(path for path in shipment.items if path not in known),
+        removed=tuple(sorted(known.keys() - shipment.items.keys())),
+        since=account.since,
+        differences=account.changes,
+        new_bytes=account.new_bytes,
+        warnings=(*warnings, *outlook(_metadata(texts), now)),
+    )
+
+
+def _metadata(texts: Mapping[RelPath, bytes]) -> dict[str, bytes]:
+    found = {path: data for path, data in texts.items() if path.startswith(f"{METADATA_DIR}/")}
+    return {path.rpartition("/")[2]: data for path, data in found.items()}
+
+
+def _secrets(found: Found, bench: Bench) -> frozenset[str]:
+    return bench.label.secrets | found.secrets | bench.upstream.secrets()
+
+
+def _archives(shipment: Shipment, bench: Bench) -> dict[RelPath, Path]:
+    return {path: bench.store.path(i.record.sha256) for path, i in shipment.items.items()}

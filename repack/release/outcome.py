@@ -1,0 +1,110 @@
+"""What a build did, as people and programs are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from repack.old_conda.records import changes_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from repack.old_conda.records import Change
+    from repack.report.document import Difference
+
+Mode = Literal["linked", "solved"]
+Isolation = Literal["namespace", "proxy"]
+State = Literal["published", "unchanged", "repaired", "previewed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How a subdir was proved.
+
+    Attributes:
+        mode: ``linked`` when every package was installed, ``solved`` when only the solver ran.
+        network: how the health check was kept off the network; None when there was none.
+        clobbered: files that more than one package brought.
+    """
+
+    mode: Mode
+    network: Isolation | None = None
+    clobbered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """One subdir of a release.
+
+    Attributes:
+        packages: how many install there.
+        bytes: of their archives.
+        proof: how it was proved.
+        longest_prefix: characters a prefix may have on Windows without long paths; None elsewhere.
+    """
+
+    packages: int
+    bytes: int
+    proof: Proof
+    longest_prefix: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The row of ``platforms``."""
+        row = {"packages": self.packages, "bytes": self.bytes, "proof": self.proof.mode}
+        reach = {} if self.longest_prefix is None else {"longest_prefix": self.longest_prefix}
+        return {**row, **reach}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a build did.
+
+    Attributes:
+        release: the number of the release the channel now is; 0 when none was ever made.
+        channel: the folder, as text.
+        added: paths in the channel that the release before did not have.
+        removed: paths that went.
+        since: the release that was compared with; None when there is none.
+        differences: the same as ``added`` and ``removed``, package by package.
+        new_bytes: what somebody who has that release needs of this one.
+        changes: how packages were changed on the way.
+        warnings: what a release engineer should know; errors when the label is ``strict``.
+    """
+
+    label: str
+    state: State
+    release: int
+    channel: str
+    platforms: Mapping[str, Platform]
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    since: int | None = None
+    differences: tuple[Difference, ...] = ()
+    new_bytes: int = 0
+    bytes_fetched: int = 0
+    seconds: float = 0.0
+    changes: tuple[Change, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is, or in a preview would be, a new release."""
+        return self.state == "published" or bool(self.added or self.removed)
+
+    def to_json(self) -> dict[str, object]:
+        """The document ``repack label --json`` prints."""
+        platforms = {subdir: platform.to_json() for subdir, platform in self.platforms.items()}
+        return {
+            "label": self.label,
+            "release": self.release or None,
+            "changed": self.changed,
+            "channel": self.channel,
+            "platforms": platforms,
+            "added": list(self.added),
+            "removed": list(self.removed),
+            "bytes_fetched": self.bytes_fetched,
+            "seconds": round(self.seconds, 3),
+            "changes": changes_json(self.changes),
+            "warnings": list(self.warnings),
+        }

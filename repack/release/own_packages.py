@@ -1,0 +1,200 @@
+"""The label's own packages and what signs them: bundles, manifest package, metapackages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repack import __version__
+from repack.archive.package import numbered
+from repack.archive.writer import pack
+from repack.bundle.build import Bundling, bundle
+from repack.bundle.package import follow, manifest_package, metapackage
+from repack.channel import manifest
+from repack.errors import FolderError, LabelError, Problem
+from repack.fs import atomic
+from repack.keys.keyring import KEYS_FILE, Keyring
+from repack.keys.keyset import role_named
+from repack.keys.shared_key import MAX_KEY_FILE, parse_key
+from repack.label import agent as agent_package
+from repack.label.label import Signing as LabelSigning
+from repack.label.own_sources import own_sources
+from repack.names import RelPath
+from repack.release.draft import artifacts
+from repack.store.inspect import inspect
+from repack.trust.sign import UNSIGNED, Signing
+
+if TYPE_CHECKING:
+    from repack.archive.package import PackageSpec
+    from repack.bundle.package import Bundled
+    from repack.channel.contents import Shipment
+    from repack.channel.release import Release
+    from repack.conda.record import Record
+    from repack.label.label import Label
+    from repack.release.context import Bench
+    from repack.release.draft import Draft
+    from repack.solve.solution import Found
+
+
+def bundles(bench: Bench) -> tuple[Record, ...]:
+    """Bundles, and the agent if the label wants one, as packages in the store.
+
+    What did not change is not packed.
+
+    Raises:
+        FolderError: a folder holds what a package cannot carry.
+        SpaceError: the disk is full.
+    """
+    stamps = bench.store.root / "stamps"
+    return tuple(_packed(made, bench) for made in _bundled(bench, stamps))
+
+
+def bundle_paths(bench: Bench) -> set[RelPath]:
+    """Where they will be in the channel; nothing is packed. Raises as :func:`bundles` does."""
+    return {
+        RelPath(f"noarch/{made.spec.dist}{bench.archive}")
+        if made.unchanged is None
+        else made.unchanged.path
+        for made in _bundled(bench, None)
+    }
+
+
+def _bundled(bench: Bench, stamps: Path | None) -> list[Bundled]:
+    label = bench.label
+    if not label.bundles and not label.agent:
+        return []
+    previous = bench.channels.own_records(label.name)
+    how = Bundling(bench.archive, stamps, previous, bench.progress)
+    made, problems = [], []
+    for name, spec in sorted(label.bundles.items()):
+        try:
+            made.append(bundle(label.name, name, spec, how))
+        except FolderError as error:
+            problems += [replace(p, where=f"{spec.path}/{p.where}") for p in error.problems]
+    if problems:
+        raise FolderError(problems, where=f"label {label.name}")
+    if label.agent:
+        agent = agent_package.agent_package(__version__, own_sources())
+        made.append(follow(agent, how.previous, how.archive))
+    return made
+
+
+def _packed(made: Bundled, bench: Bench) -> Record:
+    if made.unchanged is not None and bench.store.has(made.unchanged):
+        return made.unchanged
+    record = _pack(made.spec, bench)
+    if made.unchanged is not None and made.unchanged.sha256 != record.sha256:
+        # The old archive is gone and cannot be made again byte for byte: a name keeps its content.
+        record = _pack(numbered(made.spec, made.unchanged.build_number + 1), bench)
+    return record
+
+
+def _pack(spec: PackageSpec, bench: Bench) -> Record:
+    folder = bench.store.scratch(f"{bench.key}.pack")
+    packed = pack(spec, folder, bench.archive, progress=bench.progress)
+    bench.store.admit(packed.path, packed.record.sha256, "move")
+    return packed.record
+
+
+def signing(bench: Bench) -> Signing:
+    """The keys the label signs with; none for a label without ``signing``.
+
+    A label that names no key folder, or one that is not there, gets development keys in it.
+
+    Raises:
+        KeyRefusedError: a key cannot be read or used.
+    """
+    given, folder = bench.label.signing, Path("keys") / bench.label.name
+    if given is None:
+        if not (folder / KEYS_FILE).is_file():
+            return UNSIGNED
+        given = LabelSigning()
+    variables = bench.settings.environment
+    folder = Path(given.keys) if given.keys else folder
+    made_before = folder.exists()
+    if given.keys and made_before:
+        ring = Keyring.open(folder, variables)
+    else:
+        ring = Keyring.open_or_create(folder, variables)
+        if not made_before:
+            bench.progress.note(f"made development keys in {folder}; see `repack key`")
+    for role, threshold in given.thresholds.items():
+        ring.keyset = ring.keyset.needing(role_named(role), threshold)
+    text, hmac = given.hmac or ring.hmac_ref(), None
+    if text is not None:
+        hmac = parse_key(text, "signing.hmac").resolve(
+            variables, lambda path: atomic.read(Path(path), MAX_KEY_FILE), "signing.hmac"
+        )
+        hmac = replace(hmac, key_id=given.key_id or hmac.key_id)
+        if hmac.warning:
+            bench.progress.note(hmac.warning)
+    return Signing(hmac, ring, given.expiry)
+
+
+def numbered_names(label: Label) -> frozenset[str]:
+    """The names of the packages that carry the release's number."""
+    return frozenset({str(label.name), f"{label.name}-manifest"})
+
+
+def names(label: Label) -> frozenset[str]:
+    """The names of all packages that repack makes for a label."""
+    parts = ("manifest", *label.bundles)
+    agent = {agent_package.NAME} if label.agent else set()
+    return frozenset({str(label.name), *(f"{label.name}-{part}" for part in parts)} | agent)
+
+
+def check_names(found: Found, label: Label) -> None:
+    """Make sure that no package is called like one of repack's, and that the agent can run.
+
+    The metapackage may have a namesake: then there is none, see :func:`add_release_packages`.
+
+    Raises:
+        LabelError: one is, or a given lock or environment lacks what the agent needs.
+    """
+    taken = names(label) - {label.name}
+    upstream = {record.name for record in found.distinct}
+    twins = sorted(upstream & taken)
+    needs = {spec.split(" ", 1)[0] for spec in agent_package.NEEDS} if label.agent else set()
+    if missing := sorted(needs - upstream):
+        what = f"`agent: true` needs {', '.join(missing)}, which the given packages lack"
+        raise LabelError([Problem(f"label {label.name}", what)])
+    if twins:
+        hint = "give the label or the bundle another name"
+        where = f"label {label.name}"
+        raise LabelError(
+            [Problem(where, f"{name} is a package of upstream", hint) for name in twins]
+        )
+
+
+def add_release_packages(
+    draft: Draft, release: Release, keys: Signing, bench: Bench
+) -> tuple[Shipment, dict[str, tuple[Record, ...]]]:
+    """Make the manifest package and, per subdir, the metapackage of ``release``.
+
+    Returns:
+        The shipment with them, and per subdir what a target asks for to get all of it.
+
+    Raises:
+        SpaceError: the disk is full.
+    """
+    name, shipment = bench.label.name, draft.shipment
+    inner = manifest.build(release.head(), artifacts(shipment))
+    if keys.hmac is not None:
+        inner = inner.signed(keys.hmac)
+    carried = {
+        "manifest.json": inner.to_bytes(),
+        "lock.yml": draft.texts[RelPath("repack/lock.yml")],
+        "profile.json": draft.texts[RelPath("repack/profile.json")],
+    }
+    described = _pack(manifest_package(name, release.number, carried), bench)
+    made, tops = [described], {}
+    for subdir, roots in draft.roots.items():
+        tops[subdir] = (*roots, described)
+        if any(record.name == name for record in shipment.installs[subdir]):
+            bench.progress.note(f"{subdir}: a package is called {name!r} like the label itself")
+            continue
+        tops[subdir] = (_pack(metapackage(name, release.number, subdir, tops[subdir]), bench),)
+        made += tops[subdir]
+    facts = inspect([(record, "info") for record in made], bench.store, "sha384")
+    return shipment.with_own(made, facts), tops

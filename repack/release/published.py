@@ -1,0 +1,86 @@
+"""Release: what stands published, and what it takes to compare a draft with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from repack.channel import integrity, manifest
+from repack.channel.folder import sizes
+from repack.channel.integrity import INTEGRITY_PATH, METADATA_DIR
+from repack.channel.layout import MANIFEST
+from repack.channel.metadata_folder import newest, read_folder
+from repack.errors import IntegrityError
+from repack.fs import atomic
+from repack.names import RelPath
+from repack.release.draft import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from repack.channel.folder import Channels
+    from repack.names import LabelName
+
+_LIMIT: Final = 256 << 20
+
+
+def standing(channels: Channels, label: LabelName) -> Standing | None:
+    """The published release, or None when there is none that could be read."""
+    data = channels.text(label, MANIFEST)
+    listed = channels.text(label, INTEGRITY_PATH)
+    if data is None or listed is None:
+        return None
+    try:
+        found = manifest.parse(data, MANIFEST)
+        entries = integrity.parse(listed, INTEGRITY_PATH)
+        number = found.release
+    except IntegrityError:
+        # A damaged manifest is replaced by a new release, like every other damage.
+        return None
+    remembered = channels.remembered(label, number, MANIFEST)
+    if not _whole(channels.published(label), entries) or remembered not in (None, data):
+        return Standing(found, "damaged")
+    if remembered is None:
+        return Standing(found, "unremembered")
+    return Standing(found, "whole" if _is_signed(channels, label, number) else "damaged")
+
+
+def _whole(folder: Path, entries: dict[RelPath, integrity.Entry]) -> bool:
+    there = {path: size for path, size in sizes(folder).items() if not integrity.is_unlisted(path)}
+    return there == {path: entry.size for path, entry in entries.items()}
+
+
+def _is_signed(channels: Channels, label: LabelName, number: int) -> bool:
+    """Whether the metadata is as it was last signed; one that was never signed has none."""
+    remembered = channels.history(label) / str(number) / METADATA_DIR
+    published = read_folder(channels.published(label) / METADATA_DIR)
+    return published == (newest(channels, label) if remembered.is_dir() else {})
+
+
+def next_number(channels: Channels, label: LabelName, before: Standing | None) -> int:
+    """The number after every one that was ever given."""
+    return max(0, *channels.releases(label), before.release if before else 0) + 1
+
+
+def past_packages(channels: Channels, label: LabelName) -> dict[str, str]:
+    """Path -> SHA-256 of every package that a kept release published.
+
+    Raises:
+        IntegrityError: a manifest in the history is damaged.
+    """
+    known: dict[str, str] = {}
+    for number in channels.releases(label):
+        data = channels.remembered(label, number, MANIFEST) or b""
+        found = manifest.parse(data, channels.history(label) / str(number) / MANIFEST)
+        known |= {a.path: a.sha256 for a in found.artifacts if a.sha256 is not None}
+    return known
+
+
+def texts(channels: Channels, label: LabelName, packages: Collection[str]) -> dict[RelPath, bytes]:
+    """Every metadata file of the published channel, by path."""
+    folder = channels.published(label)
+    return {
+        RelPath(path): atomic.read(folder / path, _LIMIT)
+        for path in sizes(folder)
+        if path not in packages
+    }

@@ -1,0 +1,138 @@
+"""What a release changes in the one before, package by package."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from repack.channel.layout import NOARCH
+from repack.report.document import Difference, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from repack.conda.record import Record
+    from repack.report.document import Step
+
+# What needs a second look comes first.
+_ORDER: Final[tuple[Step, ...]] = (
+    "downgraded",
+    "relicensed",
+    "removed",
+    "added",
+    "updated",
+    "rebuilt",
+)
+
+
+def compare(
+    before: Iterable[Record], after: Iterable[Record], older: Callable[[str, str], bool]
+) -> tuple[Difference, ...]:
+    """The changes, those first that need a second look.
+
+    A package that moves between ``noarch`` and a platform is one change, not two.
+
+    Args:
+        before: the release before.
+        after: this one.
+        older: says whether the first of two versions is older than the second.
+    """
+    old, new = _by_name(before), _by_name(after)
+    found: dict[tuple[object, ...], Difference] = {}
+    for name in sorted(old.keys() | new.keys()):
+        for was, now in _pairs(old.get(name, {}), new.get(name, {})):
+            change = _change(was, now, older)
+            if change is None:
+                continue
+            key = (name, change.step, change.before, change.after, change.licence_before)
+            if twin := found.get(key):
+                change = _together(twin, change)
+            found[key] = change
+    return tuple(sorted(found.values(), key=lambda one: (_ORDER.index(one.step), one.name)))
+
+
+def _by_name(records: Iterable[Record]) -> dict[str, dict[str, Record]]:
+    found: dict[str, dict[str, Record]] = defaultdict(dict)
+    for record in sorted(records, key=lambda record: record.path):
+        # Platforms may need different builds of one noarch package.
+        key = record.subdir
+        while key in found[record.name]:
+            key += "+"
+        found[record.name][key] = record
+    return found
+
+
+def _pairs(
+    old: dict[str, Record], new: dict[str, Record]
+) -> list[tuple[Record | None, Record | None]]:
+    gone = {key: old[key] for key in old.keys() - new.keys()}
+    come = {key: new[key] for key in new.keys() - old.keys()}
+    pairs: list[tuple[Record | None, Record | None]]
+    pairs = [(old[key], new[key]) for key in sorted(old.keys() & new.keys())]
+    if gone and come and (NOARCH in gone or NOARCH in come):
+        one_gone, one_come = gone[min(gone)], come[min(come)]
+        pairs += [(gone.pop(key), one_come) for key in sorted(gone)]
+        pairs += [(one_gone, come[key]) for key in sorted(come) if key != min(come)]
+        come = {}
+    pairs += [(gone[key], None) for key in sorted(gone)]
+    pairs += [(None, come[key]) for key in sorted(come)]
+    return pairs
+
+
+def _change(
+    was: Record | None, now: Record | None, older: Callable[[str, str], bool]
+) -> Difference | None:
+    # A name keeps its content for ever, so the name tells; converting changes no package.
+    if was and now and (was.dist, licence_of(was)) == (now.dist, licence_of(now)):
+        return None
+    there = now or was
+    assert there is not None  # noqa: S101 - one of a pair always is
+    return Difference(
+        name=shown(there.name),
+        platforms=(there.subdir,),
+        step=_step(was, now, older),
+        before=_version(was, now),
+        after=_version(now, was),
+        bytes_before=was.size if was else 0,
+        bytes_after=now.size if now else 0,
+        licence_before=licence_of(was) if was else "",
+        licence_after=licence_of(now) if now else "",
+    )
+
+
+def _step(was: Record | None, now: Record | None, older: Callable[[str, str], bool]) -> Step:
+    if was is None:
+        return "added"
+    if now is None:
+        return "removed"
+    if older(now.version, was.version):
+        return "downgraded"
+    if licence_of(was) != licence_of(now):
+        return "relicensed"
+    return "updated" if was.version != now.version else "rebuilt"
+
+
+def _version(record: Record | None, other: Record | None) -> str:
+    if record is None:
+        return ""
+    build = other is not None and other.version == record.version
+    return shown(f"{record.version} {record.build}" if build else record.version, 80)
+
+
+def licence_of(record: Record) -> str:
+    """The licence in a record; empty when it has none."""
+    return shown(record.raw.get("license"), 120)
+
+
+def _together(one: Difference, other: Difference) -> Difference:
+    return Difference(
+        name=one.name,
+        platforms=tuple(sorted({*one.platforms, *other.platforms})),
+        step=one.step,
+        before=one.before,
+        after=one.after,
+        bytes_before=one.bytes_before + other.bytes_before,
+        bytes_after=one.bytes_after + other.bytes_after,
+        licence_before=one.licence_before,
+        licence_after=one.licence_after,
+    )

@@ -1,0 +1,92 @@
+"""The last failed build of each label, ``channels/.history/NAME/last-failure.json``.
+
+Tiny, and free of secrets: what an error says was scrubbed where it was raised, and URLs in it are
+scrubbed once more. It is gone after the next build that works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Final
+
+from repack.channel.folder import read_or_none
+from repack.errors import BusyError, RepackError, UsageError
+from repack.fs import atomic
+from repack.timestamps import stamp
+from repack.urls import scrub_text
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from repack.channel.folder import Channels
+    from repack.names import LabelName
+    from repack.report.overview import Failure
+
+_NAME: Final = "last-failure.json"
+_LONGEST: Final = 240
+
+
+@contextlib.contextmanager
+def remembered(channels: Channels, label: LabelName, now: dt.datetime) -> Iterator[None]:
+    """Keep the error that the block ends with, or forget the one before.
+
+    A wrong command line is no failed build, and a second build at the same time is none either.
+    """
+    path = _path(channels, label)
+    try:
+        yield
+    except (UsageError, BusyError):
+        raise
+    except RepackError as error:
+        _keep(path, stamp(now), error)
+        raise
+    if path.exists():
+        atomic.remove(path)
+
+
+def recall(channels: Channels, label: LabelName) -> Failure | None:
+    """The failure of the last build; None when it went well or is not known."""
+    from repack.report.overview import Failure
+
+    try:
+        data = read_or_none(_path(channels, label))
+        row = json.loads(data) if data else None
+        return Failure(row["when"], row["error"], row["what"]) if row else None
+    except (RepackError, ValueError, KeyError, TypeError):
+        return None
+
+
+def labels(channels: Channels) -> tuple[str, ...]:
+    """The names of all folders of channels and of their history."""
+    found = set()
+    for folder in (channels.root, channels.root / ".history"):
+        if folder.is_dir():
+            with atomic.faults_at(folder):
+                found |= {path.name for path in folder.iterdir() if path.is_dir()}
+    return tuple(sorted(name for name in found if not name.startswith(".")))
+
+
+def _path(channels: Channels, label: LabelName) -> Path:
+    return channels.history(label) / _NAME
+
+
+def _words(error: RepackError) -> str:
+    from repack.report.document import shown
+
+    where = f"{error.where}: " if error.where else ""
+    got = f"; {error.got}" if error.got else ""
+    return shown(scrub_text(f"{where}{error.what}{got}"), _LONGEST)
+
+
+def _keep(path: Path, when: str, error: RepackError) -> None:
+    # Imported only now: a build that goes well is started with less.
+    from repack.report.overview import Failure
+
+    failure = Failure(when, error.kind, _words(error))
+    # The build's own error is what people must see, also where the disk is full.
+    with contextlib.suppress(RepackError, OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(path, json.dumps(failure.to_json(), ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,115 @@
+"""Report: the page, the data behind it and the bill of materials of a release.
+
+The page is one file. It asks nobody for anything, and says so in its content security policy, which
+names its own style and script by hash; so no text that comes from a package can become either.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from repack.errors import UsageError
+from repack.fs import atomic
+from repack.report.charts import HEIGHT, STEP, bars
+from repack.report.document import MAX_BYTES, REPORT_DATA, REPORT_PAGE, REPORT_SBOM, Report
+from repack.report.html import render
+from repack.report.sbom import cyclonedx, spdx, table
+from repack.report.treemap import layout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from repack.channel.folder import Channels
+    from repack.names import LabelName, RelPath
+
+
+def report(told: Report) -> dict[RelPath, bytes]:
+    """The files of the report, by path in the channel."""
+    return {
+        REPORT_PAGE: page(told),
+        REPORT_DATA: told.to_bytes(),
+        REPORT_SBOM: cyclonedx(told),
+    }
+
+
+def page(told: Report) -> bytes:
+    """``index.html``."""
+    return render(
+        "report.html.j2",
+        "report.js",
+        report=told,
+        licences=_licences(told),
+        tiles=[
+            (tile, None if tile.index is None else told.packages[tile.index])
+            for tile in layout([one.size for one in told.packages])
+        ],
+        bars=bars(told.releases),
+        bar_step=STEP,
+        bar_height=HEIGHT,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LicenceRow:
+    """One licence and who has it."""
+
+    text: str
+    verdict: str
+    names: tuple[str, ...]
+    bytes: int
+
+
+def _licences(told: Report) -> list[LicenceRow]:
+    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for one in told.packages:
+        groups[one.licence, one.licence_verdict].append(one)
+    rows = [
+        LicenceRow(
+            text, verdict, tuple(sorted({p.name for p in group})), sum(p.size for p in group)
+        )
+        for (text, verdict), group in groups.items()
+    ]
+    return sorted(rows, key=lambda row: (row.verdict == "allowed", -len(row.names), row.text))
+
+
+def page_of(channels: Channels, label: LabelName, release: int | None) -> Path:
+    """Where the page of a release lies; of the published one when ``release`` is None.
+
+    Raises:
+        UsageError: that release has no report, or is not kept.
+    """
+    page = _folder(channels, label, release) / REPORT_PAGE
+    if not page.is_file():
+        kept = ", ".join(map(str, channels.releases(label))) or "none"
+        raise UsageError(
+            "there is no report of that release",
+            where=page,
+            expected=f"one of the releases kept: {kept}",
+            hint=f"build the label: repack label {label}",
+        )
+    return page
+
+
+def document(channels: Channels, label: LabelName, release: int | None, form: str) -> bytes:
+    """The report of a release as ``html``, ``json``, ``cyclonedx``, ``spdx`` or ``csv``.
+
+    What the release carries is handed out as it was signed; the others are made of it.
+
+    Raises:
+        IntegrityError: the report is damaged.
+        PlaceError: it cannot be read.
+    """
+    folder = _folder(channels, label, release)
+    carried = {"html": REPORT_PAGE, "json": REPORT_DATA, "cyclonedx": REPORT_SBOM}
+    if form in carried:
+        return atomic.read(folder / carried[form], MAX_BYTES)
+    found = Report.parse(atomic.read(folder / REPORT_DATA, MAX_BYTES), folder / REPORT_DATA)
+    return table(found) if form == "csv" else spdx(found)
+
+
+def _folder(channels: Channels, label: LabelName, release: int | None) -> Path:
+    if release is None:
+        return channels.published(label)
+    return channels.history(label) / str(release)

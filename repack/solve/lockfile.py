@@ -1,0 +1,162 @@
+"""Locks in pixi.lock format, by rattler; no secret gets into one.
+
+Source: rattler ``crates/rattler_lock``, version 7; pixi, pixi-pack and conda-ship read it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from repack.conda.rattler import agree, to_natives, to_records, without_derived
+from repack.conda.record import Record
+from repack.errors import IntegrityError, PlaceError
+from repack.fs import atomic
+from repack.urls import scrub, scrub_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from repack.conda.virtual_packages import Profile
+
+_LIMIT: Final = 256 << 20
+_MARK: Final = "# repack: "
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock as read: its bytes, scrubbed channels, virtual packages and records per subdir."""
+
+    data: bytes
+    channels: tuple[str, ...]
+    virtual_packages: Mapping[str, tuple[str, ...]]
+    records: Mapping[str, tuple[Record, ...]]
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock in pixi.lock format.
+
+    Raises:
+        IntegrityError: it is no such lock, or holds packages that are not conda's.
+        PlaceError: it cannot be read.
+    """
+    from rattler import exceptions as rx
+    from rattler.lock import LockFile
+
+    data = bare(atomic.read(path, _LIMIT))
+    try:
+        environment = LockFile.from_path(path).default_environment()
+        if environment is None:
+            raise IntegrityError("the lock has no default environment", where=path)
+        platforms = environment.platforms()
+        records = {
+            str(platform.subdir): tuple(
+                without_derived(record)
+                for record in to_records(
+                    environment.conda_repodata_records_for_platform(platform) or []
+                )
+            )
+            for platform in platforms
+        }
+    except (rx.ParseCondaLockError, rx.IoError) as error:
+        raise IntegrityError(
+            "the lock cannot be read",
+            where=path,
+            got=scrub_text(str(error)),
+            hint="build with --update to make it anew",
+        ) from None
+    return Lock(
+        data=data,
+        channels=tuple(str(channel) for channel in environment.channels()),
+        virtual_packages={str(p.subdir): tuple(p.virtual_packages) for p in platforms},
+        records=records,
+    )
+
+
+def write_lock(channels: Sequence[str], solutions: Mapping[Profile, Sequence[Record]]) -> bytes:
+    """Make a lock in pixi.lock format (rattler-lock v7); every URL in it is scrubbed.
+
+    Source: rattler ``crates/rattler_lock``, read by pixi, pixi-pack and conda-ship too.
+    """
+    import rattler
+    from rattler.lock import LockChannel, LockFile, LockPlatform
+
+    platforms = {
+        profile: LockPlatform(
+            profile.subdir, virtual_packages=[str(p) for p in profile.virtual_packages]
+        )
+        for profile in solutions
+    }
+    with tempfile.TemporaryDirectory(prefix="repack-lock-") as name, atomic.faults_at(Path(name)):
+        lock = LockFile(list(platforms.values()))
+        lock.set_channels("default", [LockChannel(scrub(url)) for url in channels])
+        for profile, records in solutions.items():
+            for native in to_natives(records, Path(name)):
+                native.url = scrub(native.url)
+                native.channel = scrub(native.channel)
+                lock.add_conda_package("default", platforms[profile], native)
+        target = Path(name) / "pixi.lock"
+        try:
+            lock.to_path(target)
+        except rattler.exceptions.IoError as error:
+            raise PlaceError(str(error), where=target) from None
+        return target.read_bytes()
+
+
+def annotated(lock: bytes, changes: Iterable[str]) -> bytes:
+    """A lock with what repack changed about its packages, as comments behind it."""
+    lines = [f"{_MARK}{change}\n" for change in changes]
+    return bare(lock) + "".join(lines).encode()
+
+
+def bare(lock: bytes) -> bytes:
+    """A lock without these comments."""
+    return b"".join(line for line in lock.splitlines(True) if not line.startswith(_MARK.encode()))
+
+
+def remember(path: Path, lock: bytes, records: Mapping[str, Sequence[Record]]) -> None:
+    """Keep upstream's own records beside the store; a lock holds them in rattler's form only.
+
+    Raises:
+        SpaceError: the disk is full.
+        PlaceError: the file cannot be written.
+    """
+    raw = {r.path: dict(r.raw) for group in records.values() for r in group}
+    atomic.write_cached(path, json.dumps({"lock": _digest(lock), "records": raw}).encode())
+
+
+def recall(
+    path: Path, lock: bytes, records: Mapping[str, Sequence[Record]], channel: Path
+) -> dict[str, tuple[Record, ...]]:
+    """Give the records of ``lock`` the form back in which upstream published them.
+
+    Without memory of this very lock, the ``channel`` that was last made of it may know; else
+    rattler's form serves.
+    """
+    raw: dict[str, Any] = {}
+    with contextlib.suppress(PlaceError, ValueError, KeyError, TypeError):
+        memory = json.loads(atomic.read(path, _LIMIT))
+        if memory["lock"] == _digest(lock):
+            raw = dict(memory["records"])
+    for subdir in ("noarch", *records) if not raw else ():
+        with contextlib.suppress(PlaceError, ValueError, AttributeError):
+            document = json.loads(atomic.read(channel / subdir / "repodata.json", _LIMIT))
+            raw |= {f"{subdir}/{fn}": known for fn, known in document["packages.conda"].items()}
+            raw |= {f"{subdir}/{fn}": known for fn, known in document["packages"].items()}
+
+    def published(record: Record) -> Record:
+        known = raw.get(record.path)
+        if not isinstance(known, dict) or not agree(known, record.raw):
+            return record
+        return Record.of(known, record.fn, record.url)
+
+    return {subdir: tuple(map(published, group)) for subdir, group in records.items()}
+
+
+def _digest(lock: bytes) -> str:
+    return hashlib.sha256(lock).hexdigest()

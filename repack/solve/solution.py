@@ -1,0 +1,68 @@
+"""What a label resolved to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from repack.channel.contents import merge
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+
+    from repack.conda.record import Record
+    from repack.conda.virtual_packages import Profile
+
+How = Literal["kept", "solved", "harvested"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the solver is asked for one subdir.
+
+    Attributes:
+        specs: MatchSpecs that must be installed.
+        constraints: MatchSpecs that bound packages without pulling them in.
+        exclude_newer: records indexed or built later do not exist.
+        add_pip: whether ``pip`` comes with ``python``, as conda does it.
+    """
+
+    profile: Profile
+    specs: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    exclude_newer: dt.datetime | None = None
+    add_pip: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The exact packages of a label.
+
+    Attributes:
+        questions: what the target will ask for, per subdir.
+        records: per subdir, ``noarch`` ones included in each, sorted by path.
+        lock: the lock file's bytes.
+        warnings: what turned up on the way.
+        secrets: what the records' URLs hold beyond the label's own.
+    """
+
+    questions: Mapping[str, Question]
+    records: Mapping[str, tuple[Record, ...]]
+    lock: bytes = field(repr=False)
+    how: How
+    warnings: tuple[str, ...] = ()
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def shipping(self, records: Mapping[str, tuple[Record, ...]]) -> Found:
+        """The same answer with other records for the same packages."""
+        return replace(self, records=records)
+
+    @property
+    def distinct(self) -> tuple[Record, ...]:
+        """Every record once.
+
+        Raises:
+            IntegrityError: one name with two contents.
+        """
+        return tuple(merge(r for group in self.records.values() for r in group).values())

@@ -1,1 +1,0 @@
-"""Verbs: noun in, noun out. Steps do not know each other."""

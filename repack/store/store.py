@@ -1,0 +1,350 @@
+"""The store: every archive once, by its SHA-256, shared by all labels and builders.
+
+```
+packages/ab/<sha256>      read-only archives; a channel's files are hard links to them
+partial/<sha256>          on their way, see :mod:`repack.store.partial`
+facts/ab/<sha256>.json    what was found out about an archive
+made/ab/<sha256>.*.json   what was made of it in another format; that lies under packages/, too
+pkgs/                     extracted packages, as rattler keeps them
+records/NAME.json         upstream's own records for the lock of a label
+scratch/KEY/              where a label is packed and tried
+repodata/                 upstream's repodata; 0700, because its URLs may hold tokens
+```
+
+Rules of this module:
+
+- A file gets its name when its bytes were hashed, never before. It carries a stamp (its mtime, see
+  :func:`repack.store.partial.stamp`): size and stamp right, and it is as it was hashed. Anything
+  else is hashed again, and dropped if it is wrong.
+- There is no lock on the store. A file is made under the lock of its partial, and removed only
+  when nothing names it, no channel links it, and nobody has used it for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from repack.errors import IntegrityError
+from repack.fs import atomic
+from repack.names import Digest
+from repack.store.partial import Partial, mark, stamp, touched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from repack.conda.record import Record
+    from repack.store.references import Use
+
+# How long a file that is used without being linked may look unused.
+_USE_NOTED_EVERY: Final = 3_600.0
+_WAIT: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One archive of the store; ``links`` counts the channels' hard links to it."""
+
+    sha256: Digest
+    size: int
+    links: int
+
+    def to_json(self, use: Use | None = None) -> dict[str, Any]:
+        """The row ``repack store list --json`` prints."""
+        return {
+            "sha256": self.sha256,
+            "size": self.size,
+            "links": self.links,
+            "fn": use.fn if use else None,
+            "labels": list(use.labels) if use else [],
+        }
+
+
+def _nobody() -> bool:
+    return False
+
+
+class Store:
+    """The folder ``root`` as a store. Nothing is made there until something is written.
+
+    Args:
+        root: may lie on another file system than the channels; files are copied then.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.packages = root / "packages"
+        self.partials = root / "partial"
+
+    def path(self, sha256: Digest) -> Path:
+        """Where the archive is, or would be."""
+        return self.packages / sha256[:2] / sha256
+
+    def facts_path(self, sha256: Digest) -> Path:
+        """Where what was found out about the archive is, or would be."""
+        return self.root / "facts" / sha256[:2] / f"{sha256}.json"
+
+    def made_path(self, sha256: Digest, recipe: str) -> Path:
+        """Where it is noted which archive ``recipe`` makes of this one, or would be."""
+        return self.root / "made" / sha256[:2] / f"{sha256}.{recipe}.json"
+
+    @contextlib.contextmanager
+    def making(self) -> Iterator[Path]:
+        """A folder to make archives in, on the store's file system; removed in the end.
+
+        Raises:
+            SpaceError: the disk is full.
+            PlaceError: the store cannot be written.
+        """
+        folder = self.root / "made" / "making"
+        with atomic.faults_at(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            own = Path(tempfile.mkdtemp(prefix=atomic.TEMP_PREFIX, dir=folder))
+        try:
+            yield own
+        finally:
+            atomic.remove(own)
+
+    @property
+    def package_cache(self) -> Path:
+        """The folder of extracted packages that all labels share."""
+        return self.root / "pkgs"
+
+    def records_path(self, label: str) -> Path:
+        """Where the records are that upstream published for a label's lock."""
+        return self.root / "records" / f"{label}.json"
+
+    def scratch(self, key: str) -> Path:
+        """A folder for one build alone, on the package cache's file system."""
+        return self.root / "scratch" / key
+
+    @property
+    def repodata_cache(self) -> Path:
+        """The folder of upstream's repodata; made here because nobody else may look into it.
+
+        Raises:
+            PlaceError: it cannot be made.
+        """
+        folder = self.root / "repodata"
+        with atomic.faults_at(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if sys.platform != "win32" and folder.stat().st_mode & 0o077:
+                folder.chmod(0o700)
+        return folder
+
+    def settled(self, sha256: Digest, size: int) -> bool:
+        """Whether the archive is there, of that size and unchanged since it was hashed.
+
+        Raises:
+            PlaceError: the store cannot be read.
+        """
+        path = self.path(sha256)
+        with atomic.faults_at(path):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                return False
+            if (status.st_size, status.st_mtime_ns) != (size, stamp(sha256)):
+                return False
+            if status.st_nlink == 1 and time.time() - touched(status) > _USE_NOTED_EVERY:
+                # No channel holds it: tell a sweep that it is in use, by its change time.
+                with contextlib.suppress(PermissionError):
+                    mark(path, sha256, read_at=time.time_ns())
+            return True
+
+    def holds(self, sha256: Digest, size: int) -> bool:
+        """Whether the archive is there and right; hashed again if it may have changed.
+
+        A file that is wrong is dropped, so that it is fetched again.
+
+        Raises:
+            PlaceError: the store cannot be read.
+        """
+        return self.settled(sha256, size) or self.recheck(sha256) == size
+
+    def has(self, record: Record) -> bool:
+        """Whether the store :meth:`holds` the archive of ``record``."""
+        return self.holds(record.sha256, record.size)
+
+    def recheck(self, sha256: Digest) -> int | None:
+        """Hash the archive; its size if it is right, else None, and it is dropped.
+
+        Raises:
+            PlaceError: the store cannot be read.
+        """
+        path = self.path(sha256)
+        with atomic.faults_at(path):
+            try:
+                stream = path.open("rb")
+            except FileNotFoundError:
+                return None
+            with stream:
+                before = os.fstat(stream.fileno())
+                got, size = atomic.digest_stream(stream)
+                after = os.fstat(stream.fileno())
+            # Another builder may have marked it meanwhile.
+            if got == sha256 and after.st_mtime_ns in {before.st_mtime_ns, stamp(sha256)}:
+                if after.st_mtime_ns != stamp(sha256):
+                    # Somebody else's file in a shared store is right all the same.
+                    with contextlib.suppress(PermissionError):
+                        atomic.flush([path])
+                        mark(path, sha256)
+                return size
+            # Another builder may have put a good one there meanwhile.
+            if os.path.samestat(path.stat(), after):
+                atomic.unlink(path)
+        return None
+
+    @contextlib.contextmanager
+    def receiving(
+        self, record: Record, stopped: Callable[[], bool] = _nobody
+    ) -> Iterator[Partial | None]:
+        """The partial file of ``record``, to be filled; :meth:`Partial.settle` is :meth:`keep`'s.
+
+        Waits while another builder fills it. None when the archive is there by then, or when
+        ``stopped()`` says that nobody waits for it any more.
+
+        Raises:
+            SpaceError: the disk is full.
+            PlaceError: the store cannot be written.
+        """
+        partial = self._lock(record.sha256, record.size, stopped)
+        if partial is None:
+            yield None
+            return
+        try:
+            if self.has(record):
+                partial.drop()
+                yield None
+            else:
+                yield partial
+        finally:
+            partial.close()
+
+    def _lock(self, sha256: Digest, size: int, stopped: Callable[[], bool]) -> Partial | None:
+        if not self.partials.is_dir():
+            self.prepare()
+        while (partial := Partial.opened(self.partials / sha256, sha256, size)) is None:
+            if stopped():
+                return None
+            time.sleep(_WAIT)
+        return partial
+
+    def keep(self, partial: Partial, *, flush: bool = True) -> Path:
+        """Take in a partial file that is complete.
+
+        Args:
+            flush: if not, :meth:`harden` must follow.
+
+        Raises:
+            IntegrityError: it is not what it shall be.
+            SpaceError: the disk is full.
+            PlaceError: the store cannot be written.
+        """
+        target = self.path(partial.sha256)
+        partial.settle(target, flush=flush)
+        return target
+
+    def harden(self, sha256: Digest) -> None:
+        """Flush an archive that was just hashed, and mark it as that.
+
+        Raises:
+            SpaceError: the disk is full.
+            PlaceError: the system cannot.
+        """
+        path = self.path(sha256)
+        with atomic.faults_at(path), path.open("rb") as stream:
+            os.fsync(stream.fileno())
+            mark(path, sha256)
+
+    def admit(
+        self,
+        source: Path,
+        sha256: Digest | None = None,
+        how: Literal["copy", "move"] = "copy",
+    ) -> Path:
+        """Take in a file of this machine and return its path in the store.
+
+        A copy is hashed as it is made: the store never shares bytes with a file that somebody may
+        write to. ``move`` is for files that repack itself has made.
+
+        Raises:
+            IntegrityError: the file is not ``sha256``.
+            SpaceError: the disk is full.
+            PlaceError: the file cannot be read or the store not written.
+        """
+        got, size = atomic.digest(source)
+        if sha256 not in {None, got}:
+            raise IntegrityError("the SHA-256 is another", where=source, expected=sha256, got=got)
+        target = self.path(got)
+        partial = self._lock(got, size, _nobody)
+        assert partial is not None  # noqa: S101 - nobody stops it
+        try:
+            if self.recheck(got) != size:
+                self._fill(partial, source)
+                partial.settle(target)
+            else:
+                partial.drop()
+        except IntegrityError as error:
+            raise IntegrityError("the file changes while it is read", where=source) from error
+        finally:
+            partial.close()
+        if how == "move":
+            atomic.remove(source)
+        return target
+
+    def _fill(self, partial: Partial, source: Path) -> None:
+        partial.restart()
+        buffer = memoryview(bytearray(atomic.CHUNK))
+        with atomic.faults_at(source), source.open("rb", buffering=0) as stream:
+            while count := stream.readinto(buffer):
+                partial.write(buffer[:count])
+
+    def prepare(self) -> int:
+        """Make the store's folders, and return how many bytes are free there.
+
+        Raises:
+            PlaceError: they cannot be made.
+        """
+        with atomic.faults_at(self.root):
+            self.partials.mkdir(parents=True, exist_ok=True)
+            if not self.packages.is_dir():
+                # All at once: eight threads that each make one wait for each other.
+                for shard in range(256):
+                    (self.packages / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
+            return shutil.disk_usage(self.root).free
+
+    def waiting(self, sha256: Digest) -> int:
+        """Bytes of the archive that an earlier run left."""
+        with contextlib.suppress(OSError):
+            return (self.partials / sha256).stat().st_size
+        return 0
+
+    def list(self) -> tuple[Entry, ...]:
+        """Every archive, sorted by digest.
+
+        Raises:
+            PlaceError: the store cannot be read.
+        """
+        return tuple(sorted(self._entries(), key=lambda entry: entry.sha256))
+
+    def _entries(self) -> Iterator[Entry]:
+        for path in files_in(self.packages):
+            with atomic.faults_at(path), contextlib.suppress(IntegrityError, FileNotFoundError):
+                sha256, status = Digest(path.name), path.stat()
+                yield Entry(sha256, status.st_size, status.st_nlink - 1)
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files two levels down; none when there is no such folder."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for shard in sorted(folder.iterdir()):
+            if shard.is_dir():
+                yield from sorted(shard.iterdir())

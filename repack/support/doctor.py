@@ -1,0 +1,116 @@
+"""What this machine offers a build, and what it lacks."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import platform
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from repack.errors import RepackError
+from repack.fs import atomic
+from repack.fs.exchange import can_exchange
+from repack.prefix import sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Verdict = Literal["ok", "note", "lack"]
+# A channel of a hundred packages and its extracted copy take about this much.
+_COMFORTABLE: Final = 5 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: ``lack`` stops builds, ``note`` makes them slower or weaker."""
+
+    what: str
+    verdict: Verdict
+    text: str
+
+    def to_json(self) -> dict[str, str]:
+        """The row ``repack doctor --json`` prints."""
+        return {"what": self.what, "verdict": self.verdict, "text": self.text}
+
+
+def examine(store: Path, channels: Path) -> Iterator[Finding]:
+    """Look at this machine with the eyes of a build."""
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    yield from _libraries()
+    for name, folder in (("store", store), ("channels", channels)):
+        yield _writable(name, folder)
+    yield _links(store, channels)
+    yield _exchange(channels)
+    yield _proof()
+    yield _network()
+
+
+def _libraries() -> Iterator[Finding]:
+    for name in ("py-rattler", "py-rattler-build", "conda-package-handling", "cryptography", "tuf"):
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "lack", "is not installed; install repack with its dependencies")
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+
+
+@contextlib.contextmanager
+def _probe(folder: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix=atomic.TEMP_PREFIX, dir=_existing(folder)) as name:
+        yield Path(name)
+
+
+def _writable(name: str, folder: Path) -> Finding:
+    try:
+        with _probe(folder) as probe:
+            atomic.write(probe / "file", b"probe")
+    except (OSError, RepackError) as error:
+        return Finding(name, "lack", f"{folder} cannot be written: {error}")
+    free = shutil.disk_usage(_existing(folder)).free
+    text = f"{folder}, {free / 10**9:.1f} GB free"
+    return Finding(name, "ok" if free > _COMFORTABLE else "note", text)
+
+
+def _links(store: Path, channels: Path) -> Finding:
+    try:
+        with _probe(store) as one, _probe(channels) as other:
+            atomic.write(one / "file", b"probe")
+            how = atomic.place(one / "file", other / "file")
+    except (OSError, RepackError) as error:
+        return Finding("links", "lack", str(error))
+    if how == "copy":
+        return Finding(
+            "links", "note", "store and channels share no file system: packages are copied"
+        )
+    return Finding("links", "ok", f"packages enter channels by {how}")
+
+
+def _exchange(channels: Path) -> Finding:
+    if can_exchange(_existing(channels)):
+        return Finding("publish", "ok", "a channel is exchanged in one system call")
+    return Finding(
+        "publish", "note", "no folder exchange here: packages, metadata, removals in turn"
+    )
+
+
+def _proof() -> Finding:
+    host = sandbox.host_subdir()
+    if host is None:
+        text = f"{platform.machine()} on {sys.platform}: no platform can be proved by linking"
+        return Finding("proof", "note", text)
+    return Finding("proof", "ok", f"{host} can be proved by linking")
+
+
+def _network() -> Finding:
+    if sandbox.network_cutter():
+        return Finding("network", "ok", "health checks run in a network namespace of their own")
+    text = "health checks are kept off the network by proxy variables only"
+    return Finding("network", "note", text)

@@ -1,0 +1,356 @@
+"""Programs of the system that carry files: rsync here and afar, robocopy on Windows.
+
+rsync is asked for one thing at a time, so that the order of publishing is ours and not its own.
+Its quick look at size and time never decides what is right: a last pass compares checksums of both
+sides, and sends again what differs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from repack.channel.layout import is_litter
+from repack.errors import PlaceError, SpaceError, UsageError
+from repack.fs import atomic
+from repack.sync.remote_room import remote_room
+from repack.urls import scrub_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from repack.sync.plan import Piece
+
+# `host:path`, not `C:\path`: a host has two letters or more, and no slash before the colon.
+_SCP: Final = re.compile(r"(?:[^/\\:@]+@)?(?:[^/\\:\[\]]{2,}|\[[^\]/\\]+\]):(?!\\).*", re.DOTALL)
+_ROW: Final = re.compile(r"([-dlcbps])\S* +([\d,.]+) \S+ \S+ (.*)")
+_ERRORS: Final = 2000
+_MISSING: Final = 23
+_VANISHED: Final = 24
+# rsync.1, EXIT VALUES: what a broken or refused connection ends with
+_CONNECTION: Final = {5, 10, 12, 30, 35, 255}
+_ROBOCOPY_FAILED: Final = 8
+_BATCH: Final = 100  # names of 255 characters: under the 32,767 of a Windows command line
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A folder that only rsync reaches.
+
+    Attributes:
+        target: as rsync wants it, without a password.
+        shown: for messages.
+        port: ssh's, where it is not the usual one.
+        environment: a daemon's password.
+    """
+
+    target: str
+    shown: str
+    port: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def remote(dest: str) -> Remote | None:
+    """``dest`` as a place that rsync reaches; None when it is a folder.
+
+    ``rsync://[user[:password]@]host[:port]/module/path``, ``ssh://[user@]host[:port]/path`` and
+    ``[user@]host:path`` are places; drive letters and UNC paths are folders.
+
+    Raises:
+        UsageError: the URL has no host or path.
+    """
+    if dest.lower().startswith(("rsync://", "ssh://")):
+        return _from_url(dest)
+    if "://" in dest:
+        raise UsageError(
+            "not a place to sync to",
+            where=scrub_text(dest),
+            expected="a folder, \\\\server\\share, rsync://host/module/path, host:path",
+        )
+    if _SCP.fullmatch(dest) and not Path(dest).exists():
+        return Remote(dest.rstrip("/"), dest)
+    return None
+
+
+def _from_url(dest: str) -> Remote:
+    try:
+        parts = urlsplit(dest)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if not parts.hostname or len(parts.path) < 2:
+        raise UsageError("no host or no path", where=scrub_text(dest))
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    user = f"{unquote(parts.username)}@" if parts.username else ""
+    path = unquote(parts.path).rstrip("/")
+    if parts.scheme.lower() == "ssh":
+        return Remote(f"{user}{host}:{path}", f"ssh://{user}{host}{path}", port)
+    at = f"{user}{host}:{port}" if port else f"{user}{host}"
+    secret = {"RSYNC_PASSWORD": unquote(parts.password)} if parts.password else {}
+    target = urlunsplit(("rsync", at, path, "", ""))
+    return Remote(target, target, None, secret)
+
+
+class Rsync:
+    """rsync, towards one folder.
+
+    Args:
+        place: where to.
+        rate: bytes a second.
+
+    Raises:
+        UsageError: there is no rsync on this machine.
+    """
+
+    def __init__(self, place: Remote, rate: int | None = None) -> None:
+        program = shutil.which("rsync")
+        if program is None:
+            raise UsageError(
+                "rsync is needed to sync to another machine",
+                where=place.shown,
+                hint="install rsync, or mount the folder and name it as a path",
+            )
+        self._place = place
+        # --protect-args: blanks in a path are not for the shell over there
+        self._start = [program, "--no-human-readable", "--8-bit-output", "--protect-args"]
+        if place.port:
+            shell = os.environ.get("RSYNC_RSH") or "ssh"
+            self._start += ["--rsh", f"{shell} -p {place.port}"]
+        # rsync counts in KiB, and 0 means no limit
+        self._limit = [f"--bwlimit={max(1, rate // 1024)}"] if rate else []
+
+    @property
+    def where(self) -> str:
+        """The place, for messages."""
+        return self._place.shown
+
+    def room(self) -> int | None:
+        """Bytes that are free there; None where that cannot be asked."""
+        return remote_room(self._place)
+
+    def sizes(self) -> dict[str, int]:
+        """Every file there, by path; empty when the folder is not there.
+
+        Raises:
+            PlaceError: it cannot be looked at.
+        """
+        code, out = self._run(["-r", "--list-only", f"{self._place.target}/"], may_fail=_MISSING)
+        if code:
+            return {}
+        rows = [found for line in out.splitlines() if (found := _ROW.fullmatch(line))]
+        there = {row[3]: int(re.sub(r"[,.]", "", row[2])) for row in rows if row[1] != "d"}
+        return {path: n for path, n in there.items() if not any(map(is_litter, path.split("/")))}
+
+    def fetch(self, path: str) -> bytes:
+        """One small file from there.
+
+        Raises:
+            PlaceError: it cannot be had.
+        """
+        with tempfile.TemporaryDirectory(prefix="repack-sync-") as folder:
+            copy = Path(folder) / "file"
+            self._run([f"{self._place.target}/{path}", str(copy)])
+            return atomic.read(copy, 256 << 20)
+
+    def send(self, root: Path, paths: Sequence[str], done: Callable[[int], None]) -> None:
+        """Send the files ``paths`` below ``root``; each appears there whole, in rsync's order.
+
+        Raises:
+            SpaceError: the disk there is full.
+            PlaceError: it cannot be written, or the connection broke.
+        """
+        more = ["-t", "--partial-dir=.repack-partial", "--out-format=%l", *self._limit]
+        self._listed(root, paths, [*more, "--checksum"], lambda line: done(_number(line)))
+
+    def differing(self, root: Path, paths: Sequence[str]) -> list[str]:
+        """Which of ``paths`` are not there as they are here, by checksums made on both sides.
+
+        Raises:
+            PlaceError: the connection broke.
+        """
+        found: list[str] = []
+        self._listed(root, paths, ["--checksum", "--dry-run", "--out-format=%n"], found.append)
+        return [path for path in found if not path.endswith("/")]
+
+    def prune(self, paths: Sequence[str], root: Path) -> None:
+        """Remove ``paths`` there; nothing else is touched.
+
+        Raises:
+            PlaceError: they cannot be removed.
+        """
+        # A path that is named and not here is removed there (rsync.1, --delete-missing-args).
+        gone = [path for path in paths if not (root / path).exists()]
+        self._listed(root, gone, ["--delete-missing-args", "--force"], lambda _line: None)
+
+    def _listed(
+        self, root: Path, paths: Iterable[str], options: list[str], line: Callable[[str], None]
+    ) -> None:
+        names = list(paths)
+        if not names:
+            return
+        with tempfile.TemporaryDirectory(prefix="repack-sync-") as folder:
+            listing = Path(folder) / "files"
+            listing.write_bytes(b"\0".join(name.encode() for name in names))
+            what = ["--from0", f"--files-from={listing}", f"{root}/", f"{self._place.target}/"]
+            self._run([*options, *what], line)
+
+    def _run(
+        self,
+        options: list[str],
+        line: Callable[[str], None] | None = None,
+        may_fail: int | None = None,
+    ) -> tuple[int, str]:
+        environment = {**os.environ, "LC_ALL": "C", **self._place.environment}
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                [*self._start, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                encoding="utf-8",
+                errors="surrogateescape",
+                preexec_fn=_dying_with(os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509 - two calls
+            )
+            said: list[str] = []
+            with process:
+                for row in process.stdout or ():
+                    (line or said.append)(row.rstrip("\n"))
+            errors.seek(0)
+            text = errors.read(_ERRORS).decode("utf-8", "replace").strip()
+        code = process.returncode
+        if code not in {0, _VANISHED} and not (code == may_fail and "No such file" in text):
+            raise self._fault(code, text)
+        return code, "\n".join(said)
+
+    def _fault(self, code: int, text: str) -> PlaceError | SpaceError:
+        where, got = self._place.shown, scrub_text(text) or f"rsync ended with {code}"
+        if "No space left" in text or "Disk quota" in text:
+            return SpaceError(
+                "no space left there", where=where, got=got, hint="free some space and run again"
+            )
+        what = "the connection failed" if code in _CONNECTION else "rsync failed"
+        hint = "run again: what arrived is kept, and readers there see a complete channel"
+        return PlaceError(what, where=where, got=got, hint=hint)
+
+
+def _dying_with(parent: int) -> Callable[[], None]:
+    """Let the system end a child whose parent was killed (``prctl(2)``, PR_SET_PDEATHSIG)."""
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(1, signal.SIGTERM)
+        if os.getppid() != parent:  # it was killed before we asked
+            os._exit(1)
+
+    return ask
+
+
+def _number(line: str) -> int:
+    return int(line) if line.isdecimal() else 0
+
+
+class LocalRsync:
+    """rsync as the carrier to a folder of this machine."""
+
+    name = "rsync"
+
+    def __init__(self, root: Path, rate: int | None = None) -> None:
+        self._root, self._rate = root, rate
+
+    def bring(self, pieces: Sequence[Piece], stage: Path, done: Callable[[int], None]) -> None:
+        """Copy ``pieces`` below ``stage``. Raises as :meth:`Rsync.send` does."""
+        rsync = Rsync(Remote(str(stage), str(stage)), self._rate)
+        rsync.send(self._root, [piece.path for piece in pieces], done)
+
+
+class Robocopy:
+    """robocopy as the carrier to a folder or share; only on Windows."""
+
+    name = "robocopy"
+
+    def __init__(self, root: Path, rate: int | None = None) -> None:
+        self._root, self._rate = root, rate
+
+    def bring(self, pieces: Sequence[Piece], stage: Path, done: Callable[[int], None]) -> None:
+        """Copy ``pieces`` below ``stage``.
+
+        Raises:
+            PlaceError: robocopy could not copy something.
+        """
+        for folder, names in _batches(pieces):
+            command = robocopy(self._root / folder, stage / folder, names, self._rate)
+            ended = subprocess.run(command, capture_output=True, check=False)
+            if ended.returncode >= _ROBOCOPY_FAILED or ended.returncode < 0:
+                said = ended.stdout.decode(errors="replace")[-_ERRORS:].strip()
+                raise PlaceError(
+                    "robocopy could not copy something",
+                    where=stage / folder,
+                    got=f"{robocopy_said(ended.returncode)}\n{said}",
+                    hint="run again: what arrived is kept",
+                )
+            done(sum(p.size for p in pieces if p.path in {f"{folder}/{name}" for name in names}))
+
+
+def _batches(pieces: Sequence[Piece]) -> Iterator[tuple[str, list[str]]]:
+    """File names by folder, no more of them than one command line holds."""
+    folders: dict[str, list[str]] = {}
+    for piece in pieces:
+        folder, _, name = piece.path.rpartition("/")
+        folders.setdefault(folder, []).append(name)
+    for folder, names in folders.items():
+        for start in range(0, len(names), _BATCH):
+            yield folder, names[start : start + _BATCH]
+
+
+def robocopy(source: Path, target: Path, names: Sequence[str], rate: int | None) -> list[str]:
+    """The command that copies ``names`` from folder to folder.
+
+    ``/Z`` goes on where it was cut off, ``/FFT`` allows FAT's 2 s, ``/IPG`` is the gap in
+    milliseconds between blocks of 64 KiB. Source: Microsoft, "Robocopy".
+    """
+    gap = [f"/IPG:{max(1, (64 << 10) * 1000 // rate)}"] if rate else []
+    quiet = ["/NP", "/NJH", "/NJS", "/NDL", "/NFL"]
+    return [
+        "robocopy", str(source), str(target), *names,
+        "/Z", "/FFT", "/R:5", "/W:2", "/COPY:DT", *gap, *quiet,
+    ]  # fmt: skip
+
+
+def robocopy_said(code: int) -> str:
+    """What robocopy's exit code means: a sum of bits, and no failure below 8."""
+    bits = {
+        1: "files were copied",
+        2: "there are files at the destination that are not here",
+        4: "a file stands where a folder should, or the other way round",
+        8: "files could not be copied",
+        16: "nothing was copied: wrong parameters, or no access",
+    }
+    said = [text for bit, text in bits.items() if code > 0 and code & bit]
+    return "; ".join(said) or ("nothing had to be copied" if code == 0 else f"ended with {code}")
+
+
+def local_carrier_name(wanted: str) -> str:
+    """Which carrier to take for a folder: ``auto`` is rsync where there is one, else our own.
+
+    Raises:
+        UsageError: the program that is asked for is not there.
+    """
+    windows = sys.platform == "win32"
+    if wanted == "auto":
+        candidates = ("robocopy",) if windows else ("rsync",)
+        return next((name for name in candidates if shutil.which(name)), "own")
+    if wanted != "own" and shutil.which(wanted) is None:
+        raise UsageError(f"there is no {wanted} on this machine", hint="leave --with away")
+    return wanted

@@ -1,0 +1,169 @@
+"""A target's view of signed metadata in a folder: python-tuf's own client, reading files.
+
+The client keeps what it has believed in a state folder, and with it notices older metadata. A
+check that remembers nothing gives it an empty one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import unquote
+
+from tuf.api.exceptions import (
+    BadVersionNumberError,
+    DownloadError,
+    DownloadHTTPError,
+    ExpiredMetadataError,
+    LengthOrHashMismatchError,
+    RepositoryError,
+    UnsignedMetadataError,
+)
+
+from repack.errors import (
+    MetadataExpiredError,
+    MetadataInvalidError,
+    MetadataNotFoundError,
+    MixAndMatchError,
+    RollbackError,
+    RootChainError,
+    ThresholdError,
+)
+from repack.fs import atomic
+from repack.trust import metadata
+from repack.trust.metadata import DELEGATED, LABEL, MAX_BYTES, ROLES_BELOW_ROOT, MetadataSet
+from repack.upstream.late import late
+
+# The client's own fetcher brings an HTTP library along: 60 ms that no update has to spare.
+with late("tuf.ngclient.urllib3_fetcher", "Urllib3Fetcher"):
+    from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from repack.trust.selection import SignedRelease
+
+_BASE: Final = "folder:///"
+# Matches what both delegated roles sign, is no release, and so makes the client load both.
+_NO_RELEASE: Final = "releases/0/manifest.json"
+
+
+class FolderFetcher(FetcherInterface):
+    """Gives python-tuf the files of a folder, each read strictly before it gets there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        name = unquote(url.removeprefix(_BASE))
+        role = name.removesuffix(".json").rpartition(".")[2]
+        if "/" in name or role not in {"root", *ROLES_BELOW_ROOT}:
+            raise DownloadHTTPError(f"no such file: {name}", 404)
+        path = self._folder / name
+        if not path.is_file():
+            raise DownloadHTTPError(f"no such file: {name}", 404)
+        data = atomic.read(path, MAX_BYTES)
+        metadata.parse(data, role, path)
+        yield data
+
+
+def believe_once(folder: Path, pinned: bytes) -> Believed:
+    """:func:`believe` without a memory. Raises as that does."""
+    with tempfile.TemporaryDirectory(prefix="repack-trust-") as state:
+        return believe(folder, Path(state), pinned)
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """What the client accepted: the metadata, and the releases that it signs."""
+
+    metadata: MetadataSet
+    releases: tuple[SignedRelease, ...]
+
+
+def believe(folder: Path, state: Path, pinned: bytes) -> Believed:
+    """Carry out TUF's client workflow on ``folder``.
+
+    Args:
+        folder: holds ``N.root.json``, ``timestamp.json`` and so on.
+        state: what was believed before; created when it is not there, and updated.
+        pinned: the root this target was given when it was set up.
+
+    Raises:
+        MetadataNotFoundError: a file is missing.
+        RootChainError: the pinned root does not lead to the newest.
+        ThresholdError: signed by too few of the right keys.
+        MetadataExpiredError: expired by this machine's clock.
+        RollbackError: older than what was believed before.
+        MixAndMatchError: files that were never signed together.
+        MetadataInvalidError: malformed.
+        MetadataUnsupportedError: of a later specification.
+    """
+    label = metadata.parse(pinned, "root", "pinned root").signed.unrecognized_fields.get(LABEL)
+    had_state = (state / "timestamp.json").is_file()
+    with atomic.faults_at(state):
+        state.mkdir(parents=True, exist_ok=True)
+        try:
+            updater = Updater(
+                str(state),
+                _BASE,
+                fetcher=FolderFetcher(folder),
+                config=UpdaterConfig(targets_max_length=MAX_BYTES),
+                bootstrap=pinned,
+            )
+            updater.get_targetinfo(_NO_RELEASE)
+        except (RepositoryError, DownloadError, ValueError) as error:
+            _refuse(error, folder, had_state=had_state)
+    return _read_back(folder, state, str(label))
+
+
+def _refuse(error: Exception, folder: Path, *, had_state: bool) -> NoReturn:
+    """python-tuf's verdict in our words; its own are kept, for they name file and version."""
+    got = str(error)[:300]
+    match error:
+        case DownloadHTTPError():
+            raise MetadataNotFoundError(
+                "signed metadata is missing", where=folder, got=got
+            ) from error
+        case ExpiredMetadataError():
+            raise MetadataExpiredError(
+                "the metadata has expired",
+                where=folder,
+                got=got,
+                hint="bring a newer medium; is the clock right?",
+            ) from error
+        case UnsignedMetadataError() if got.startswith("root "):
+            raise RootChainError(
+                "a root is not signed by the one that is pinned", where=folder, got=got
+            ) from error
+        case UnsignedMetadataError():
+            raise ThresholdError(
+                "signed by too few of the right keys", where=folder, got=got
+            ) from error
+        case BadVersionNumberError() if had_state:
+            raise RollbackError(
+                "the metadata is older than what was seen before", where=folder, got=got
+            ) from error
+        case BadVersionNumberError() | LengthOrHashMismatchError() | DownloadError():
+            raise MixAndMatchError(
+                "metadata files that were not signed together", where=folder, got=got
+            ) from error
+        case _:
+            raise MetadataInvalidError(
+                "the metadata is malformed", where=folder, got=got
+            ) from error
+
+
+def _read_back(folder: Path, state: Path, label: str) -> Believed:
+    """What the client verified and kept; read from its state, not from the folder again."""
+    names = [f"{role}.json" for role in ROLES_BELOW_ROOT]
+    kept = {name: atomic.read(state / name, MAX_BYTES) for name in names}
+    newest = metadata.parse(atomic.read(state / "root.json", MAX_BYTES), "root", folder)
+    roles = {role: metadata.parse(kept[f"{role}.json"], role, folder) for role in ROLES_BELOW_ROOT}
+    found = MetadataSet(label, (newest,), roles, kept)
+    if newest.signed.unrecognized_fields.get(LABEL) != label:
+        raise MixAndMatchError("the newest root is another label's", where=folder, expected=label)
+    releases = tuple(one for role in DELEGATED for one in found.releases(role))
+    return Believed(found, releases)

@@ -1,0 +1,226 @@
+"""The signed metadata of a label as one set: read, and every signature verified.
+
+Formats and rules are TUF's, carried out by python-tuf's Metadata API; see
+https://theupdateframework.github.io/specification/. Root delegates to targets, snapshot and
+timestamp; targets delegates ``releases/*/manifest.json`` to ``production`` and to ``ci``.
+Snapshots are not "consistent" (no version in file names): a folder holds one state, and names that
+stay are what people copy. :mod:`repack.trust.editor` changes and signs a set.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
+from tuf.api.serialization import DeserializationError
+
+from repack.channel.integrity import SUMS, sums
+from repack.codec.canonical import canonical, loads
+from repack.errors import (
+    MetadataInvalidError,
+    MetadataNotFoundError,
+    MetadataUnsupportedError,
+    MixAndMatchError,
+    RootChainError,
+    ThresholdError,
+)
+from repack.trust.selection import DEVELOPMENT, parse_release, read_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from repack.trust.selection import SignedFor, SignedRelease
+
+MAX_BYTES: Final = 5_000_000
+SPEC_MAJOR: Final = "1"
+SIGNED_AT: Final = "x-repack-signed-at"
+LABEL: Final = "x-repack-label"
+# First match wins for a client that just asks for a path, and production says more.
+DELEGATED: Final[tuple[SignedFor, ...]] = ("production", "ci")
+ROLES_BELOW_ROOT: Final = (*DELEGATED, "targets", "snapshot", "timestamp")
+_ROOT_FILE: Final = re.compile(r"([1-9][0-9]{0,5})\.root\.json")
+_TYPES: Final[Mapping[str, type[Signed]]] = {
+    "root": Root,
+    "targets": Targets,
+    "production": Targets,
+    "ci": Targets,
+    "snapshot": Snapshot,
+    "timestamp": Timestamp,
+}
+
+
+def parse(data: bytes, role: str, where: object) -> Metadata[Any]:
+    """Read one metadata file, strictly; signatures are not looked at.
+
+    Raises:
+        MetadataUnsupportedError: written after a newer major version of the specification.
+        MetadataInvalidError: malformed, or of another type than ``role`` has.
+        IntegrityError: not strict JSON.
+    """
+    document = loads(data, where, MAX_BYTES)
+    signed = document.get("signed") if isinstance(document, dict) else None
+    spec = signed.get("spec_version") if isinstance(signed, dict) else None
+    if isinstance(spec, str) and spec.partition(".")[0] != SPEC_MAJOR:
+        raise MetadataUnsupportedError(
+            "unknown version of the TUF specification",
+            where=where,
+            expected=f"{SPEC_MAJOR}.x",
+            got=spec[:40],
+            hint="a newer repack may know it",
+        )
+    try:
+        found: Metadata[Any] = Metadata.from_bytes(data)
+    except DeserializationError as error:
+        raise MetadataInvalidError(
+            "the metadata is malformed", where=where, got=repr(error.__cause__)[:200]
+        ) from error
+    if canonical(found.to_dict()) != canonical(document):
+        # Signatures are checked over what python-tuf understood; that must be what stands there.
+        raise MetadataInvalidError("the metadata has more than one reading", where=where)
+    if type(found.signed) is not _TYPES[role]:
+        raise MetadataInvalidError(
+            "metadata of another role", where=where, expected=role, got=found.signed.type
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataSet:
+    """All metadata of a label, verified; ``raw`` are the very bytes that were signed for."""
+
+    label: str
+    roots: tuple[Metadata[Root], ...] = ()
+    roles: Mapping[str, Metadata[Any]] = field(default_factory=dict)
+    raw: Mapping[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, files: Mapping[str, bytes], label: str, where: object) -> MetadataSet:
+        """Read a set and verify every signature in it, from root 1 on.
+
+        Expiry is not judged, nor whether the versions fit together: this is for the signing
+        side, which mends both. Clients go through python-tuf's own workflow.
+
+        Raises:
+            MetadataNotFoundError: a file is missing.
+            RootChainError: the roots are no unbroken chain.
+            ThresholdError: a role is signed by too few.
+            MixAndMatchError: it is another label's.
+            MetadataInvalidError: malformed.
+        """
+        roots = load_roots(files, where)
+        theirs = roots[0].signed.unrecognized_fields.get(LABEL)
+        if theirs != label:
+            raise MixAndMatchError(
+                "the metadata is another label's", where=where, expected=label, got=theirs
+            )
+        raw = {f"{root.signed.version}.root.json": b"" for root in roots}
+        raw = {name: files[name] for name in raw}
+        roles: dict[str, Metadata[Any]] = {}
+        for role in reversed(ROLES_BELOW_ROOT):
+            name = f"{role}.json"
+            if name not in files:
+                raise MetadataNotFoundError("signed metadata is missing", where=where, got=name)
+            roles[role], raw[name] = parse(files[name], role, name), files[name]
+        found = cls(label, roots, roles, raw)
+        for role in ROLES_BELOW_ROOT:
+            if not is_signed(role, roles[role], found.delegators(role)):
+                raise ThresholdError("signed by too few of the right keys", where=f"{role}.json")
+        return found
+
+    @property
+    def root(self) -> Root:
+        """The newest root."""
+        return self.roots[-1].signed
+
+    @property
+    def development(self) -> bool:
+        """Whether the keys are development keys, by the signed word of who made them."""
+        return self.root.unrecognized_fields.get(DEVELOPMENT) is True
+
+    def delegators(self, role: str) -> tuple[Root | Targets, ...]:
+        """Whose word it is that says who signs ``role``."""
+        return (self.roles["targets"].signed if role in DELEGATED else self.root,)
+
+    def releases(self, role: SignedFor) -> list[SignedRelease]:
+        """All releases that ``role`` signs.
+
+        Raises:
+            MetadataInvalidError: one is not what repack signs.
+        """
+        return releases_in(self.roles[role].signed, role)
+
+    def expiries(self) -> dict[str, datetime]:
+        """Role -> when its metadata expires."""
+        newest = {"root": self.roots[-1], **self.roles}
+        return {role: metadata.signed.expires for role, metadata in newest.items()}
+
+    def signed_at(self) -> list[datetime]:
+        """The times at which the parts were signed, by the word of the signers."""
+        every = (*self.roots, *self.roles.values())
+        times = (read_time(one.signed.unrecognized_fields.get(SIGNED_AT)) for one in every)
+        return [time for time in times if time is not None]
+
+    def files(self) -> dict[str, bytes]:
+        """Every file, in the order in which it is to be written: timestamp last but the list."""
+        names = [f"{root.signed.version}.root.json" for root in self.roots]
+        names += [f"{role}.json" for role in ROLES_BELOW_ROOT]
+        files = {name: self.raw[name] for name in names}
+        return {**files, SUMS: sums(files)}
+
+
+def load_roots(files: Mapping[str, bytes], where: object) -> tuple[Metadata[Root], ...]:
+    """Read the root chain from root 1 on, each signed by itself and by the one before.
+
+    Raises:
+        MetadataNotFoundError: there is none.
+        RootChainError: a link is missing or not signed.
+        MetadataInvalidError: malformed.
+    """
+    numbers = sorted(int(hit[1]) for name in files if (hit := _ROOT_FILE.fullmatch(name)))
+    if not numbers:
+        raise MetadataNotFoundError("there is no root metadata", where=where)
+    if numbers != list(range(1, len(numbers) + 1)):
+        raise RootChainError("a link of the root chain is missing", where=where, got=numbers)
+    roots: list[Metadata[Root]] = []
+    for number in numbers:
+        name = f"{number}.root.json"
+        root = parse(files[name], "root", name)
+        delegators = (*(one.signed for one in roots[-1:]), root.signed)
+        if root.signed.version != number or not is_signed("root", root, delegators):
+            raise RootChainError("a root is not signed by itself and the one before", where=name)
+        roots.append(root)
+    return tuple(roots)
+
+
+def is_signed(role: str, metadata: Metadata[Any], delegators: tuple[Root | Targets, ...]) -> bool:
+    """Whether ``metadata`` is signed by enough keys, by the word of every one of ``delegators``."""
+    payload, signatures = metadata.signed_bytes, metadata.signatures
+    try:
+        return all(one.get_verification_result(role, payload, signatures) for one in delegators)
+    except ValueError:  # nothing is delegated to that role
+        return False
+
+
+def releases_in(signed: Targets, role: SignedFor) -> list[SignedRelease]:
+    """The releases in one role's metadata.
+
+    Raises:
+        MixAndMatchError: a release says it is signed for the other type.
+        MetadataInvalidError: one is not what repack signs.
+    """
+    found = [
+        parse_release(path, target.length, target.hashes, target.custom)
+        for path, target in sorted(signed.targets.items())
+    ]
+    for release in found:
+        if release.type != role:
+            raise MixAndMatchError(
+                "a release says it is of another type than the role that signs it",
+                where=f"{role}.json, {release.path}",
+                expected=role,
+                got=release.type,
+            )
+    return found

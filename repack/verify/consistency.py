@@ -1,0 +1,161 @@
+"""Whether the folders of a channel say one thing: repodata in all its forms, and the archives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from repack.channel.integrity import is_unlisted
+from repack.codec.canonical import loads
+from repack.errors import IntegrityError
+from repack.trust.selection import target_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from repack.channel.integrity import Entry
+    from repack.channel.manifest import Artifact
+    from repack.names import RelPath
+
+MAX_REPODATA: Final = 256 << 20
+ARCHIVES: Final = (".conda", ".tar.bz2")
+Kind = Literal["missing", "extra", "changed", "contradiction", "signature", "malformed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong."""
+
+    kind: Kind
+    path: str
+    what: str
+    expected: str | None = None
+    got: str | None = None
+
+    def __str__(self) -> str:
+        details = [
+            f"{name} {value}"
+            for name, value in (("expected", self.expected), ("got", self.got))
+            if value is not None
+        ]
+        return f"{self.path}: {self.what}" + (f" ({', '.join(details)})" if details else "")
+
+    def to_json(self) -> dict[str, object]:
+        """The row for ``--json``."""
+        rest = {"expected": self.expected, "got": self.got}
+        given = {name: value for name, value in rest.items() if value is not None}
+        return {"kind": self.kind, "path": self.path, "what": self.what, **given}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that is there: SHA-256 and size."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subdir:
+    """One folder of a channel.
+
+    Attributes:
+        variants: file name -> its content, unpacked, or None when it is missing.
+        archives: package file name -> what is there.
+    """
+
+    name: str
+    variants: Mapping[str, bytes | None]
+    archives: Mapping[str, Found]
+
+
+def check_subdir(subdir: Subdir) -> Iterator[Finding]:
+    """Everything in which the folder contradicts itself."""
+    data = None
+    for name, content in subdir.variants.items():
+        path = f"{subdir.name}/{name}"
+        if content is None:
+            yield Finding("missing", path, "missing")
+        elif data is None:
+            data = content
+        elif content != data:
+            yield Finding("contradiction", path, "differs from repodata.json")
+    if data is None:
+        return
+    path = f"{subdir.name}/repodata.json"
+    try:
+        records = _records(loads(data, path, MAX_REPODATA), subdir.name, path)
+    except IntegrityError as error:
+        yield Finding("malformed", path, error.what, error.expected, error.got)
+        return
+    for name, record in records.items():
+        yield from _check_record(f"{subdir.name}/{name}", record, subdir.archives.get(name))
+    for name in sorted(set(subdir.archives) - set(records)):
+        yield Finding("extra", f"{subdir.name}/{name}", "the repodata has no record of it")
+
+
+def _records(document: object, subdir: str, where: str) -> dict[str, Mapping[str, object]]:
+    if not isinstance(document, dict):
+        raise IntegrityError("repodata is no object", where=where)
+    info = document.get("info")
+    if not isinstance(info, dict) or info.get("subdir") != subdir:
+        raise IntegrityError("repodata of another subdir", where=where, expected=subdir)
+    found: dict[str, Mapping[str, object]] = {}
+    for section, suffix in (("packages", ".tar.bz2"), ("packages.conda", ".conda")):
+        rows = document.get(section, {})
+        if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+            raise IntegrityError(f"{section} is malformed", where=where)
+        for name in rows:
+            if "/" in name or not name.endswith(suffix):
+                raise IntegrityError(f"{section} holds an odd name", where=where, got=name[:120])
+        found |= rows
+    return found
+
+
+def _check_record(
+    path: str, record: Mapping[str, object], there: Found | None
+) -> Iterator[Finding]:
+    if there is None:
+        yield Finding("missing", path, "the repodata names it, and it is not there")
+        return
+    sha256, size = record.get("sha256"), record.get("size")
+    if sha256 is not None and sha256 != there.sha256:
+        yield Finding(
+            "changed", path, "is not what its record says", str(sha256)[:64], there.sha256
+        )
+    elif size is not None and size != there.size:
+        yield Finding(
+            "changed", path, "has another size than its record", str(size), str(there.size)
+        )
+    elif sha256 is None:
+        yield Finding("malformed", path, "its record has no SHA-256")
+
+
+def compare(
+    entries: Mapping[RelPath, Entry], there: Mapping[str, Found], odd: Iterable[str], release: int
+) -> Iterator[Finding]:
+    """What differs between the integrity list and the files that are there."""
+    for path, entry in sorted(entries.items()):
+        found = there.get(path)
+        if found is None:
+            yield Finding("missing", path, "is no plain file" if path in odd else "missing")
+        elif found.sha256 != entry.sha256:
+            yield Finding("changed", path, "changed", entry.sha256, found.sha256)
+        elif entry.size not in {None, found.size}:
+            yield Finding("changed", path, "another size", str(entry.size), str(found.size))
+    copy = f"repack/{target_path(release)}"
+    for other in sorted({*there, *odd} - set(entries)):
+        if not is_unlisted(other) or ("/releases/" in other and other != copy) or other in odd:
+            yield Finding("extra", other, "is not part of the release")
+
+
+def compare_artifacts(
+    artifacts: Iterable[Artifact], entries: Mapping[RelPath, Entry]
+) -> Iterator[Finding]:
+    """What differs between the manifest and the integrity list that it names."""
+    for artifact in artifacts:
+        entry = entries.get(artifact.path)
+        if entry is None or artifact.sha256 not in {None, entry.sha256}:
+            yield Finding("contradiction", artifact.path, "manifest and integrity list differ")
+        elif entry.size not in {None, artifact.size}:
+            yield Finding("contradiction", artifact.path, "the manifest states another size")

@@ -1,0 +1,273 @@
+"""Verify a channel: who signed it, is it all there and unchanged, does it say one thing.
+
+Nothing is written and nothing is taken on trust: every file is hashed, every signature that can
+be checked is checked, all findings are listed. Without a pinned root the metadata is only checked
+against its own first root; the verdict says so.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from repack.channel import integrity, manifest
+from repack.channel.layout import MANIFEST, NOARCH
+from repack.channel.metadata_folder import read_folder
+from repack.errors import IntegrityError, RootChainError, SignatureError, TargetError
+from repack.fs import atomic
+from repack.medium.folder import beside
+from repack.trust.selection import check_times, show, warnings
+from repack.verify.consistency import (
+    ARCHIVES,
+    MAX_REPODATA,
+    Finding,
+    Subdir,
+    check_subdir,
+    compare,
+    compare_artifacts,
+)
+from repack.verify.inventory import take
+from repack.verify.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from repack.channel.manifest import Manifest
+    from repack.trust.client import Believed
+    from repack.verify.consistency import Found
+    from repack.verify.inventory import Inventory
+    from repack.verify.verdict import Demand
+
+
+def verify(
+    channel: Path, demand: Demand, now: datetime, known: Mapping[str, Found] | None = None
+) -> Verdict:
+    """Check everything that can be checked in ``channel``.
+
+    Args:
+        known: files that the caller has just hashed, by path.
+
+    Raises:
+        UsageError: there is no such folder.
+        IntegrityError: there is no manifest, or one that cannot be read at all.
+        PlaceError: a file cannot be read.
+    """
+    inventory = take(channel, known)
+    if MANIFEST not in inventory.found:
+        raise IntegrityError(
+            "there is no manifest: not a repack channel, or not whole", where=channel
+        )
+    data = atomic.read(channel / MANIFEST, manifest.MAX_BYTES)
+    found = manifest.parse(data, MANIFEST)
+    verdict = Verdict(found.id, found.version)
+    verdict.litter = inventory.litter
+    verdict.files = len(inventory.found)
+    verdict.bytes = sum(one.size for one in inventory.found.values())
+    _check_signature(found, demand, verdict)
+    _check_files(channel, found, inventory, verdict)
+    for name in dict.fromkeys((NOARCH, *_subdirs(found))):
+        verdict.findings += check_subdir(_subdir(channel, name, inventory, verdict))
+    _check_beside(channel, inventory, verdict)
+    _check_metadata(channel, data, demand, verdict, now)
+    _check_need(demand, verdict)
+    verdict.findings = list(dict.fromkeys(verdict.findings))
+    return verdict
+
+
+def _check_signature(found: Manifest, demand: Demand, verdict: Verdict) -> None:
+    if found.signature is None:
+        if demand.key is not None:
+            verdict.refusals.append(SignatureError("the manifest is not signed", where=MANIFEST))
+        return
+    verdict.signature, key_id = "unchecked", found.signature.get("key_id")
+    verdict.key_id = key_id if isinstance(key_id, str) else None
+    if demand.key is None:
+        return
+    if demand.key.warning:
+        verdict.warnings.append(demand.key.warning)
+    try:
+        found.check(demand.key, MANIFEST)
+        verdict.signature = "good"
+    except SignatureError as error:
+        verdict.signature = "bad"
+        verdict.refusals.append(error)
+
+
+def _check_need(demand: Demand, verdict: Verdict) -> None:
+    if demand.need == "nothing" or verdict.refusals:
+        return
+    if verdict.signature != "good" and verdict.metadata not in {"pinned", "unpinned"}:
+        what = (
+            "the signature was not checked"
+            if verdict.signature == "unchecked"
+            else "the channel is unsigned"
+        )
+        hint = "give --key" if verdict.signature == "unchecked" else None
+        verdict.refusals.append(SignatureError(what, where=MANIFEST, hint=hint))
+
+
+def _check_files(channel: Path, found: Manifest, there: Inventory, verdict: Verdict) -> None:
+    pin = found.integrity
+    if pin is None or pin.path != integrity.INTEGRITY_PATH:
+        verdict.findings.append(
+            Finding("malformed", MANIFEST, "names no integrity list", integrity.INTEGRITY_PATH)
+        )
+        return
+    listed = there.found.get(pin.path)
+    if listed is None:
+        verdict.findings.append(Finding("missing", pin.path, "missing"))
+        return
+    if listed.sha256 != pin.sha256:
+        what = "is not the list that the manifest names"
+        verdict.findings.append(Finding("changed", pin.path, what, pin.sha256, listed.sha256))
+        return
+    entries = integrity.parse(atomic.read(channel / pin.path, integrity.MAX_BYTES), pin.path)
+    verdict.findings += compare(entries, there.found, there.odd, found.release)
+    verdict.findings += compare_artifacts(found.artifacts, entries)
+
+
+def _check_beside(channel: Path, there: Inventory, verdict: Verdict) -> None:
+    """What other releases keep in this folder, on a medium, is not extra; it is checked as well."""
+    owned = beside(channel)
+    findings = [one for one in verdict.findings if one.kind != "extra" or one.path not in owned]
+    for path, entry in owned.items():
+        if (found := there.found.get(path)) is None:
+            findings.append(Finding("missing", path, "missing"))
+        elif found.sha256 != entry.sha256:
+            findings.append(Finding("changed", path, "changed", entry.sha256, found.sha256))
+    verdict.findings = findings
+
+
+def _subdirs(found: Manifest) -> tuple[str, ...]:
+    return (found.platform,) if isinstance(found.platform, str) else found.platform
+
+
+def _subdir(channel: Path, name: str, there: Inventory, verdict: Verdict) -> Subdir:
+    archives = {
+        path.removeprefix(f"{name}/"): one
+        for path, one in there.found.items()
+        if path.startswith(f"{name}/") and path.endswith(ARCHIVES) and path.count("/") == 1
+    }
+    variants: dict[str, bytes | None] = {}
+    for suffix in ("", ".zst", ".bz2"):
+        path = f"{name}/repodata.json{suffix}"
+        variants[f"repodata.json{suffix}"] = None
+        if path in there.found:
+            plain = variants.get("repodata.json")
+            try:
+                data = atomic.read(channel / path, MAX_REPODATA)
+                variants[f"repodata.json{suffix}"] = _unpack(data, suffix, len(plain or b""))
+            except (IntegrityError, zstandard.ZstdError, OSError, EOFError) as error:
+                why = str(error)[:200]
+                verdict.findings.append(Finding("malformed", path, "cannot be unpacked", None, why))
+                del variants[f"repodata.json{suffix}"]
+    return Subdir(name, variants, archives)
+
+
+def _unpack(data: bytes, suffix: str, size: int) -> bytes:
+    """The content; of what is longer than ``size`` no more than shows that it is."""
+    if suffix == ".bz2":
+        unpacker = bz2.BZ2Decompressor()
+        found = unpacker.decompress(data, size + 1)
+        if len(found) <= size and (not unpacker.eof or unpacker.unused_data):
+            raise IntegrityError("cut off, or followed by more")
+        return found
+    if suffix == ".zst":
+        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as stream:
+            return stream.read(size + 1)
+    return data
+
+
+def _check_metadata(
+    channel: Path, data: bytes, demand: Demand, verdict: Verdict, now: datetime
+) -> None:
+    folder = channel / integrity.METADATA_DIR
+    if not folder.is_dir():
+        if demand.root is not None:
+            verdict.refusals.append(
+                SignatureError("there is no signed metadata to check", where=folder)
+            )
+        return
+    try:
+        files_there = read_folder(folder)
+        verdict.findings += _check_sums(files_there)
+        believed = _believe(folder, files_there, demand)
+        check_times(believed.metadata.expiries(), now, None)
+    except (TargetError, IntegrityError) as error:
+        verdict.metadata = "bad"
+        verdict.refusals.append(error)
+        return
+    verdict.metadata = "unpinned" if demand.root is None else "pinned"
+    verdict.development = believed.metadata.development
+    if now < (latest := max(believed.metadata.signed_at(), default=now)):
+        verdict.warnings.append(
+            f"the clock stands at {show(now)}, before the signing, {show(latest)}"
+        )
+    verdict.warnings += warnings(believed.metadata.expiries(), now)
+    verdict.findings += _check_target(channel, data, believed, verdict)
+
+
+def _believe(folder: Path, files_there: Mapping[str, bytes], demand: Demand) -> Believed:
+    """The client's own verdict, and the whole chain of roots from the first one."""
+    from repack.trust import client
+    from repack.trust.metadata import load_roots
+
+    roots = load_roots(files_there, folder)
+    chain = [files_there[f"{root.signed.version}.root.json"] for root in roots]
+    if demand.root is not None and demand.root not in chain:
+        raise RootChainError(
+            "the pinned root is none of this channel's", where=folder, hint="is it another label's?"
+        )
+    return client.believe_once(folder, demand.root or chain[0])
+
+
+def _check_target(
+    channel: Path, data: bytes, believed: Believed, verdict: Verdict
+) -> Iterator[Finding]:
+    """Whether the metadata signs this very manifest."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    if believed.metadata.label != verdict.label:
+        yield Finding(
+            "contradiction", MANIFEST, "the metadata is another label's", verdict.label,
+            believed.metadata.label,
+        )  # fmt: skip
+    for path, entry in beside(channel).items():
+        number = path.split("/")[2] if path.endswith("/manifest.json") else ""
+        signed = {one.sha256 for one in believed.releases if str(one.number) == number}
+        if number and signed != {entry.sha256}:
+            yield Finding("changed", path, "is not the manifest that the metadata signs for")
+    mine = [one for one in believed.releases if str(one.number) == verdict.release]
+    if not any(one.type == "ci" for one in mine):
+        yield Finding("contradiction", MANIFEST, "the metadata does not sign for this release")
+    for one in mine:
+        if one.sha256 != sha256:
+            what = f"is not the manifest that role {one.type} signs for"
+            yield Finding("changed", MANIFEST, what, one.sha256, sha256)
+        if one.type == "production":
+            verdict.tags = one.tags
+    copy = f"repack/releases/{verdict.release}/manifest.json"
+    if not (channel / copy).is_file():
+        yield Finding("missing", copy, "missing")
+    elif atomic.read(channel / copy, manifest.MAX_BYTES) != data:
+        yield Finding("changed", copy, f"differs from {MANIFEST}")
+
+
+def _check_sums(there: Mapping[str, bytes]) -> Iterator[Finding]:
+    """The plain list of the metadata's hashes, for programs that know no public keys."""
+    folder = integrity.METADATA_DIR
+    if integrity.SUMS not in there:
+        yield Finding("missing", f"{folder}/{integrity.SUMS}", "missing")
+        return
+    listed = integrity.parse_sums(there[integrity.SUMS], f"{folder}/{integrity.SUMS}")
+    for name, digest in listed.items():
+        if name not in there:
+            yield Finding("missing", f"{folder}/{name}", "missing")
+        elif (got := hashlib.sha256(there[name]).hexdigest()) != digest:
+            yield Finding("changed", f"{folder}/{name}", "changed", digest, got)
+    for name in sorted(set(there) - set(listed) - {integrity.SUMS}):
+        yield Finding("extra", f"{folder}/{name}", "is not part of the metadata")

@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from repack.errors import BusyError, LicenseError, PlaceError, SpaceError, UsageError
+from repack.fs import atomic
+from repack.keys.shared_key import Key
+from repack.license import encryption, operations
+from repack.license.fingerprint import Factors, FingerprintDocument
+from repack.license.operations import Recovery, reports_in
+from repack.license.recovery_report import faults
+from repack.license.store import Vault
+from tests.license.test_store import version_2
+from tests.licensing import (
+    FACTORS,
+    KEY,
+    NEW,
+    NOW,
+    OLD,
+    OTHER_KEY,
+    asking,
+    fields,
+    killed_at,
+    license_of,
+)
+
+
+@pytest.fixture(autouse=True)
+def _cheap_guesses(monkeypatch):
+    monkeypatch.setattr(encryption, "_N", 1 << 4)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "secrets" / "license_store.json"
+
+
+@pytest.fixture
+def filled(store):
+    operations.install(asking(store), license_of())
+    return store
+
+
+def statuses(finding):
+    return {verdict.license_id: verdict.status for verdict in finding.verdicts}
+
+
+def content(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and "lock" not in p.name}
+
+
+def test_installing_makes_the_store_and_verifying_is_right(store):
+    finding = operations.install(asking(store), license_of())
+    assert statuses(finding) == {"LIC-1": "valid"}
+    assert operations.verify(asking(store), license_of()).is_right
+    assert operations.verify(asking(store), None).is_right
+
+
+@pytest.mark.parametrize(
+    ("changes", "how", "issue"),
+    [
+        ({"fingerprints": ["X"]}, {}, "fingerprint-mismatch"),
+        ({"not_after": "2026-02-01"}, {}, "expired"),
+        ({}, {"label": "other"}, "label-mismatch"),
+        ({}, {"key": OTHER_KEY}, "bad-signature"),
+    ],
+)
+def test_a_wrong_licence_is_not_installed(filled, changes, how, issue):
+    before = content(filled.parent)
+    with pytest.raises(LicenseError, match=issue):
+        operations.install(asking(filled, **how), license_of(license_id="L2", **changes))
+    assert content(filled.parent) == before
+
+
+def test_a_licence_of_tomorrow_can_be_installed_today(filled):
+    finding = operations.install(
+        asking(filled), license_of(license_id="L2", not_before="2027-01-01")
+    )
+    assert statuses(finding) == {"LIC-1": "valid", "L2": "not-yet"}
+
+
+def test_a_licence_that_is_not_there_is_missing(filled):
+    finding = operations.verify(asking(filled), license_of(license_id="L2"))
+    assert statuses(finding) == {"L2": "missing-in-store"}
+    assert not finding.is_right
+    changed = operations.verify(asking(filled), license_of(customer="Another"))
+    assert "another-of-this-id-in-store" in changed.verdicts[0].issues
+    assert not changed.is_right
+
+
+def test_a_revoked_licence_stays_revoked(filled):
+    finding = operations.revoke(asking(filled), "LIC-1", "sold")
+    assert statuses(finding) == {"LIC-1": "revoked"}
+    with pytest.raises(LicenseError, match="revoked"):
+        operations.install(asking(filled), license_of())
+    with pytest.raises(UsageError, match="LIC-1"):
+        operations.revoke(asking(filled), "LIC-2", "")
+
+
+def test_an_empty_store_is_not_right(filled):
+    asked = asking(filled.with_name("empty.json"))
+    with asked.vault.lock():
+        asked.vault.save(asked.vault.new(OLD))
+    assert not operations.verify(asked, None).is_right
+
+
+def test_a_clock_set_back_is_seen_and_gains_nothing(filled):
+    later = NOW + timedelta(days=500)
+    operations.install(
+        asking(filled, now=later), license_of(license_id="L9", not_after="2029-01-01")
+    )
+    finding = operations.verify(asking(filled), None)
+    assert not finding.is_right
+    assert "clock-set-back" in finding.issues[0]
+    assert statuses(finding) == {"LIC-1": "expired", "L9": "valid"}
+
+
+def test_a_clock_that_is_a_time_zone_off_is_no_matter(filled):
+    assert operations.verify(asking(filled, now=NOW - timedelta(hours=14)), None).is_right
+
+
+def test_verifying_remembers_the_time_but_never_a_wrong_one(filled):
+    later = NOW + timedelta(days=30)
+    assert operations.verify(asking(filled, now=later), None).is_right
+    assert asking(filled).vault.open(OLD).ledger.highest == later
+    assert "clock-set-back" in operations.look(asking(filled)).issues[0]
+    operations.verify(asking(filled, now=NOW + timedelta(days=20_000)), None)
+    assert asking(filled).vault.open(OLD).ledger.highest == later
+    assert [p.name for p in filled.parent.glob("*.json.[0-9]*")] == [f"{filled.name}.1"]
+
+
+def test_an_old_store_put_back_is_seen(filled):
+    operations.revoke(asking(filled), "LIC-1", "")
+    filled.write_bytes(filled.with_name(f"{filled.name}.1").read_bytes())
+    finding = operations.verify(asking(filled), None)
+    assert "store-put-back" in finding.issues[0]
+    assert not finding.is_right
+
+
+def test_version_2_is_written_anew_at_first_sight(store):
+    store.parent.mkdir()
+    held = {"licenses": {"LIC-1": {"status": "provisioned", "license": license_of().raw}}}
+    store.write_text(version_2(OLD.text, json.loads(json.dumps(held))))
+    finding = operations.look(asking(store))
+    assert statuses(finding) == {"LIC-1": "valid"}
+    assert finding.opened.migrated
+    assert json.loads(store.read_bytes())["version"] == encryption.VERSION
+    assert operations.verify(asking(store), license_of()).is_right
+
+
+def test_version_2_that_cannot_be_written_is_used_and_said(store, tmp_path):
+    store.parent.mkdir()
+    store.write_text(version_2(OLD.text, {"licenses": {"LIC-1": fields()}}))
+    with Vault(store).lock():
+        finding = operations.look(asking(store))
+    assert "stays in the old, weak format" in finding.notes[0]
+    assert json.loads(store.read_bytes())["version"] == 2
+    assert operations.look(asking(store), "leave").notes == ()
+    assert json.loads(store.read_bytes())["version"] == 2
+
+
+def test_a_time_that_cannot_be_recorded_is_said(filled):
+    with Vault(filled).lock():
+        finding = operations.verify(asking(filled, now=NOW + timedelta(days=9)), None)
+    assert finding.is_right
+    assert "could not be recorded" in finding.notes[0]
+
+
+# --- recovery -------------------------------------------------------------------------------------
+
+
+def job(store, name="recovery-1.json", old=OLD, new=NEW, key=KEY, **changes):
+    report = store.parent.parent / "var" / "reports" / "licensing" / name
+    known = FingerprintDocument(old.text, {}, {}, {})
+    made = Recovery(asking(store, device=new, key=key), known, Vault(store), report, {})
+    return replace(made, **changes)
+
+
+def test_recovery_moves_store_and_licences(filled):
+    done = operations.recover(job(filled))
+    assert statuses(done.finding) == {"LIC-1": "valid"}
+    assert operations.verify(asking(filled, NEW), license_of()).is_right
+    with pytest.raises(LicenseError):
+        operations.look(asking(filled))
+    backup = Vault(filled.with_name(f"{filled.name}.1"))
+    assert str(backup.path) == done.report["backup"]
+    assert sorted(backup.open(OLD).ledger.licenses) == ["LIC-1"]
+
+
+def test_recovery_without_the_vendors_key_opens_the_store_but_moves_no_licence(filled):
+    """Else whoever copies a store and reads the licence beside it could run it anywhere."""
+    done = operations.recover(job(filled, key=None))
+    assert done.report["signature"]["key_id"].startswith("store:")
+    for key in (KEY, None):
+        finding = operations.look(asking(filled, NEW, key=key))
+        assert statuses(finding) == {"LIC-1": "fingerprint-mismatch"}
+    own = asking(filled, NEW).vault.open(NEW).ledger.key
+    assert faults(reports_in(job(filled).report.parent), [own]) == []
+
+
+def test_recovery_says_which_factors_changed(filled):
+    here = Factors.of(FACTORS, {})
+    there = Factors.of({**FACTORS, "product_uuid": "4c4c4544-ffff", "board_serial": "/9"}, {})
+    store = filled.with_name("real.json")
+    operations.install(asking(store, here), license_of(fingerprints=[here.fingerprint()]))
+    known = FingerprintDocument.of(here, "2026-11-21T12:00:00Z")
+    done = operations.recover(replace(job(store, new=there), old=known, tags=there.tags))
+    assert done.report["changed_factors"] == ["board_serial", "product_uuid"]
+    assert statuses(done.finding) == {"LIC-1": "valid"}
+
+
+def test_recovery_to_another_file_leaves_the_source(filled, tmp_path):
+    before = content(filled.parent)
+    output = Vault(tmp_path / "new" / "store.json")
+    done = operations.recover(job(filled, output=output))
+    assert content(filled.parent) == before
+    assert output.open(NEW).ledger.recoveries == (done.report,)
+
+
+def test_recovery_of_a_version_2_store_keeps_a_generation(store):
+    store.parent.mkdir()
+    store.write_text(
+        version_2(OLD.text, {"licenses": {"LIC-1": json.loads(json.dumps(license_of().raw))}})
+    )
+    done = operations.recover(job(store))
+    assert statuses(done.finding) == {"LIC-1": "valid"}
+    assert sorted(Vault(store.with_name(f"{store.name}.1")).open(OLD).ledger.licenses) == ["LIC-1"]
+
+
+def test_reports_are_chained(filled):
+    third = OLD.__class__(OLD.text.__class__("OEM-THIRD"))
+    operations.recover(job(filled))
+    operations.recover(job(filled, "recovery-2.json", old=NEW, new=third))
+    folder = job(filled).report.parent
+    reports = reports_in(folder)
+    copies = asking(filled).vault.open(third).ledger.recoveries
+    assert [r.sequence for r in reports] == [1, 2]
+    assert reports[1].document["previous"]["sha384"] == reports[0].sha384
+    assert faults(reports, [KEY], copies) == []
+    assert faults(reports, [OTHER_KEY])
+    assert faults(reports[:1], [KEY], copies)
+    assert faults(reports[1:], [KEY])
+
+
+def test_any_forged_field_of_a_report_is_found(filled):
+    operations.recover(job(filled))
+    path = job(filled).report
+    document = json.loads(path.read_bytes())
+    for name in [*document, "added"]:
+        path.write_text(json.dumps({**document, name: "forged"}))
+        found = reports_in(path.parent)
+        copies = asking(filled).vault.open(NEW).ledger.recoveries
+        assert faults(found, [KEY], copies), name
+    path.write_text("{")
+    assert faults(reports_in(path.parent), [KEY], copies)
+
+
+@pytest.mark.parametrize(
+    "case", ["wrong-old", "same", "report-exists", "symlink", "busy", "no-store"]
+)
+def test_a_recovery_that_cannot_be_leaves_everything(filled, tmp_path, case):
+    wanted = job(filled)
+    if case == "wrong-old":
+        wanted = job(filled, old=replace(OLD, text=OLD.text.__class__("OTHER")))
+    elif case == "same":
+        wanted = job(filled, new=OLD)
+    elif case == "report-exists":
+        atomic.write(wanted.report, b"{}")
+    elif case == "symlink":
+        (tmp_path / "link").symlink_to(filled.parent)
+        wanted = replace(wanted, output=Vault(tmp_path / "link" / filled.name))
+    elif case == "no-store":
+        wanted = job(filled.with_name("none.json"))
+    before = content(tmp_path)
+    if case == "busy":
+        with Vault(filled).lock(), pytest.raises(BusyError):
+            operations.recover(wanted)
+    else:
+        with pytest.raises((LicenseError, PlaceError, UsageError)):
+            operations.recover(wanted)
+    assert content(tmp_path) == before
+
+
+def test_a_second_recovery_of_the_same_says_so(filled):
+    operations.recover(job(filled))
+    with pytest.raises(UsageError, match="recovered already"):
+        operations.recover(job(filled, "recovery-2.json"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.parametrize("limit", [100, 900])
+def test_a_disk_that_fills_up_while_recovering_changes_nothing(filled, tmp_path, limit):
+    before = content(tmp_path)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        try:
+            operations.recover(job(filled))
+        except SpaceError:
+            os._exit(9)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert content(tmp_path) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_a_recovery_killed_at_any_instant_can_be_finished(store, tmp_path):
+    instant, alive, resumed = 0, True, 0
+    while alive:
+        instant += 1
+        here = tmp_path / str(instant) / "secrets" / store.name
+        operations.install(asking(here), license_of())
+        alive = killed_at(instant, lambda: operations.recover(job(here)))  # noqa: B023
+        if alive:
+            with_old = here_opens(here, OLD)
+            assert with_old != here_opens(here, NEW)
+            resumed += operations.recover(job(here)).resumed
+        assert operations.verify(asking(here, NEW), license_of()).is_right
+        copies = asking(here).vault.open(NEW).ledger.recoveries
+        assert faults(reports_in(job(here).report.parent), [KEY], copies) == []
+    assert instant > 12
+    assert resumed >= 1
+
+
+def here_opens(store, device):
+    try:
+        Vault(store).open(device)
+    except LicenseError:
+        return False
+    return True
+
+
+def test_the_stores_key_is_not_the_vendors():
+    made = Vault(Path("x")).new(OLD).ledger
+    assert made.key.key_id.startswith("store:")
+    assert made.key != Key(made.key.key_id, bytes(32))
+    assert "licenses" in made.to_json()
+    assert fields()["license_id"] not in repr(made)

@@ -1,0 +1,95 @@
+"""Copies that are gone on with, held back, and never wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+
+import pytest
+
+from repack.errors import IntegrityError, PlaceError
+from repack.fs import atomic
+from repack.fs.volume import volume
+from repack.names import Digest, RelPath
+from repack.sync.copy import Brake, copy
+from repack.sync.plan import Piece
+
+DATA = os.urandom(3 * atomic.CHUNK + 123)
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "source").write_bytes(DATA)
+    os.utime(tmp_path / "source", (1_000_000_000, 1_000_000_000))
+    return tmp_path / "source"
+
+
+def piece(data=DATA):
+    return Piece(RelPath("noarch/a.conda"), Digest(hashlib.sha256(data).hexdigest()), len(data))
+
+
+def bring(source, target, what=None):
+    copy(source, target, what or piece(), Brake(None), lambda _count: None)
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        b"",
+        DATA[: atomic.CHUNK],
+        DATA[:-1],
+        DATA,
+        DATA + b"more",
+        DATA[:100] + bytes(atomic.CHUNK),
+        bytes(len(DATA)),
+    ],
+)
+def test_whatever_was_left_becomes_the_file(source, tmp_path, there):
+    target = tmp_path / "stage" / "a.conda"
+    target.parent.mkdir()
+    target.write_bytes(there)
+    bring(source, target)
+    assert target.read_bytes() == DATA
+    assert target.stat().st_mtime == 1_000_000_000
+
+
+def test_what_is_there_is_not_written_again(source, tmp_path):
+    target = tmp_path / "a.conda"
+    target.write_bytes(DATA[: 2 * atomic.CHUNK])
+    brake = Brake(1 << 40)
+    spent = []
+    brake.spend = spent.append
+    copy(source, target, piece(), brake, lambda _count: None)
+    assert sum(spent) == len(DATA) - 2 * atomic.CHUNK
+
+
+def test_a_wrong_source_leaves_nothing(source, tmp_path):
+    with pytest.raises(IntegrityError, match="source"):
+        bring(source, tmp_path / "a.conda", piece(b"other"))
+    assert not (tmp_path / "a.conda").exists()
+    with pytest.raises(PlaceError):
+        bring(tmp_path / "nothing", tmp_path / "a.conda")
+
+
+def test_the_brake_holds():
+    brake, began = Brake(100_000), time.monotonic()
+    for _ in range(5):
+        brake.spend(5_000)
+    assert 0.2 <= time.monotonic() - began < 1
+    assert brake.chunk == 25_000
+
+
+def test_time_in_which_nothing_could_be_sent_makes_no_burst():
+    brake = Brake(100_000)
+    time.sleep(0.6)
+    began = time.monotonic()
+    brake.spend(60_000)
+    assert time.monotonic() - began >= 0.25
+
+
+def test_volume_of_a_folder_that_will_be(tmp_path):
+    found = volume(tmp_path / "not" / "yet")
+    assert found.kind == "other"
+    assert found.free > 0
+    assert volume(tmp_path, "fat32").kind == "fat32"
