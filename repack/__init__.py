@@ -69,9 +69,9 @@ def build(label: str, **options: Unpack[Options]) -> Outcome:
             the command line. What was published before still is.
     """
     from repack.progress import SILENT
-    from repack.release.context import Settings
     from repack.release.line import build as make
     from repack.release.line import preview
+    from repack.settings import Settings
 
     run = preview if options.get("dry_run") else make
     return run(label, Settings.of(options), options.get("progress", SILENT))

@@ -1,6 +1,10 @@
-"""Numbers as people read them."""
+"""Numbers, paths and lists as people read them."""
 
 from __future__ import annotations
+
+from typing import Final
+
+_SHOWN: Final = 20
 
 
 def amount(size: int) -> str:
@@ -16,3 +20,28 @@ def amount(size: int) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 package``, ``2 packages``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(path: str) -> str:
+    """A path that no terminal chokes on."""
+    text = path.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shown(value: object, limit: int = 200) -> str:
+    """``value`` as a short line of text; empty when it is none.
+
+    What is not printable becomes a space: line ends, controls, and the marks that turn the
+    direction of writing, with which a text can make its surroundings say something else.
+    """
+    if not isinstance(value, str):
+        return ""
+    text = "".join(c if c.isprintable() else " " for c in value[: 4 * limit])
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def some(rows: list[str]) -> str:
+    """The rows, a line each; the first ones when there are many."""
+    more = [f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
+    return "\n    ".join(["", *rows[:_SHOWN], *more]) if len(rows) > 1 else "".join(rows)

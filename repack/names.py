@@ -12,7 +12,6 @@ _WINDOWS_RESERVED: Final = frozenset(
     {"con", "prn", "aux", "nul"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)}
 )
 _WINDOWS_FORBIDDEN: Final = re.compile(r'[<>:"|?*\\\x00-\x1f]')
-PLATFORMS: Final = ("linux-64", "win-64")
 
 
 def windows_fault(part: str) -> str | None:

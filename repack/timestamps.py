@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import UsageError
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+from typing import TYPE_CHECKING
+
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+
 
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -35,3 +43,21 @@ def parse_date(text: str, edge: Edge, where: object = None) -> datetime:
         raise UsageError(
             "not a date", where=where, expected="YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ", got=text[:40]
         ) from error
+
+
+def moment(now: dt.datetime) -> str:
+    """A moment as manifests write it."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def show(time: datetime) -> str:
+    """A time as it stands in metadata."""
+    return time.astimezone(UTC).strftime(_TIME)
+
+
+def read_time(text: object) -> datetime | None:
+    """A time as metadata writes it; None when ``text`` is none."""
+    try:
+        return datetime.strptime(str(text), _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None

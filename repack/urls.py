@@ -14,6 +14,7 @@ This is the only place that makes a ``file://`` URL. Rules:
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
@@ -21,6 +22,8 @@ from repack.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
+
 
 # conda.base.constants.KNOWN_SUBDIRS; conda matches them without case.
 _SUBDIR: Final = re.compile(
@@ -179,3 +182,8 @@ def _without_parameters(tail: str, found: list[str]) -> str:
             kept.append(parameter)
     left = mark + "&".join(kept) if any(kept) else ""
     return left + (_without_parameters("#" + fragment, found) if hash_mark else "")
+
+
+def folder_url(folder: Path) -> str:
+    """The ``file://`` URL of a channel in ``folder``, by this host's rules."""
+    return channel_url(str(folder.absolute()), windows=sys.platform == "win32")

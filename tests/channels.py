@@ -11,10 +11,10 @@ from pathlib import Path
 import zstandard
 
 import repack.shipped
-from repack.channel.integrity import METADATA_DIR, Entry
-from repack.channel.manifest import Artifact
+from repack.channel.integrity import Entry
+from repack.channel.layout import METADATA_DIR
+from repack.channel.manifest import Artifact, Release
 from repack.channel.metadata_folder import read_folder
-from repack.channel.release import Release
 from repack.conda.repodata import encode
 from repack.keys.keyring import Keyring
 from repack.names import Digest, Digest384, LabelName, RelPath

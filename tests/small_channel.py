@@ -8,15 +8,13 @@ from importlib import resources
 
 import zstandard
 
-from repack import shipped
+from repack import host, shipped
 from repack.channel.integrity import Entry
-from repack.channel.manifest import Artifact
-from repack.channel.release import Release
+from repack.channel.manifest import Artifact, Release
 from repack.conda.record import Record
 from repack.conda.repodata import encode
 from repack.conda.virtual_packages import Profile
 from repack.fs import atomic
-from repack.license import factors
 from repack.names import Digest, Digest384, LabelName, RelPath
 from repack.solve.lockfile import write_lock
 from repack.timestamps import stamp
@@ -36,7 +34,7 @@ def record(name, body, subdir="noarch"):
 
 def channel_at(folder, release=1, content=b"pytho", keys=None):
     """Write release ``release`` of label halkbank into ``folder``."""
-    moment = factors.now() if keys else NOW
+    moment = host.now() if keys else NOW
     bodies = {"pytho": content, "ratingpro": b"ratingpro", "halkbank-models": b"models"}
     records = {name: record(name, body) for name, body in bodies.items()}
     upstream = [records["pytho"], records["ratingpro"]]

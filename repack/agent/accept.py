@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from repack.errors import NoMatchError, NoSuchReleaseError
+from repack.timestamps import show
 from repack.trust import client
-from repack.trust.selection import Seen, Wanted, check_times, choose, raised_floor, show, warnings
+from repack.trust.selection import Seen, Wanted, check_times, choose, raised_floor, warnings
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from repack import host
 from repack.agent import settings_files
 from repack.agent.settings import merge
 from repack.agent.storage import Device
+from repack.conda import subdir
 from repack.errors import NoMatchError, SpaceError, TargetSpaceError
-from repack.license import factors
-from repack.prefix import sandbox
 from repack.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Site:
     read: tuple[Snippet, ...]
     environment: Mapping[str, str] = field(repr=False)
     licensed: Callable[[LabelName], None] = field(repr=False)
-    clock: Callable[[], datetime] = factors.now
+    clock: Callable[[], datetime] = host.now
     progress: Progress = SILENT
 
     @classmethod
@@ -97,7 +97,7 @@ class Site:
         """
         read = settings_files.snippets(configs, environment)
         settings = merge(read)
-        platform = settings.platform or sandbox.host_subdir()
+        platform = settings.platform or subdir.host_subdir()
         if platform is None:
             raise NoMatchError("there are no releases for this kind of machine")
         root = settings_files.storage(settings.root, environment)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from repack.agent import environment
 from repack.errors import ContentMissingError, IntegrityError, PlaceError, TargetSpaceError
-from repack.fs.atomic import folder_url
-from repack.license import factors
+from repack.fs import volume
 from repack.prefix import link, link_by_conda
-from repack.urls import package_url
+from repack.urls import folder_url, package_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,7 +124,7 @@ def _lay_out(what: _Filling, new: Sequence[Parcel], here: frozenset[Parcel]) -> 
 
 
 def _check_space(site: Site, new: Sequence[Parcel]) -> None:
-    need, free = sum(p.size for p in new) * _UNPACKED, factors.free_bytes(site.device.folder)
+    need, free = sum(p.size for p in new) * _UNPACKED, volume.free_bytes(site.device.folder)
     if need > free:
         raise TargetSpaceError(
             "the release does not fit on this disk",

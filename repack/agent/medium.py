@@ -14,14 +14,14 @@ import contextlib
 import hashlib
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from repack.channel import integrity, manifest
+from repack.channel import integrity, layout, manifest
 from repack.channel.install_plan import deliver
-from repack.channel.integrity import METADATA_DIR
-from repack.channel.layout import NOARCH
+from repack.channel.layout import METADATA_DIR
 from repack.codec.canonical import loads
 from repack.conda.record import Record
+from repack.conda.subdir import NOARCH
 from repack.errors import ContentMissingError, IntegrityError, MetadataNotFoundError, PlaceError
-from repack.fs import atomic
+from repack.fs import atomic, digests
 from repack.names import RelPath
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Medium:
             ContentMissingError: its manifest or its list of files is not here, or not whole.
         """
         data = self._checked(
-            [RelPath(f"repack/{signed.path}"), integrity.MANIFEST_PATH],
+            [RelPath(f"repack/{signed.path}"), layout.MANIFEST_PATH],
             lambda data: hashlib.sha256(data).hexdigest() == signed.sha256,
             manifest.MAX_BYTES,
         )
@@ -183,7 +183,7 @@ class Medium:
         """Hash a package where it lies. Raises as :meth:`copy` does."""
         source = self._place(parcel)
         with _damage():
-            got, _ = atomic.digest(source)
+            got, _ = digests.digest(source)
         advance(parcel.size)
         if got != parcel.sha256:
             raise ContentMissingError(

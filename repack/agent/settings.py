@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from repack.codec.document import decode
 from repack.codec.schema import check
 from repack.codec.tree import Entry, Findings, Items, Scalar, Table
+from repack.conda.subdir import PLATFORMS
 from repack.errors import LabelError, Problem, SettingsError, UsageError
-from repack.names import PLATFORMS, LabelName
+from repack.names import LabelName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from repack import host
 from repack.agent.settings import LIMIT, Snippet
 from repack.errors import MetadataNotFoundError, PlaceError
 from repack.fs import atomic
-from repack.license import factors
 from repack.trust.metadata import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def storage(given: PathIn | None, environment: Mapping[str, str]) -> Path:
     """
     if given is not None:
         return Path(given.folder) / given.text
-    if not factors.facts().user_is_admin:
+    if not host.facts().user_is_admin:
         from platformdirs import user_data_path
 
         return user_data_path("repack", appauthor=False)

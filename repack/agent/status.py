@@ -12,7 +12,7 @@ from repack.agent import environment
 from repack.agent.accept import Asked, accept
 from repack.agent.medium import Medium
 from repack.errors import ChangedByHandError, ContentMissingError
-from repack.license import factors
+from repack.fs import volume
 
 if TYPE_CHECKING:
     from repack.agent.context import Site
@@ -150,6 +150,6 @@ def check_medium(site: Site, source: Path, name: str | None) -> Offer:
         current=state.current,
         packages=len(delivery.parcels),
         bytes=size,
-        free=factors.free_bytes(site.device.folder),
+        free=volume.free_bytes(site.device.folder),
         new=delivery.release != state.current,
     )

@@ -32,8 +32,8 @@ from repack.agent.pointer import Pointer
 from repack.agent.state import State
 from repack.channel.install_plan import LIMIT, Delivery
 from repack.errors import RepackError
-from repack.fs import atomic
-from repack.trust.selection import read_time, show
+from repack.fs import atomic, locks
+from repack.timestamps import read_time, show
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -97,8 +97,8 @@ class Device:
             BusyError: another agent works on it, or the conda of one that was killed.
             PlaceError: the folder cannot be written.
         """
-        with atomic.exclusive(self._state / "lock", "another agent for this label"):
-            with atomic.exclusive(self.conda_lock, "the conda of another agent"):
+        with locks.exclusive(self._state / "lock", "another agent for this label"):
+            with locks.exclusive(self.conda_lock, "the conda of another agent"):
                 pass  # it is gone
             yield
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import bz2
 import contextlib
 import errno
-import hashlib
 import json
 import struct
 import sys
@@ -22,19 +21,27 @@ from repack.archive.facts import Facts
 from repack.archive.scan import Survey
 from repack.archive.tar_reader import Tar
 from repack.errors import IntegrityError, PlaceError
-from repack.fs.atomic import CHUNK, faults_at, read, write_cached
+from repack.fs.atomic import faults_at, read, write_cached
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from repack.archive.facts import Depth
+    from repack.conda.record import Record
+
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
-    from pathlib import Path
 
-    from repack.archive.facts import Depth
-    from repack.conda.record import Record
+_LIMIT: Final = 1 << 34  # bytes of tar to look through
+_LIMIT_OF_LIST: Final = 256 << 20
+_PATHS: Final = "info/paths.json"
+
 
 # Bytes read from an archive, and bytes decompressed, at once. What fits the processor's own cache
 # is a quarter faster than 1 MiB.
@@ -90,16 +97,6 @@ def survey(path: Path, record: Record, depth: Depth) -> Facts:
                 if depth == "info" and notes.described():
                     break
         return notes.facts(depth)
-
-
-def sha384(path: Path) -> str:
-    """SHA-384 of a file, as manifests want it."""
-    digest, buffer = hashlib.sha384(), bytearray(CHUNK)
-    view = memoryview(buffer)
-    with faults_at(path), path.open("rb", buffering=0) as stream:
-        while count := stream.readinto(buffer):
-            digest.update(view[:count])
-    return digest.hexdigest()
 
 
 def recall_facts(cache: Path) -> Facts | None:
@@ -244,3 +241,30 @@ def _decompressed(
 def _input(read: Callable[[int], bytes]) -> bytes:
     with _zip_faults():
         return read(_COMPRESSED)
+
+
+def listed(path: Path, fn: str) -> list[dict[str, Any]]:
+    """The rows of ``info/paths.json``; empty when the package ``fn`` has none.
+
+    Raises:
+        IntegrityError: the archive is damaged, or the list is.
+        PlaceError: it cannot be read.
+    """
+    with (
+        faults_at(path),
+        path.open("rb") as stream,
+        contextlib.closing(parts(stream, fn)) as streams,
+    ):
+        for chunks in streams:
+            tar = Tar(chunks, _LIMIT)
+            for member in tar:
+                if member.name == _PATHS:
+                    return _rows(tar.data(_LIMIT_OF_LIST), fn)
+    return []
+
+
+def _rows(data: bytes, fn: str) -> list[dict[str, Any]]:
+    try:
+        return [dict(row) for row in json.loads(data)["paths"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as fault:
+        raise IntegrityError("the package's list of files is broken", where=fn) from fault

@@ -12,21 +12,21 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from repack.archive.verified_tar import SECTIONS, Artifact
 from repack.bundle.package import path_problems
 from repack.codec import canonical
+from repack.display import some
 from repack.errors import IntegrityError, SignatureError, UsageError
 from repack.keys.shared_key import HMAC_SHA384, check_hmac_sha384, sign_hmac_sha384
-from repack.names import Digest, Digest384, RelPath
+from repack.names import Digest384, RelPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from repack.keys.shared_key import Key
 
-Section = Literal["models", "strategies"]
-SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sig"
 MANIFEST_LIMIT: Final = 32 << 20
@@ -71,35 +71,6 @@ class Trust:
                 hint="leave the key out to take it all the same; then nothing shows who made it",
             )
         return "unsigned"
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """One file of a release.
-
-    Attributes:
-        path: begins with its section, as in ``models/a.bin``.
-        digest: SHA-384, or SHA-256 when it comes from a conda package.
-    """
-
-    path: RelPath
-    size: int
-    digest: Digest | Digest384
-
-    @property
-    def section(self) -> Section:
-        """``models`` or ``strategies``."""
-        return "models" if self.path.startswith("models/") else "strategies"
-
-    @property
-    def inside(self) -> str:
-        """The path inside its section's folder."""
-        return self.path.partition("/")[2]
-
-    def to_json(self) -> dict[str, object]:
-        """As it stands in the manifest."""
-        algorithm = "sha384" if isinstance(self.digest, Digest384) else "sha256"
-        return {"path": self.path, algorithm: self.digest, "size": self.size}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +172,6 @@ def check_version(version: str) -> None:
     """
     if not _VERSION.match(version):
         raise UsageError("no usable version", expected="such as 2024.10.0", got=version[:128])
-
-
-def some(rows: list[str]) -> str:
-    """The rows, a line each; the first ones when there are many."""
-    more = [f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
-    return "\n    ".join(["", *rows[:_SHOWN], *more]) if len(rows) > 1 else "".join(rows)
 
 
 def _artifact(row: object) -> Artifact:

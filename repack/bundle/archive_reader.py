@@ -10,30 +10,32 @@ Rules of this module:
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import zlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Final, Protocol
+from typing import IO, TYPE_CHECKING, Final
 
-from repack.archive.tar_reader import BLOCK, Tar
+from repack.archive.tar_reader import Tar
+from repack.archive.verified_tar import (
+    SECTIONS,
+    TAR_OVERHEAD,
+    Files,
+    Take,
+    blamed_on,
+    budget,
+    nowhere,
+)
 from repack.bundle.archive import (
     MANIFEST,
     MANIFEST_LIMIT,
-    SECTIONS,
     SIGNATURE,
     SIGNATURE_LIMIT,
-    Artifact,
     Checked,
     ReleaseManifest,
     Trust,
-    some,
 )
 from repack.errors import IntegrityError
 from repack.fs.atomic import CHUNK, faults_at
-from repack.names import Digest384, RelPath
+from repack.names import RelPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,35 +45,6 @@ if TYPE_CHECKING:
 
 _COMPRESSED: Final = 256 << 10
 _GZIP: Final = 31  # zlib's word for "with a gzip header"
-# What one member may cost beside its data: header, pax header, padding, and a folder or two.
-_OVERHEAD: Final = 16 * BLOCK
-_RECORD: Final = 20 * BLOCK
-
-
-class Sink(Protocol):
-    """Anything that takes bytes."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take ``data``."""
-
-
-class Nowhere:
-    """Takes bytes and forgets them: for checking alone."""
-
-    def write(self, data: bytes, /) -> None:
-        """Drop ``data``."""
-
-
-NOWHERE: Final = Nowhere()
-
-
-def nowhere(artifact: Artifact) -> AbstractContextManager[Sink]:
-    """Take a file for checking alone."""
-    del artifact
-    return contextlib.nullcontext(NOWHERE)
-
-
-Take = Callable[[Artifact], AbstractContextManager[Sink]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +86,7 @@ def peek(path: Path) -> ReleaseManifest:
         raise IntegrityError("no release archive", expected=f"{MANIFEST} as the first file")
 
 
-_FIRST: Final = MANIFEST_LIMIT + SIGNATURE_LIMIT + 64 * _OVERHEAD
+_FIRST: Final = MANIFEST_LIMIT + SIGNATURE_LIMIT + 64 * TAR_OVERHEAD
 
 
 class _Reading:
@@ -162,74 +135,6 @@ class _Reading:
             self._files = Files(manifest.artifacts, self._take)
             self._tar.limit = self._tar.seen + budget(manifest.artifacts)
         return self._files
-
-
-class Files:
-    """The files that are still to come, each by its name in the archive.
-
-    Args:
-        prefix: what stands before an artifact's path in the archive.
-    """
-
-    def __init__(self, artifacts: tuple[Artifact, ...], take: Take, prefix: str = "") -> None:
-        self._due = {f"{prefix}{artifact.path}": artifact for artifact in artifacts}
-        self._names = frozenset(self._due)
-        self._take = take
-
-    def take(self, name: str, member: Member, tar: Tar) -> None:
-        """Check one file and hand it on.
-
-        Raises:
-            IntegrityError: it is not listed, has come before, or is not what the list says.
-        """
-        artifact = self._due.pop(name, None)
-        if artifact is None:
-            fault = "twice" if name in self._names else "that its manifest does not list"
-            raise IntegrityError(f"the archive holds a file {fault}", got=name[:200])
-        if member.size != artifact.size:
-            raise IntegrityError(
-                f"{name} has the wrong size", expected=artifact.size, got=member.size
-            )
-        hasher = hashlib.sha384() if isinstance(artifact.digest, Digest384) else hashlib.sha256()
-        with self._take(artifact) as sink:
-            while data := tar.beginning(CHUNK):
-                hasher.update(data)
-                sink.write(data)
-        if hasher.hexdigest() != artifact.digest:
-            raise IntegrityError(
-                f"{name} has the wrong {hasher.name}",
-                expected=artifact.digest,
-                got=hasher.hexdigest(),
-            )
-
-    def end(self) -> None:
-        """Make sure that all have come.
-
-        Raises:
-            IntegrityError: names those that have not.
-        """
-        if self._due:
-            raise IntegrityError(
-                "files that the manifest lists are missing", got=some(sorted(self._due))
-            )
-
-
-def budget(artifacts: tuple[Artifact, ...]) -> int:
-    """The bytes a tar archive of these files may have, generously."""
-    return _RECORD + 64 * _OVERHEAD + sum(a.size + _OVERHEAD for a in artifacts)
-
-
-@contextlib.contextmanager
-def blamed_on(path: Path) -> Iterator[None]:
-    """Say in integrity errors which archive it was."""
-    try:
-        yield
-    except IntegrityError as fault:
-        if fault.where is None:
-            fault.where = str(path)
-        elif "/" not in fault.where:
-            fault.where = f"{path}: {fault.where}"
-        raise
 
 
 def _gunzip(stream: IO[bytes]) -> Iterator[bytes]:

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from repack.bundle.package import path_problems, printable
-from repack.channel.layout import is_litter
+from repack.bundle.package import path_problems
 from repack.codec import canonical
+from repack.display import printable
 from repack.errors import FolderError, PlaceError, Problem, RepackError
 from repack.fs import atomic
+from repack.fs.litter import is_litter
 from repack.names import RelPath
 from repack.progress import SILENT, Progress
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from repack.bundle.archive import Artifact, Checked, ReleaseManifest, Section
+    from repack.archive.verified_tar import Artifact, Section
+    from repack.bundle.archive import Checked, ReleaseManifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from repack.archive.package import (
     PackageSpec,
     numbered,
 )
+from repack.display import printable
 from repack.errors import LabelError, Problem
 from repack.names import RelPath, windows_fault
 
@@ -145,12 +146,6 @@ def path_problems(paths: Iterable[str]) -> list[Problem]:
         if fault:
             problems.append(Problem(printable(path), fault))
     return problems
-
-
-def printable(path: str) -> str:
-    """A path that no terminal chokes on."""
-    text = path.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _fault(path: str) -> str | None:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from repack.archive.reader import parts
 from repack.archive.tar_reader import Tar
-from repack.bundle.archive import SECTIONS, Artifact, ReleaseManifest, Trust
-from repack.bundle.archive_reader import Files, Read, Take, blamed_on, budget, nowhere, read_archive
+from repack.archive.verified_tar import SECTIONS, Artifact, Files, Take, blamed_on, budget, nowhere
+from repack.bundle.archive import ReleaseManifest, Trust
+from repack.bundle.archive_reader import Read, read_archive
 from repack.channel import manifest
-from repack.channel.layout import MANIFEST, NOARCH
+from repack.channel.layout import MANIFEST
 from repack.codec import canonical
+from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, PlaceError, UsageError
 from repack.fs import atomic
 from repack.names import Digest, RelPath
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.archive.tar_reader import Member
-    from repack.bundle.archive import Checked, Section
+    from repack.archive.verified_tar import Section
+    from repack.bundle.archive import Checked
 
 _SUFFIXES: Final = (".conda", ".tar.bz2")
 _INFO_LIMIT: Final = 256 << 20

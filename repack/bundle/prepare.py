@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from repack.archive.tar_writer import TarWriter
-from repack.bundle.archive import (
-    MANIFEST,
-    SIGNATURE,
-    Artifact,
-    ReleaseManifest,
-    Section,
-    check_version,
-)
+from repack.archive.verified_tar import Artifact, Section
+from repack.bundle.archive import MANIFEST, SIGNATURE, ReleaseManifest, check_version
 from repack.bundle.archive_reader import peek
 from repack.bundle.folder import digests, scan
 from repack.bundle.package_reader import read_release

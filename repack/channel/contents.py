@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repack.archive.path_length import Reach
-from repack.channel.layout import NOARCH
+from repack.conda.record import merge
+from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError
 from repack.urls import scrub
 
@@ -81,25 +82,6 @@ class Shipment:
     def records(self, subdir: str) -> tuple[Record, ...]:
         """The records of one folder."""
         return tuple(i.record for i in self.items.values() if i.record.subdir == subdir)
-
-
-def merge(records: Iterable[Record]) -> dict[RelPath, Record]:
-    """Records by path, sorted.
-
-    Raises:
-        IntegrityError: two records have one name and different contents.
-    """
-    merged: dict[RelPath, Record] = {}
-    for record in records:
-        other = merged.setdefault(record.path, record)
-        if other.sha256 != record.sha256:
-            raise IntegrityError(
-                f"two channels hold different files called {record.path}",
-                expected=f"{other.sha256} from {scrub(other.url)}",
-                got=f"{record.sha256} from {scrub(record.url)}",
-                hint="take the package from one channel, by order of `channels` or by its build",
-            )
-    return dict(sorted(merged.items()))
 
 
 def check_same_content(before: Mapping[str, str], records: Iterable[Record]) -> None:

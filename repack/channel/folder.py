@@ -22,10 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from repack.channel.layout import ARCHIVE_FOLDERS, is_litter, publish_rank
+from repack import urls
+from repack.channel.layout import publish_rank
 from repack.conda.record import Record
+from repack.conda.subdir import ARCHIVE_FOLDERS
 from repack.errors import IntegrityError
-from repack.fs import atomic, exchange
+from repack.fs import atomic, exchange, links, locks
+from repack.fs.litter import is_litter
+from repack.fs.walk import read_or_none, walk
 from repack.label.agent import NAME as AGENT
 from repack.names import LabelName, RelPath
 
@@ -106,7 +110,7 @@ class Channels:
             BusyError: another build of the label is running.
         """
         path = self._beside / ".locks" / f"{label}.lock"
-        return atomic.exclusive(path, f"a build of label {label!r}")
+        return locks.exclusive(path, f"a build of label {label!r}")
 
     def releases(self, label: LabelName) -> tuple[int, ...]:
         """The numbers of the releases whose metadata is kept, in order."""
@@ -132,13 +136,13 @@ class Channels:
         lasting = self._lasting(label, tree)
         for path, source in tree.packages.items():
             if path not in lasting:
-                atomic.place(source, folder / path)
+                links.place(source, folder / path)
         add_texts(folder, tree.texts)
         return folder
 
     def _lasting(self, label: LabelName, tree: Tree) -> frozenset[RelPath]:
         """Packages that stay where they are: without links, a copy would take their space again."""
-        if atomic.can_link(self._staged(label)):
+        if links.can_link(self._staged(label)):
             return frozenset()
         published = self.published(label)
         return frozenset(p for p, source in tree.packages.items() if source == published / p)
@@ -184,7 +188,7 @@ class Channels:
             if (published / zombie).is_file():
                 with atomic.faults_at(staged / zombie):
                     (staged / zombie).parent.mkdir(parents=True, exist_ok=True)
-                atomic.place(published / zombie, staged / zombie)
+                links.place(published / zombie, staged / zombie)
         for litter in _litter(published):
             with contextlib.suppress(OSError):
                 (staged / litter).parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +228,7 @@ class Channels:
         folders = [self.published(label)]
         folders += [self.history(label) / str(number) for number in self.releases(label)]
         return tuple(
-            Record.of(raw, fn, atomic.folder_url(folder))
+            Record.of(raw, fn, urls.folder_url(folder))
             for folder in folders
             for fn, raw in _noarch(folder).items()
             if fn.startswith((f"{label}-", f"{AGENT}-"))
@@ -241,34 +245,6 @@ def _noarch(folder: Path) -> dict[str, Any]:
     data = read_or_none(folder / "noarch" / "repodata.json")
     document = json.loads(data) if data else {}
     return {**document.get("packages", {}), **document.get("packages.conda", {})}
-
-
-def read_or_none(path: Path) -> bytes | None:
-    """The whole of one of our own metadata files; None when there is none."""
-    with atomic.faults_at(path):
-        try:
-            return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-
-def walk(folder: Path) -> Iterator[str]:
-    """Every file below ``folder`` as a ``/``-separated path; litter and our temp files left out."""
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_litter(name))
-        base = Path(here).relative_to(folder)
-        for name in sorted(names):
-            if not is_litter(name):
-                yield (base / name).as_posix()
-
-
-def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every file below ``folder``, by path; litter left out."""
-    found = {}
-    for path in walk(folder):
-        with atomic.faults_at(folder / path):
-            found[path] = (folder / path).stat().st_size
-    return found
 
 
 def _litter(folder: Path) -> Iterator[str]:
@@ -319,7 +295,7 @@ def _publish_in_order(staged: Path, published: Path, tree: Tree) -> None:
         if tree.packages[path] != published / path:
             with atomic.faults_at(published / path):
                 (published / path).parent.mkdir(parents=True, exist_ok=True)
-            atomic.place(staged / path, published / path)
+            links.place(staged / path, published / path)
     _flush(staged, tree)
     for path in sorted(tree.texts, key=publish_rank):
         with atomic.faults_at(published / path):

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from repack.channel import manifest
 from repack.channel.folder import Tree
-from repack.channel.integrity import METADATA_DIR
-from repack.channel.layout import MANIFEST
+from repack.channel.layout import MANIFEST, METADATA_DIR
 from repack.channel.metadata_folder import newest
 from repack.errors import FetchError, UsageError
+from repack.fs import atomic
+from repack.fs.walk import sizes
 from repack.names import RelPath
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from repack.channel.folder import Channels
     from repack.channel.manifest import Manifest
     from repack.names import LabelName
     from repack.store.store import Store
+
+
+_LIMIT: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +97,27 @@ def past_tree(channels: Channels, label: LabelName, release: int, store: Store) 
         texts |= {RelPath(f"{METADATA_DIR}/{name}"): data for name, data in group.items()}
     packages = {a.path: store.path(a.sha256) for a in found.artifacts if a.sha256 is not None}
     return Tree(packages, texts)
+
+
+def past_packages(channels: Channels, label: LabelName) -> dict[str, str]:
+    """Path -> SHA-256 of every package that a kept release published.
+
+    Raises:
+        IntegrityError: a manifest in the history is damaged.
+    """
+    known: dict[str, str] = {}
+    for number in channels.releases(label):
+        data = channels.remembered(label, number, MANIFEST) or b""
+        found = manifest.parse(data, channels.history(label) / str(number) / MANIFEST)
+        known |= {a.path: a.sha256 for a in found.artifacts if a.sha256 is not None}
+    return known
+
+
+def texts(channels: Channels, label: LabelName, packages: Collection[str]) -> dict[RelPath, bytes]:
+    """Every metadata file of the published channel, by path."""
+    folder = channels.published(label)
+    return {
+        RelPath(path): atomic.read(folder / path, _LIMIT)
+        for path in sizes(folder)
+        if path not in packages
+    }

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from repack.channel.layout import NOARCH
 from repack.codec.canonical import in_rows, loads
 from repack.conda.record import ARCHIVE_SUFFIXES
+from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, RepackError
 from repack.label.label import AfterInstall
 from repack.names import Digest, RelPath

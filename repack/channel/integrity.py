@@ -12,31 +12,19 @@ rules a second time, for it must run alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final
 
-from repack.codec.canonical import loads
+from repack.channel.layout import INTEGRITY_PATH
+from repack.codec.canonical import is_size, loads
 from repack.errors import IntegrityError
 from repack.names import Digest, RelPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-MANIFEST_PATH: Final = RelPath("repack/manifest.json")
-INTEGRITY_PATH: Final = RelPath("repack/integrity.json")
-METADATA_DIR: Final = RelPath("repack/metadata")
-SUMS: Final = "SHA256SUMS"
 MAX_BYTES: Final = 256 << 20
-MAX_SIZE: Final = 1 << 62
-
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_UNLISTED: Final = re.compile(
-    r"repack/(?:integrity\.json|manifest\.json|releases/[1-9][0-9]*/manifest\.json"
-    r"|metadata/(?:SHA256SUMS|(?:[1-9][0-9]*\.root|timestamp|snapshot|targets|ci|production)\.json))"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +34,6 @@ class Entry:
     path: RelPath
     sha256: Digest
     size: int | None
-
-
-def sums(files: Mapping[str, bytes]) -> bytes:
-    """A list as ``sha256sum -c`` reads it, for the signed metadata's folder.
-
-    It is not signed: it lets a plain copy be checked for damage by programs that know no public
-    keys. Who changed what on purpose is for the signatures to tell.
-    """
-    rows = [f"{hashlib.sha256(data).hexdigest()}  {name}" for name, data in sorted(files.items())]
-    return "".join(f"{row}\n" for row in rows).encode()
-
-
-def parse_sums(data: bytes, where: object) -> dict[str, Digest]:
-    """Read what :func:`sums` wrote.
-
-    Raises:
-        IntegrityError: a line is malformed or stands twice.
-    """
-    found: dict[str, Digest] = {}
-    for line in data.decode("utf-8", "replace").splitlines():
-        digest, _, name = line.partition("  ")
-        if not _SHA256.fullmatch(digest) or not name or "/" in name or name in found:
-            raise IntegrityError("a line is malformed", where=where, got=repr(line)[:120])
-        found[name] = Digest(digest)
-    return found
-
-
-def is_unlisted(path: str) -> bool:
-    """Whether ``path`` belongs to the channel but is covered by a signature of its own."""
-    return _UNLISTED.fullmatch(path) is not None
 
 
 def to_bytes(entries: Iterable[Entry]) -> bytes:
@@ -126,11 +84,6 @@ def _entry(row: object, where: object) -> Entry:
         return Entry(RelPath(path), Digest(sha256), size)
     except IntegrityError as error:
         raise IntegrityError(error.what, where=where, got=error.got) from error
-
-
-def is_size(value: object) -> TypeGuard[int]:
-    """Whether ``value`` is a whole number of bytes; ``True`` is an int in Python, but no size."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE
 
 
 def _unique(paths: list[RelPath], where: object) -> None:

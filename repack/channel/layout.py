@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from repack.errors import IntegrityError
-from repack.names import windows_fault
+from repack.names import RelPath, windows_fault
 
-NOARCH: Final = "noarch"
-ARCHIVE_FOLDERS: Final = (NOARCH,)
-MANIFEST: Final = "repack/manifest.json"
-# What systems strew about, and what conda-index (`.cache`) and Python leave behind.
-_LITTER: Final = frozenset(
-    {
-        ".ds_store",
-        "thumbs.db",
-        "desktop.ini",
-        "system volume information",
-        ".cache",
-        "__pycache__",
-    }
+RELEASES: Final = "repack/releases"
+
+
+MANIFEST_PATH: Final = RelPath("repack/manifest.json")
+INTEGRITY_PATH: Final = RelPath("repack/integrity.json")
+METADATA_DIR: Final = RelPath("repack/metadata")
+_UNLISTED: Final = re.compile(
+    r"repack/(?:integrity\.json|manifest\.json|releases/[1-9][0-9]*/manifest\.json"
+    r"|metadata/(?:SHA256SUMS|(?:[1-9][0-9]*\.root|timestamp|snapshot|targets|ci|production)\.json))"
 )
 
 
-def package_name(path: str) -> str:
-    """The name of the package at ``path`` in a channel."""
-    return path.rsplit("/", maxsplit=1)[-1].rsplit("-", 2)[0]
-
-
-def is_litter(name: str) -> bool:
-    """Whether a file or folder is what systems and tools drop; never ours, never signed."""
-    return name.lower() in _LITTER or name.lower().startswith(("._", ".repack-"))
+MANIFEST: Final = "repack/manifest.json"
 
 
 def publish_rank(path: str) -> tuple[int, str]:
@@ -60,3 +50,8 @@ def check_names(paths: frozenset[str]) -> None:
         for part in path.split("/"):
             if reason := windows_fault(part):
                 raise IntegrityError(f"{part!r} {reason}", where=path)
+
+
+def is_unlisted(path: str) -> bool:
+    """Whether ``path`` belongs to the channel but is covered by a signature of its own."""
+    return _UNLISTED.fullmatch(path) is not None

@@ -11,8 +11,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
-from repack.channel.integrity import is_size
-from repack.codec.canonical import in_rows, loads
+from repack.codec.canonical import in_rows, is_size, loads
 from repack.errors import IntegrityError, SignatureError
 from repack.keys.shared_key import check_hmac_sha384, sign_hmac_sha384
 from repack.names import Digest, Digest384, RelPath
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from repack.keys.shared_key import Key
+    from repack.names import LabelName
+
 
 MAX_BYTES: Final = 64 << 20
 _KNOWN: Final = frozenset(
@@ -255,3 +256,33 @@ def _integrity(value: object, where: object) -> IntegrityRef | None:
         raise IntegrityError(
             f"integrity_manifest: {error.what}", where=where, got=error.got
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One numbered state of a label's channel.
+
+    ``facts`` go into the manifest as they are: how each platform was proved, for one.
+    """
+
+    label: LabelName
+    number: int
+    platforms: tuple[str, ...]
+    generated_at: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def subdirs(self) -> tuple[str, ...]:
+        """All folders of packages; ``noarch`` always is one."""
+        return ("noarch", *(name for name in self.platforms if name != "noarch"))
+
+    def head(self) -> Manifest:
+        """The manifest without artifacts."""
+        return Manifest(
+            id=self.label,
+            version=str(self.number),
+            platform=self.subdirs,
+            artifacts=(),
+            generated_at=self.generated_at,
+            extra=self.facts,
+        )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from repack.channel.integrity import METADATA_DIR
-from repack.channel.layout import is_litter
+from repack.channel.layout import METADATA_DIR
 from repack.fs import atomic
 from repack.fs.exchange import exchange
+from repack.fs.litter import is_litter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

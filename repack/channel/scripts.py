@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from repack import shipped
 from repack.names import RelPath
 
 if TYPE_CHECKING:
@@ -85,3 +86,23 @@ def _plan(plan: InstallPlan) -> bytes:
         "subdirs": {subdir: part.to_json() for subdir, part in plan.platforms.items()},
     }
     return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def verifier() -> dict[RelPath, bytes]:
+    """The program that travels with every channel and checks it, by path in the channel."""
+    return {
+        RelPath("repack/verify.py"): resources.files(shipped).joinpath("verify.py").read_bytes()
+    }
+
+
+def sync_scripts(folder: str = "") -> dict[RelPath, bytes]:
+    """``sync.sh`` and ``sync.cmd``, by path below ``folder``, which ends with a slash."""
+    windows = _shipped_bytes("sync.cmd").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return {
+        RelPath(f"{folder}sync.sh"): _shipped_bytes("sync.sh"),
+        RelPath(f"{folder}sync.cmd"): windows,
+    }
+
+
+def _shipped_bytes(name: str) -> bytes:
+    return (resources.files("repack") / "shipped" / name).read_bytes()

@@ -18,7 +18,8 @@ from repack.cli import output as screen
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.bundle.archive import Section, Trust
+    from repack.archive.verified_tar import Section
+    from repack.bundle.archive import Trust
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -137,7 +138,7 @@ def install(archive: Path, backup_dir: Path, *, as_json: bool, **given: Any) -> 
 
 
 def _sections(given: Mapping[str, Any]) -> dict[Section, Path]:
-    from repack.bundle.archive import SECTIONS
+    from repack.archive.verified_tar import SECTIONS
 
     named = {section: given[f"{section}_dir"] for section in SECTIONS}
     return {section: folder for section, folder in named.items() if folder is not None}

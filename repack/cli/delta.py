@@ -43,12 +43,12 @@ def command() -> None:
 def create(name: str, **given: Any) -> None:
     """Write what leads from one release of label NAME to another."""
     from repack.channel.folder import Channels
-    from repack.delta import apply
+    from repack.delta.create import Leap, create_delta
     from repack.names import LabelName
     from repack.store.store import Store
 
     old, new, plain, key = given["old"], given["new"], given["plain"], given["key"]
-    leap = apply.Leap(
+    leap = Leap(
         label=LabelName(name),
         old=old,
         new=new,
@@ -59,7 +59,7 @@ def create(name: str, **given: Any) -> None:
     ending = "tar" if plain else "tar.zst"
     out = given["output"] or Path(f"{name}-{old}-{new}.delta.{ending}")
     channels, store = Channels(given["channels_dir"]), Store(given["store"])
-    made = apply.create(leap, channels, store, out, output.progress())
+    made = create_delta(leap, channels, store, out, output.progress())
     if given["as_json"]:
         output.print_json(made.to_json())
         return
@@ -73,10 +73,10 @@ def create(name: str, **given: Any) -> None:
 
 def labels_key(name: str, given: Mapping[str, Any]) -> Key | None:
     """The key the label signs with."""
-    from repack.release import own_packages
+    from repack.release import signing_keys
     from repack.release.context import Bench
 
-    return own_packages.signing(Bench.of(name, options.settings(given), output.progress())).hmac
+    return signing_keys.signing(Bench.of(name, options.settings(given), output.progress())).hmac
 
 
 @command.command("apply")

@@ -34,7 +34,7 @@ _EXPIRES_SOON = 30
 def command(labels_dir: Path, channels_dir: Path, *, stale: int, as_json: bool) -> None:
     """Show the state of all labels; write it into channels/index.html too."""
     from repack.channel.folder import Channels
-    from repack.report.overview_page import overview, write_page
+    from repack.report.overview import overview, write_page
 
     channels, now = Channels(channels_dir), options.now(options.environment())
     states = overview(channels, labels_dir)

@@ -62,11 +62,11 @@ def fingerprint(**given: Any) -> int:
 
 
 def _describe(found: Factors, key: Key | None, given: dict[str, Any]) -> str:
-    from repack.license import factors
+    from repack import host
     from repack.license.fingerprint import FingerprintDocument
     from repack.timestamps import stamp
 
-    made = FingerprintDocument.of(found, stamp(factors.now()), key)
+    made = FingerprintDocument.of(found, stamp(host.now()), key)
     if key is None and not given["as_json"]:
         return made.fingerprint
     answer = made.payload if key is None else made.to_json()
@@ -75,7 +75,7 @@ def _describe(found: Factors, key: Key | None, given: dict[str, Any]) -> str:
 
 def _deliver(text: str, output: Path | None) -> None:
     from repack.fs import atomic
-    from repack.license.store import refuse_symlinks
+    from repack.fs.links import refuse_symlinks
 
     if output is None:
         click.echo(text)
@@ -136,8 +136,8 @@ def _signature_state(expected: FingerprintDocument, key: Key | None) -> str:
 @options.as_json
 def issue(**given: Any) -> None:
     """Make a licence, on the vendor's side."""
+    from repack import host
     from repack.keys.signed_json import seal
-    from repack.license import factors
     from repack.license.license import draft
     from repack.timestamps import stamp
 
@@ -145,7 +145,7 @@ def issue(**given: Any) -> None:
     assert key is not None  # noqa: S101 - the option is required
     check_key = key_options.resolve(given["document_key"], "--document-key") or key
     fields = {name: given[name] for name in ("license_id", "customer", "label", "not_after")}
-    fields["not_before"] = given["not_before"] or stamp(factors.now())[:10]
+    fields["not_before"] = given["not_before"] or stamp(host.now())[:10]
     fields["features"] = list(given["features"])
     fields["fingerprints"] = [*_devices(given, check_key)]
     text = json.dumps(seal(draft(fields).raw, key), ensure_ascii=False, indent=2)

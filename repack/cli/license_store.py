@@ -95,6 +95,7 @@ def _told(given: dict[str, Any], name: str) -> FingerprintDocument | None:
 
 
 def _asking(given: dict[str, Any], name: str = "fingerprint", local: str = "read_local") -> Asking:
+    from repack.host import now
     from repack.license import factors as host
     from repack.license.fingerprint import Told
     from repack.license.operations import Asking
@@ -105,7 +106,7 @@ def _asking(given: dict[str, Any], name: str = "fingerprint", local: str = "read
         raise UsageError("a fingerprint and the local one exclude each other")
     device: Device = Told(told.fingerprint) if told else host.read_factors(given["factors"])
     key = key_options.vendor(given["hmac_key"])
-    return Asking(Vault(given["store"]), device, host.now(), key, given["label"])
+    return Asking(Vault(given["store"]), device, now(), key, given["label"])
 
 
 def _answer(asking: Asking, finding: Finding) -> dict[str, object]:
@@ -244,8 +245,8 @@ def revoke(license_id: str, reason: str, **given: Any) -> int:
 @answering
 def recover(**given: Any) -> int:
     """Bind the store to new hardware: keep the old one, write, prove, report."""
-    from repack.license.operations import Recovery
-    from repack.license.operations import recover as run
+    from repack.license.recover import Recovery
+    from repack.license.recover import recover as run
     from repack.license.store import Vault
 
     old = _told(given, "old_fingerprint")
@@ -290,7 +291,7 @@ def _tags(device: Device) -> dict[str, str]:
 @answering
 def reports(folder: Path, **given: Any) -> int:
     """Check signatures and chain of the recovery reports in FOLDER. 0 if all are right, else 6."""
-    from repack.license.operations import reports_in
+    from repack.license.recover import reports_in
     from repack.license.recovery_report import faults
 
     vendor = key_options.vendor(given["hmac_key"])

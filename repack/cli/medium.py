@@ -61,7 +61,7 @@ def command(name: str, dest: Path, *, as_json: bool, **given: Any) -> None:
     stick and a phone.
     """
     from repack.medium.contents import Wish
-    from repack.sync.deliver import Desk, write_medium
+    from repack.medium.write import Desk, write_medium
 
     wish = Wish(
         release=given["release"],

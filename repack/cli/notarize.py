@@ -48,10 +48,10 @@ def command(path: Path | None, *, as_json: bool, **given: object) -> int:
         return _check(path, given, as_json=as_json)
     if path is None:
         raise UsageError("which channel?", hint="repack notarize channels/LABEL")
-    from repack.license import factors
+    from repack import host
     from repack.provenance.notarize import notarize
 
-    done = notarize(path, _notary(path, given), factors.now())
+    done = notarize(path, _notary(path, given), host.now())
     answer = {
         "envelope": str(done.envelope),
         "report": str(done.report),

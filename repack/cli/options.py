@@ -14,7 +14,7 @@ from repack.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.release.context import Settings
+    from repack.settings import Settings
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -51,7 +51,7 @@ def store(command: F) -> F:
 
 
 def _default_store() -> Path:
-    from repack.release.context import default_store
+    from repack.settings import default_store
 
     return default_store()
 
@@ -102,7 +102,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
     Raises:
         UsageError: ``SOURCE_DATE_EPOCH`` is no number.
     """
-    from repack.release.context import Settings
+    from repack.settings import Settings
 
     variables = environment()
     return Settings(

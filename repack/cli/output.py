@@ -12,12 +12,13 @@ import click
 from repack.display import amount
 from repack.progress import SILENT, Progress
 
-__all__ = ["amount", "print_json", "progress"]
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from repack.progress import Unit
+
+
+__all__ = ["amount", "print_json", "progress"]
 
 
 class Plain:

@@ -42,11 +42,11 @@ def command() -> None:
 @options.as_json
 def bundle(**given: Any) -> None:
     """Collect logs, status, versions and reports, without secrets, and say what is in it."""
-    from repack.license import factors
+    from repack import host
     from repack.support.bundle import Request, collect
     from repack.support.redact import secrets_of
 
-    now = factors.now()
+    now = host.now()
     output = given["output"] or Path(f"var/support/support-{now:%Y%m%dT%H%M%SZ}.zip")
     places = [path for path in _PLACES if path.exists()]
     request = Request(
@@ -84,8 +84,7 @@ def _machine() -> object:
     import dataclasses
     import importlib.metadata
 
-    from repack import __version__
-    from repack.license import factors
+    from repack import __version__, host
 
     names = ("click", "py-rattler", "tuf", "securesystemslib", "cryptography", "zstandard")
     versions = {
@@ -93,7 +92,7 @@ def _machine() -> object:
         for name in names
         if next(iter(importlib.metadata.distributions(name=name)), None)
     }
-    return {**dataclasses.asdict(factors.facts()), "repack": __version__, "libraries": versions}
+    return {**dataclasses.asdict(host.facts()), "repack": __version__, "libraries": versions}
 
 
 def _doctor(given: Mapping[str, Any]) -> object:
@@ -103,7 +102,7 @@ def _doctor(given: Mapping[str, Any]) -> object:
 
 
 def _channels(folder: Path) -> object:
-    from repack.channel.integrity import MANIFEST_PATH
+    from repack.channel.layout import MANIFEST_PATH
     from repack.channel.manifest import MAX_BYTES, parse
     from repack.fs import atomic
 
@@ -124,6 +123,7 @@ def _channels(folder: Path) -> object:
 
 def _license(given: Mapping[str, Any]) -> object:
     """The state of the store; its fingerprint, which would open it, is not told."""
+    from repack import host
     from repack.license import factors
     from repack.license.operations import Asking, look
     from repack.license.store import Vault
@@ -133,7 +133,7 @@ def _license(given: Mapping[str, Any]) -> object:
     vault = Vault(given["license_store"])
     if not vault.exists():
         return {**told, "store": None}
-    finding = look(Asking(vault, device, factors.now()), "leave")
+    finding = look(Asking(vault, device, host.now()), "leave")
     rows = [
         {"license_id": v.license_id, "status": v.status, "issues": list(v.issues)}
         for v in finding.verdicts

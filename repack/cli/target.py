@@ -90,6 +90,7 @@ def ask_license(label: LabelName, store: Path | None, factors: Path | None) -> N
         LicenseError: it has none.
     """
     from repack.errors import LicenseError
+    from repack.host import now
     from repack.license import factors as host
     from repack.license.operations import Asking, look
     from repack.license.store import Vault
@@ -98,7 +99,7 @@ def ask_license(label: LabelName, store: Path | None, factors: Path | None) -> N
     if store is None:
         raise LicenseError(f"label {label} asks for a licence", hint=hint)
     key = key_options.vendor(None)
-    finding = look(Asking(Vault(store), host.read_factors(factors), host.now(), key, label))
+    finding = look(Asking(Vault(store), host.read_factors(factors), now(), key, label))
     if finding.issues or not any(verdict.is_right for verdict in finding.verdicts):
         issues = [*finding.issues, *(i for v in finding.verdicts for i in v.issues)]
         raise LicenseError(

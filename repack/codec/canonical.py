@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeGuard
 
 from repack.errors import IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+MAX_SIZE: Final = 1 << 62
+
 
 MAX_DEPTH: Final = 64
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -119,3 +123,8 @@ def _field(pair: tuple[str, object]) -> str:
         return start + json.dumps(value, ensure_ascii=False)
     items = (f"  {json.dumps(item, ensure_ascii=False)}" for item in value)
     return f"{start}[\n" + ",\n".join(items) + "\n ]"
+
+
+def is_size(value: object) -> TypeGuard[int]:
+    """Whether ``value`` is a whole number of bytes; ``True`` is an int in Python, but no size."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE

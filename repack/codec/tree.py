@@ -6,9 +6,13 @@ A scalar keeps the spelling it has in the file; every node knows its line.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import LabelError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 Kind = Literal["text", "int", "float", "bool", "null", "date"]
 
@@ -86,3 +90,87 @@ class Findings:
         """The error that holds what was found."""
         ordered = sorted(self._found, key=lambda pair: pair[0])
         return LabelError([problem for _, problem in ordered], where=self._where)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A text and where it stands."""
+
+    text: str
+    line: int
+
+
+class View:
+    """Typed access to a :class:`Table`."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self.line = table.line
+
+    def text(self, key: str) -> Line | None:
+        """A text or date, as spelt."""
+        node = self._table.get(key)
+        if isinstance(node, Scalar) and node.kind in {"text", "date"}:
+            return Line(node.text, node.line)
+        return None
+
+    def word(self, key: str, default: str) -> str:
+        """A text of which the line no longer matters."""
+        found = self.text(key)
+        return found.text if found else default
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """A switch."""
+        node = self._table.get(key)
+        if isinstance(node, Scalar) and node.kind == "bool":
+            return node.text.lower() == "true"
+        return default
+
+    def number(self, key: str) -> int | None:
+        """A whole number."""
+        node = self._table.get(key)
+        if isinstance(node, Scalar) and node.kind == "int":
+            try:
+                return int(node.text)
+            except ValueError:
+                return None
+        return None
+
+    def lines(self, key: str) -> tuple[Line, ...]:
+        """The texts of a list."""
+        return tuple(
+            Line(node.text, node.line)
+            for node in self._values(key)
+            if isinstance(node, Scalar) and node.kind == "text"
+        )
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """The texts of a list of which the lines no longer matter."""
+        return tuple(line.text for line in self.lines(key))
+
+    def view(self, key: str) -> View:
+        """The table under ``key``; an empty one if there is none."""
+        node = self._table.get(key)
+        return View(node) if isinstance(node, Table) else View(Table(self.line, ()))
+
+    def views(self, key: str) -> tuple[View, ...]:
+        """The tables of a list."""
+        return tuple(View(node) for node in self._values(key) if isinstance(node, Table))
+
+    def entries(self) -> Iterator[tuple[str, int, Node]]:
+        """Keys, their lines and values, in the file's order."""
+        return ((entry.key, entry.line, entry.value) for entry in self._table.entries)
+
+    def has(self, key: str) -> bool:
+        """Whether ``key`` is there with any value."""
+        node = self._table.get(key)
+        return node is not None and not (isinstance(node, Scalar) and node.kind == "null")
+
+    def numbers(self) -> dict[str, int]:
+        """All whole numbers of this table by key."""
+        found = {key: self.number(key) for key, _, _ in self.entries()}
+        return {key: number for key, number in found.items() if number is not None}
+
+    def _values(self, key: str) -> tuple[Node, ...]:
+        node = self._table.get(key)
+        return node.values if isinstance(node, Items) else ()

@@ -19,3 +19,23 @@ def spaced(text: str) -> str:
         return text
     name, version, build = match.groups()
     return f"{name} {version if '*' in version else f'=={version}'} {build}"
+
+
+def spec_fault(text: str) -> str | None:
+    """Say why ``text`` is no MatchSpec, or None when it is one."""
+    import rattler
+    from rattler import exceptions as rx
+
+    try:
+        rattler.MatchSpec(text, strict=True)
+    except (rx.InvalidMatchSpecError, rx.InvalidPackageNameError, ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+def spec_name(text: str) -> str:
+    """The name of the package that a MatchSpec asks for."""
+    import rattler
+
+    name = rattler.MatchSpec(text, strict=True).name
+    return "" if name is None else str(name.normalized)

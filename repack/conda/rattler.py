@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import rattler
 
+
 Answer = TypeVar("Answer")
 # Fields that rattler derives from the subdir when upstream does not give them.
 _DERIVED: Final = frozenset({"arch", "platform"})
@@ -80,3 +81,14 @@ def to_natives(records: Iterable[Record], folder: Path) -> list[rattler.RepoData
             native.channel = record.url.rsplit("/", 2)[0]
             found.append(native)
     return found
+
+
+def older(one: str, other: str) -> bool:
+    """Whether version ``one`` comes before ``other``; False where one of them is no version."""
+    from rattler import Version
+    from rattler.exceptions import InvalidVersionError
+
+    try:
+        return bool(Version(one) < Version(other))
+    except (InvalidVersionError, ValueError, TypeError):
+        return False

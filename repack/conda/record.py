@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import IntegrityError
 from repack.names import Digest, RelPath
+from repack.urls import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+
+ARCHIVES: Final = (".conda", ".tar.bz2")
+
 
 ARCHIVE_SUFFIXES: Final = (".conda", ".tar.bz2")
 # Fields a solver or client adds to a record; they are no part of it (CEP 36, "repodata.json").
@@ -93,3 +98,22 @@ class Record:
 
     def __str__(self) -> str:
         return self.dist
+
+
+def merge(records: Iterable[Record]) -> dict[RelPath, Record]:
+    """Records by path, sorted.
+
+    Raises:
+        IntegrityError: two records have one name and different contents.
+    """
+    merged: dict[RelPath, Record] = {}
+    for record in records:
+        other = merged.setdefault(record.path, record)
+        if other.sha256 != record.sha256:
+            raise IntegrityError(
+                f"two channels hold different files called {record.path}",
+                expected=f"{other.sha256} from {scrub(other.url)}",
+                got=f"{record.sha256} from {scrub(record.url)}",
+                hint="take the package from one channel, by order of `channels` or by its build",
+            )
+    return dict(sorted(merged.items()))

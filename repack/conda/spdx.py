@@ -17,8 +17,6 @@ from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from typing import Any, Final, Literal
 
-from repack.label.label import LicencePolicy
-
 Verdict = Literal["allowed", "denied", "unknown"]
 # The parser's time grows with what it is given, and licences come from strangers.
 _LONGEST: Final = 500
@@ -134,3 +132,11 @@ def _usable(node: Any, deny: tuple[str, ...], licensing: Any) -> bool:
     if bare is not None:
         names.add(str(bare.key).lower())
     return not any(fnmatchcase(name, one) for name in names for one in deny)
+
+
+@dataclass(frozen=True, slots=True)
+class LicencePolicy:
+    """Which licences of packages are allowed, as SPDX identifiers."""
+
+    deny: tuple[str, ...] = ()
+    unknown: Literal["warn", "deny"] = "warn"

@@ -16,8 +16,7 @@ from repack.codec.tree import Scalar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.codec.tree import Findings
-    from repack.codec.view import View
+    from repack.codec.tree import Findings, View
 
 _DEFAULTS: Final[dict[str, dict[str, str]]] = {
     "linux-64": {

@@ -6,91 +6,51 @@ apply: admit -> renew -> stage -> verify -> publish -> checklist of the medium, 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from repack.channel import manifest as manifests
-from repack.channel.folder import Channels
-from repack.channel.history import past_tree
-from repack.channel.integrity import MANIFEST_PATH
-from repack.delta import create as step
+from repack.channel.folder import Channels, Tree
+from repack.channel.layout import MANIFEST_PATH, METADATA_DIR, check_names
 from repack.delta import file as delta_file
-from repack.delta.renew import Standing, admit, renew, root_of
+from repack.delta.file import Texts
+from repack.delta.manifest import is_archive, is_text
+from repack.delta.rebuild import Remake, remake
 from repack.errors import (
     IntegrityError,
-    KeyRefusedError,
     MetadataExpiredError,
     RepackError,
-    UsageError,
+    SignatureError,
+    SpaceError,
 )
-from repack.fs import atomic
+from repack.fs import atomic, digests
+from repack.fs.digests import Found
 from repack.medium.write import is_medium, put_checklist
 from repack.progress import SILENT, Progress
 from repack.verify.verdict import Demand
 from repack.verify.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
 
-    from repack.channel.manifest import Manifest
-    from repack.delta.create import Made
-    from repack.delta.manifest import Form
+    from repack.archive.tar_writer import Sink
+    from repack.channel.manifest import Artifact, Manifest
+    from repack.delta.file import DeltaFile
     from repack.keys.shared_key import Key
-    from repack.names import LabelName
-    from repack.store.store import Store
+    from repack.names import Digest, RelPath
     from repack.verify.verdict import Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Leap:
-    """The two releases of a delta, and how it shall be made. See :class:`repack.delta.create.Order`.
-
-    Attributes:
-        key: gives the key that the label signs with; asked only when the releases are signed.
-    """
-
-    label: LabelName
-    old: int
-    new: int
-    form: Form
-    carry: float | None
-    key: Callable[[], Key | None]
-
-
-def create(
-    leap: Leap, channels: Channels, store: Store, out: Path, progress: Progress = SILENT
-) -> Made:
-    """Write the delta between two releases.
-
-    Raises:
-        UsageError: a release is not kept, or it is twice the same.
-        FetchError: the store has lost some of their packages.
-        KeyRefusedError: the releases are signed, and there is no key to sign the delta with.
-        SpaceError: the disk is full.
-    """
-    if leap.old == leap.new:
-        raise UsageError("a delta leads from one release to another one", got=f"twice {leap.old}")
-    with channels.exclusive(leap.label):
-        old = past_tree(channels, leap.label, leap.old, store)
-        new = past_tree(channels, leap.label, leap.new, store)
-    target = manifests.parse(new.texts[MANIFEST_PATH], MANIFEST_PATH)
-    order = step.Order(old, new, leap.form, leap.carry, _key(target, leap))
-    return step.create(order, out, progress)
-
-
-def _key(target: Manifest, leap: Leap) -> Key | None:
-    if target.signature is None:
-        return None
-    key = leap.key()
-    if key is None:
-        raise KeyRefusedError(
-            f"release {leap.new} is signed, so its delta must be",
-            hint="give --key, or --labels-dir with the label that names it",
-        )
-    target.check(key, f"release {leap.new}")
-    return key
+# Room for what file systems round up.
+_SLACK: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +138,225 @@ def _sound(verdict: Verdict, known: frozenset[str], standing: Standing) -> Verdi
         files=verdict.files + len(known),
         bytes=verdict.bytes + sum(a.size for a in standing.manifest.artifacts if a.path in known),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The channel a delta is applied to."""
+
+    folder: Path
+    manifest: Manifest
+    pin: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Standing:
+        """Read the manifest of a channel.
+
+        Raises:
+            IntegrityError: there is none.
+        """
+        path = folder / MANIFEST_PATH
+        if not path.is_file():
+            raise IntegrityError(
+                "there is no manifest: not a repack channel, or not whole", where=folder
+            )
+        data = atomic.read(path, manifests.MAX_BYTES)
+        return cls(folder, manifests.parse(data, path), hashlib.sha256(data).hexdigest())
+
+    @property
+    def name(self) -> str:
+        """As in ``base_id``."""
+        return f"{self.manifest.id}@{self.manifest.version}"
+
+
+def admit(standing: Standing, opened: DeltaFile, key: Key | None) -> None:
+    """See that the delta is for this channel, and by whom it was meant to be from.
+
+    Raises:
+        IntegrityError: it is for another label, or another release; says which one is needed.
+        SignatureError: its signature is missing or wrong.
+    """
+    manifest, delta = opened.manifest, opened.delta
+    if key is not None:
+        manifest.check(key, opened.path)
+    elif manifest.signature is None and standing.manifest.signature is not None:
+        raise SignatureError(
+            "the delta is not signed, but the channel is", where=opened.path,
+            hint="take a delta from who built the channel",
+        )  # fmt: skip
+    if manifest.id != standing.manifest.id:
+        raise IntegrityError(
+            "the delta is for another label",
+            where=opened.path,
+            expected=standing.manifest.id,
+            got=manifest.id,
+        )
+    if standing.pin not in {delta.base.manifest, delta.target.manifest}:
+        base, now = f"{manifest.id}@{delta.base.release}", standing.name
+        raise IntegrityError(
+            f"the delta needs {base}, and the channel is {now}"
+            if base != now
+            else f"the delta needs another {base} than the one that stands here",
+            where=standing.folder,
+            expected=f"{base}, manifest sha256 {delta.base.manifest}",
+            got=f"{now}, manifest sha256 {standing.pin}",
+            hint=f"have a delta made: repack delta create {manifest.id} --from"
+            f" {standing.manifest.version} --to {manifest.version}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """Everything the channel will hold, and of its packages what was hashed."""
+
+    tree: Tree
+    known: Mapping[str, Found]
+
+
+def renew(
+    standing: Standing, opened: DeltaFile, work: Path, progress: Progress = SILENT
+) -> Renewed:
+    """Everything the channel will hold; packages that stay are taken where they lie.
+
+    Args:
+        work: for what is made, this delta's alone; its parent is swept.
+
+    Raises:
+        IntegrityError: the delta is damaged, or the channel is not what its manifest says.
+        SpaceError: there is not room enough; checked before the first byte.
+        PlaceError: a file cannot be read or written.
+    """
+    _check_space(opened, work)
+    texts = _unpack(opened, work, progress)
+    if hashlib.sha256(texts.get(MANIFEST_PATH, b"")).hexdigest() != opened.delta.target.manifest:
+        raise IntegrityError("the delta brings another manifest than it names", where=opened.path)
+    target = manifests.parse(texts[MANIFEST_PATH], MANIFEST_PATH)
+    wanted = {a.path: _sha256(a) for a in target.artifacts}
+    if odd := [path for path in wanted if not is_archive(path)]:
+        raise IntegrityError("the release has an artifact that is no package", got=odd[0])
+    packages = _standing(standing, wanted, progress)
+    packages |= _carried(opened, wanted, work, packages)
+    packages |= _make(standing, opened, wanted, packages, work)
+    if gone := sorted(wanted.keys() - packages.keys()):
+        raise IntegrityError(
+            f"{len(gone)} packages of the channel are missing or damaged",
+            where=standing.folder,
+            got=", ".join(gone[:5]),
+            hint="copy the channel again; a delta needs the whole of its base",
+        )
+    tree = Tree(packages, texts)
+    check_names(tree.paths)
+    return Renewed(tree, {a.path: Found(_sha256(a), a.size) for a in target.artifacts})
+
+
+def root_of(standing: Standing) -> bytes | None:
+    """The first root the channel has, to hold the new metadata against; None when it has none."""
+    path = standing.folder / METADATA_DIR / "1.root.json"
+    return atomic.read(path, manifests.MAX_BYTES) if path.is_file() else None
+
+
+def _check_space(opened: DeltaFile, work: Path) -> None:
+    need = sum(a.size for a in opened.manifest.artifacts)
+    need += 2 * max((one.unpacked for one in opened.delta.patches), default=0) + _SLACK
+    with atomic.faults_at(work):
+        work.mkdir(parents=True, exist_ok=True)
+        for other in work.parent.iterdir():
+            if other != work:  # left by another delta, which was never applied to its end
+                atomic.remove(other)
+        free = shutil.disk_usage(work).free
+    if free < need:
+        raise SpaceError(
+            "there is not room enough for the delta",
+            where=work,
+            expected=f"{need} bytes",
+            got=f"{free} bytes",
+        )
+
+
+def _unpack(opened: DeltaFile, work: Path, progress: Progress) -> dict[RelPath, bytes]:
+    """Lay the members out in the work folder, metadata in memory."""
+    texts = Texts()
+    size = sum(a.size for a in opened.manifest.artifacts)
+    with progress.phase(f"read {opened.path.name}", size, "bytes") as advance:
+
+        def take(artifact: Artifact) -> AbstractContextManager[Sink]:
+            advance(artifact.size)
+            if is_text(artifact):
+                return texts.take(artifact.path)
+            return _filing(work / _sha256(artifact))
+
+        opened.members(take)
+    return texts.found
+
+
+@contextlib.contextmanager
+def _filing(path: Path) -> Iterator[Sink]:
+    with atomic.writing(path) as out:
+        yield out
+
+
+def _standing(
+    standing: Standing, wanted: Mapping[RelPath, Digest], progress: Progress
+) -> dict[RelPath, Path]:
+    """The packages that are in the channel already, and right."""
+    there = [path for path in wanted if (standing.folder / path).is_file()]
+    with (
+        progress.phase("check", len(there), "packages") as advance,
+        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+    ):
+
+        def right(path: RelPath) -> bool:
+            advance(1)
+            return digests.digest(standing.folder / path)[0] == wanted[path]
+
+        good = dict(zip(there, pool.map(right, there), strict=True))
+    return {path: standing.folder / path for path in there if good[path]}
+
+
+def _carried(
+    opened: DeltaFile,
+    wanted: Mapping[RelPath, Digest],
+    work: Path,
+    packages: Mapping[RelPath, Path],
+) -> dict[RelPath, Path]:
+    found = {}
+    for artifact in opened.manifest.artifacts:
+        if artifact.type != "full" or is_text(artifact):
+            continue
+        if wanted.get(artifact.path) != artifact.sha256:
+            raise IntegrityError(
+                "the delta carries a package that the release does not have", got=artifact.path
+            )
+        if artifact.path not in packages:
+            found[artifact.path] = work / _sha256(artifact)
+    return found
+
+
+def _make(
+    standing: Standing,
+    opened: DeltaFile,
+    wanted: Mapping[RelPath, Digest],
+    packages: Mapping[RelPath, Path],
+    work: Path,
+) -> dict[RelPath, Path]:
+    """Make the packages that came as patches."""
+    patches = {a.path: work / _sha256(a) for a in opened.manifest.artifacts if a.type == "diff"}
+    rows = opened.delta.patches
+    if odd := [row.path for row in rows if row.path not in wanted]:
+        raise IntegrityError(
+            "the delta patches a package that the release does not have", got=odd[0]
+        )
+    due = [
+        Remake(row, standing.folder / row.base, patches[row.patch], wanted[row.path])
+        for row in rows
+        if row.path not in packages
+    ]
+    return dict(
+        zip((one.row.path for one in due), remake(due, work, opened.delta.tools), strict=True)
+    )
+
+
+def _sha256(artifact: Artifact) -> Digest:
+    if artifact.sha256 is None:
+        raise IntegrityError("an artifact has no SHA-256", where=artifact.path)
+    return artifact.sha256

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from repack.archive import reader
 from repack.channel import manifest as manifests
-from repack.channel.integrity import MANIFEST_PATH
+from repack.channel.history import past_tree
+from repack.channel.layout import MANIFEST_PATH
 from repack.channel.manifest import Artifact
 from repack.delta import file, patch, recompress, selection
 from repack.delta import manifest as model
@@ -19,19 +19,26 @@ from repack.delta.file import Content
 from repack.delta.manifest import Delta, Patched, Pin
 from repack.delta.payload import Payload, unpack
 from repack.delta.selection import Way
-from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.errors import (
+    IntegrityError,
+    KeyRefusedError,
+    UsageError,
+)
+from repack.fs import atomic, digests
 from repack.names import Digest, Digest384, RelPath
 from repack.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.channel.folder import Tree
+    from repack.channel.folder import Channels, Tree
     from repack.channel.manifest import Manifest
     from repack.delta.manifest import Form
     from repack.delta.patch_format import Patch
     from repack.keys.shared_key import Key
+    from repack.names import LabelName
+    from repack.store.store import Store
+
 
 _NO_LIMIT: Final = 1 << 50
 # A raw patch of a fiftieth of the package is not beaten by one that has to be compressed again.
@@ -85,7 +92,7 @@ class Made:
         }
 
 
-def create(order: Order, out: Path, progress: Progress = SILENT) -> Made:
+def write_delta(order: Order, out: Path, progress: Progress = SILENT) -> Made:
     """Write the delta; it appears whole or not at all.
 
     Raises:
@@ -219,7 +226,7 @@ class _Maker:
         again = self._scratch / "again"
         with atomic.faults_at(again), again.open("wb") as out:
             patch.apply(tried.path, base, out)
-        return atomic.digest(again) == (artifact.sha256, artifact.size)
+        return digests.digest(again) == (artifact.sha256, artifact.size)
 
 
 def _manifest(tree: Tree) -> Manifest:
@@ -244,8 +251,8 @@ def _text(path: RelPath, data: bytes) -> Artifact:
 
 
 def _patch(name: RelPath, path: Path, base: str) -> Artifact:
-    digest, size = atomic.digest(path)
-    return Artifact(name, size, digest, Digest384(reader.sha384(path)), "diff", base)
+    digest, size = digests.digest(path)
+    return Artifact(name, size, digest, Digest384(digests.sha384(path)), "diff", base)
 
 
 def _moment(manifest: Manifest) -> int:
@@ -253,3 +260,53 @@ def _moment(manifest: Manifest) -> int:
         return int(dt.datetime.fromisoformat(manifest.generated_at or "").timestamp())
     except ValueError as fault:
         raise IntegrityError("the release's manifest has no time", where=MANIFEST_PATH) from fault
+
+
+@dataclass(frozen=True, slots=True)
+class Leap:
+    """The two releases of a delta, and how it shall be made. See :class:`repack.delta.create.Order`.
+
+    Attributes:
+        key: gives the key that the label signs with; asked only when the releases are signed.
+    """
+
+    label: LabelName
+    old: int
+    new: int
+    form: Form
+    carry: float | None
+    key: Callable[[], Key | None]
+
+
+def create_delta(
+    leap: Leap, channels: Channels, store: Store, out: Path, progress: Progress = SILENT
+) -> Made:
+    """Write the delta between two releases.
+
+    Raises:
+        UsageError: a release is not kept, or it is twice the same.
+        FetchError: the store has lost some of their packages.
+        KeyRefusedError: the releases are signed, and there is no key to sign the delta with.
+        SpaceError: the disk is full.
+    """
+    if leap.old == leap.new:
+        raise UsageError("a delta leads from one release to another one", got=f"twice {leap.old}")
+    with channels.exclusive(leap.label):
+        old = past_tree(channels, leap.label, leap.old, store)
+        new = past_tree(channels, leap.label, leap.new, store)
+    target = manifests.parse(new.texts[MANIFEST_PATH], MANIFEST_PATH)
+    order = Order(old, new, leap.form, leap.carry, _key(target, leap))
+    return write_delta(order, out, progress)
+
+
+def _key(target: Manifest, leap: Leap) -> Key | None:
+    if target.signature is None:
+        return None
+    key = leap.key()
+    if key is None:
+        raise KeyRefusedError(
+            f"release {leap.new} is signed, so its delta must be",
+            hint="give --key, or --labels-dir with the label that names it",
+        )
+    target.check(key, f"release {leap.new}")
+    return key

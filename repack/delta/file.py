@@ -15,18 +15,13 @@ from typing import IO, TYPE_CHECKING, Final
 
 from repack.archive.tar_reader import Tar
 from repack.archive.tar_writer import Sink, TarWriter
-from repack.bundle.archive import Artifact as Listed
-from repack.bundle.archive_reader import Files, blamed_on, budget
+from repack.archive.verified_tar import Artifact as Listed
+from repack.archive.verified_tar import Files, blamed_on, budget
 from repack.channel import manifest as manifests
 from repack.channel.layout import publish_rank
 from repack.delta import manifest as model
 from repack.errors import IntegrityError
 from repack.fs import atomic
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +31,13 @@ if TYPE_CHECKING:
     from repack.channel.manifest import Artifact, Manifest
     from repack.delta.manifest import Delta, Form
     from repack.names import Digest, RelPath
+
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 
 # Packages don't get smaller, and metadata hardly by more.
 _LEVEL: Final = 6

@@ -12,11 +12,12 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from repack.channel.integrity import is_size
-from repack.channel.layout import is_litter, package_name
+from repack.codec.canonical import is_size
+from repack.conda.record import ARCHIVES
+from repack.conda.subdir import package_name
 from repack.errors import IntegrityError
+from repack.fs.litter import is_litter
 from repack.names import Digest, RelPath
-from repack.verify.consistency import ARCHIVES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -28,15 +28,17 @@ from repack.delta.payload import Payload, chunks
 from repack.errors import IntegrityError
 from repack.fs import atomic
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from concurrent.futures import Future
-    from pathlib import Path
 
 # Beyond this zstd presses ten times as long for a few percent.
 _LEVEL: Final = 12

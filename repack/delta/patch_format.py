@@ -17,8 +17,7 @@ import itertools
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from repack.channel.integrity import is_size
-from repack.codec.canonical import canonical, loads
+from repack.codec.canonical import canonical, is_size, loads
 from repack.errors import IntegrityError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from repack.delta import patch, recompress
 from repack.delta.payload import Payload, unpack
 from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.fs import atomic, digests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def remake(due: Sequence[Remake], work: Path, tools: tuple[tuple[str, str], ...]
 
 def _one(due: Remake, work: Path, tools: tuple[tuple[str, str], ...]) -> Path:
     made = work / due.sha256
-    if made.is_file() and atomic.digest(made)[0] == due.sha256:
+    if made.is_file() and digests.digest(made)[0] == due.sha256:
         return made
     scratch = work / f"{atomic.TEMP_PREFIX}base-{due.sha256}"
     try:
@@ -82,7 +82,7 @@ def _apply(due: Remake, scratch: Path, made: Path) -> str:
     if not due.base.is_file():
         raise _damaged(due)
     with ThreadPoolExecutor(1) as beside:
-        hashed = beside.submit(atomic.digest, due.base)
+        hashed = beside.submit(digests.digest, due.base)
         try:
             with atomic.writing(made) as out:
                 patch.apply(due.patch, _base(due, scratch), out)
@@ -90,7 +90,7 @@ def _apply(due: Remake, scratch: Path, made: Path) -> str:
             if hashed.result()[0] != due.row.base_sha256:
                 raise _damaged(due) from None
             raise
-        got = atomic.digest(made)[0]
+        got = digests.digest(made)[0]
         if hashed.result()[0] != due.row.base_sha256:
             atomic.remove(made)
             raise _damaged(due)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -18,11 +17,9 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-from repack.errors import BusyError, IntegrityError, PlaceError, RepackError, SpaceError
-from repack.names import Digest
-from repack.urls import channel_url
+from repack.errors import IntegrityError, PlaceError, RepackError, SpaceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,15 +27,8 @@ if TYPE_CHECKING:
 CHUNK: Final = 1 << 20
 TEMP_PREFIX: Final = ".repack-"
 NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
-_LOCK_RETRIES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
-# wine's C library gives no reason: 0
-_LOCKED: Final = {errno.EAGAIN, errno.EACCES, errno.EDEADLK, 0}
 _NO_MODES: Final = {errno.ENOSYS, errno.ENOTSUP}
-_FICLONE: Final = 0x40049409
 _BUSY_RETRIES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-
-Placed = Literal["kept", "link", "reflink", "copy"]
 
 
 def fault(error: OSError, path: Path) -> RepackError:
@@ -203,104 +193,6 @@ def read(path: Path, limit: int) -> bytes:
     return data
 
 
-def digest(path: Path) -> tuple[Digest, int]:
-    """SHA-256 and size in bytes of a file."""
-    with faults_at(path), path.open("rb") as stream:
-        return digest_stream(stream)
-
-
-def digest_stream(stream: IO[bytes]) -> tuple[Digest, int]:
-    """SHA-256 and size in bytes of what is left in ``stream``."""
-    sha, size, buffer = hashlib.sha256(), 0, bytearray(CHUNK)
-    view = memoryview(buffer)
-    while count := stream.readinto(buffer):  # type: ignore[attr-defined]
-        sha.update(view[:count])
-        size += count
-    return Digest(sha.hexdigest()), size
-
-
-def _reflink(source: Path, target: Path) -> bool:
-    if sys.platform != "linux":
-        return False
-    import fcntl
-
-    with source.open("rb") as old, target.open("wb") as new:
-        try:
-            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
-        except OSError:
-            return False
-    return True
-
-
-def can_link(folder: Path) -> bool:
-    """Whether a file in ``folder`` can have two names; FAT and some shares cannot do that.
-
-    Raises:
-        SpaceError: the disk is full.
-        PlaceError: the folder cannot be written.
-    """
-    with faults_at(folder), tempfile.TemporaryDirectory(prefix=TEMP_PREFIX, dir=folder) as inside:
-        one, other = Path(inside) / "one", Path(inside) / "other"
-        one.touch()
-        try:
-            other.hardlink_to(one)
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-            return False
-        return True
-
-
-def place(source: Path, target: Path) -> Placed:
-    """Let ``target`` be the file ``source``: hard link, else reflink, else copy.
-
-    ``target`` appears whole or not at all. A ``target`` that already is that very file is kept.
-
-    Raises:
-        SpaceError: the disk is full.
-        PlaceError: anything else the system refuses.
-    """
-    with faults_at(target):
-        with contextlib.suppress(FileNotFoundError):
-            if target.samefile(source):
-                return "kept"
-        try:
-            target.hardlink_to(source)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-        else:
-            return "link"
-        return _place_over(source, target)
-
-
-def _place_over(source: Path, target: Path) -> Placed:
-    temp = target.with_name(f"{TEMP_PREFIX}{os.getpid()}-{target.name}")
-    unlink(temp)
-    how: Placed = "link"
-    try:
-        try:
-            temp.hardlink_to(source)
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-            how = "reflink" if _reflink(source, temp) else "copy"
-            if how == "copy":
-                shutil.copyfile(source, temp)
-            temp.chmod(0o644)
-        rename(temp, target)
-    finally:
-        unlink(temp)
-    return how
-
-
-def folder_url(folder: Path) -> str:
-    """The ``file://`` URL of a channel in ``folder``, by this host's rules."""
-    return channel_url(str(folder.absolute()), windows=sys.platform == "win32")
-
-
 def remove(path: Path) -> None:
     """Remove a file or a whole folder, read-only files included; what is gone already is fine."""
     with faults_at(path):
@@ -335,64 +227,3 @@ def _once_more(action: Callable[..., object], path: str, _: object) -> None:
             Path(path).unlink(missing_ok=True)
         elif isinstance(error := sys.exc_info()[1], OSError):  # it calls from its `except` block
             raise error
-
-
-@contextlib.contextmanager
-def exclusive(path: Path, what: str) -> Iterator[int]:
-    """Hold the lock file ``path`` while the block runs; the system frees it if the process dies.
-
-    Yields:
-        The handle; a process that inherits it holds the lock as well, until it ends.
-
-    Raises:
-        BusyError: somebody else holds it; ``what`` says what they are doing.
-    """
-    with faults_at(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+b")
-    with stream:
-        if not _lock_soon(stream, path):
-            raise BusyError(f"{what} is already running", where=path, hint="wait for it to end")
-        yield stream.fileno()
-
-
-def _lock_soon(stream: IO[bytes], path: Path) -> bool:
-    # A run that was killed while it started a program has left a copy of itself, which holds the
-    # lock until it has become that program.
-    for pause in (*_LOCK_RETRIES, 0):
-        with faults_at(path):
-            if try_lock(stream):
-                return True
-        time.sleep(pause)
-    return False
-
-
-def try_lock(stream: IO[bytes] | int) -> bool:
-    """Lock an open file, or a folder by its handle, against all others; say if that went well.
-
-    The system frees the lock when ``stream`` is closed or the process dies.
-
-    Raises:
-        OSError: the file system has no locks.
-    """
-    handle = stream if isinstance(stream, int) else stream.fileno()
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            # It locks from where the file is being read: all must mean the same byte.
-            position = os.lseek(handle, 0, os.SEEK_CUR)
-            os.lseek(handle, 0, os.SEEK_SET)
-            try:
-                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-            finally:
-                os.lseek(handle, position, os.SEEK_SET)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _LOCKED:
-            return False
-        raise
-    return True

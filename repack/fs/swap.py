@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from repack.errors import BusyError, PlaceError, UsageError
-from repack.fs import atomic, journal
+from repack.fs import atomic, journal, links, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -168,7 +168,7 @@ def copy_tree(source: Path, target: Path) -> list[Path]:
                 folders.append((path, copy))
             elif not entry.is_file(follow_symlinks=False):
                 raise PlaceError("is no plain file and cannot be backed up", where=path)
-            elif atomic.place(path, copy) != "link":
+            elif links.place(path, copy) != "link":
                 shutil.copystat(path, copy)
                 copied.append(copy)
     for path, copy in folders:  # last, for filling a folder changes its time
@@ -207,14 +207,14 @@ def _locked(folder: Path, what: str) -> Iterator[None]:
     The folder itself is locked, so that no lock file is left in somebody's data.
     """
     if sys.platform == "win32":
-        with atomic.exclusive(folder / _LOCK, what):
+        with locks.exclusive(folder / _LOCK, what):
             yield
         return
     with atomic.faults_at(folder):
         handle = os.open(folder, os.O_RDONLY)
     try:
         with atomic.faults_at(folder):
-            mine = atomic.try_lock(handle)
+            mine = locks.try_lock(handle)
         if not mine:
             raise BusyError(f"{what} is already running", where=folder, hint="wait for it to end")
         yield

@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
 
 from repack.fs import atomic
-from repack.sync.plan import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from repack.sync.plan import FileSystem
+    from repack.sync.plan import Piece
+
+
+FileSystem = Literal["fat32", "exfat", "other"]
+# Microsoft, "File System Functionality Comparison": FAT32 ends at 4 GiB less one byte.
+FAT32_LIMIT: Final = (1 << 32) - 1
+
 
 _KINDS: Final[dict[str, FileSystem]] = {
     "vfat": "fat32",
@@ -97,3 +104,32 @@ def _windows_name(folder: Path) -> str:
     root = f"{folder.anchor}"
     ask = ctypes.windll.kernel32.GetVolumeInformationW
     return name.value if ask(root, None, 0, None, None, None, name, len(name)) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """What a place can hold.
+
+    Attributes:
+        free: bytes.
+        cluster: every file takes a multiple of this.
+    """
+
+    kind: FileSystem
+    free: int
+    cluster: int = 4096
+
+    def needs(self, pieces: Iterable[Piece]) -> int:
+        """Bytes that ``pieces`` take there."""
+        return sum(-(-piece.size // self.cluster) * self.cluster for piece in pieces)
+
+
+def free_bytes(path: Path) -> int:
+    """Free space for this user where ``path`` is or will be.
+
+    Raises:
+        PlaceError: no parent of ``path`` can be looked at.
+    """
+    there = next((p for p in (path, *path.absolute().parents) if p.exists()), path)
+    with atomic.faults_at(there):
+        return shutil.disk_usage(there).free

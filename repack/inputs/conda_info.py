@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from repack.conda.subdir import PLATFORMS
 from repack.conda.virtual_packages import VirtualPackage
 from repack.errors import UsageError
-from repack.names import PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from repack.conda.record import Record
 from repack.errors import FetchError, IntegrityError
+from repack.fs import atomic
+from repack.inputs.conda_info import MAX_ENV_INFO, EnvInfo, parse_env_info
 from repack.inputs.prefix_record import (
     Installed,
     improve,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from repack.inputs.conda_info import EnvInfo
     from repack.names import Digest
     from repack.progress import Progress
+
 
 _THREADS: Final = 4
 
@@ -84,7 +87,7 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
         FetchError: packages that can neither be found nor fetched; names all of them.
         PlaceError: a file cannot be read.
     """
-    info = places.read_env_info(env_file)
+    info = read_env_info(env_file)
     prefix, caches = Path(info.prefix), tuple(Path(folder) for folder in info.pkgs_dirs)
     metas = places.read_meta(prefix, env_file)
 
@@ -246,3 +249,14 @@ def _find(
             warnings.append(f"{package.fn}: no hash was recorded; taken from the cache by its name")
         return path, hashes
     return None, None
+
+
+def read_env_info(path: Path) -> EnvInfo:
+    """Read a file with the output of ``conda info --json``.
+
+    Raises:
+        UsageError: it is not that.
+        IntegrityError: it is too large to be that.
+        PlaceError: it cannot be read.
+    """
+    return parse_env_info(atomic.read(path, MAX_ENV_INFO), str(path))

@@ -6,6 +6,7 @@ from the label's channels like any other. Formats: CEP 34 for ``noarch: python``
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 from repack.archive.package import Member, PackageSpec
@@ -13,6 +14,11 @@ from repack.names import RelPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from importlib.resources.abc import Traversable
+
+
+_LEFT_OUT = {"__pycache__"}
+
 
 NAME: Final = "repack"
 NEEDS: Final = (
@@ -50,3 +56,18 @@ def agent_package(version: str, sources: Mapping[str, bytes]) -> PackageSpec:
         summary="Installs and rolls back releases on machines without network",
         entry_points=("repack = repack.cli.main:main",),
     )
+
+
+def own_sources() -> dict[str, bytes]:
+    """Every file, by path in the package's folder; what Python compiled is left out."""
+    return dict(_files(resources.files("repack"), ""))
+
+
+def _files(folder: Traversable, at: str) -> list[tuple[str, bytes]]:
+    found = []
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir() and entry.name not in _LEFT_OUT:
+            found += _files(entry, f"{at}{entry.name}/")
+        elif entry.is_file() and not entry.name.startswith("."):
+            found.append((f"{at}{entry.name}", entry.read_bytes()))
+    return found

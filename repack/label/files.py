@@ -146,8 +146,8 @@ def read_source(source: Source, platforms: tuple[str, ...]) -> Wanted:
         LabelError: a file is no lock or environment file, or not one of this label's platforms.
         PlaceError: one cannot be read.
     """
+    from repack.conda.match_spec import spec_fault
     from repack.inputs.source import MAX_SOURCE, join, parse_source
-    from repack.solve.solver import spec_fault
 
     parts = []
     problems: list[Problem] = []

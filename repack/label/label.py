@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from repack.conda.spdx import LicencePolicy
+
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from repack.conda.virtual_packages import Profile
     from repack.inputs.source import Source
     from repack.names import Digest, LabelName
+from typing import TYPE_CHECKING
+
+from repack.label import agent as agent_package
 
 PackageFormat = Literal["keep", "tar.bz2"]
 AfterInstall = Literal["none", "restart", "reboot"]
@@ -55,14 +60,6 @@ class Installer:
 
 
 @dataclass(frozen=True, slots=True)
-class LicencePolicy:
-    """Which licences of packages are allowed, as SPDX identifiers."""
-
-    deny: tuple[str, ...] = ()
-    unknown: Literal["warn", "deny"] = "warn"
-
-
-@dataclass(frozen=True, slots=True)
 class Label:
     """What to build, for whom.
 
@@ -97,3 +94,15 @@ class Label:
     keep_releases: int = 3
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     notes: tuple[str, ...] = ()
+
+
+def numbered_names(label: Label) -> frozenset[str]:
+    """The names of the packages that carry the release's number."""
+    return frozenset({str(label.name), f"{label.name}-manifest"})
+
+
+def names(label: Label) -> frozenset[str]:
+    """The names of all packages that repack makes for a label."""
+    parts = ("manifest", *label.bundles)
+    agent = {agent_package.NAME} if label.agent else set()
+    return frozenset({str(label.name), *(f"{label.name}-{part}" for part in parts)} | agent)

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from repack.codec.document import parse
 from repack.codec.schema import check
-from repack.codec.tree import Findings, Table
-from repack.codec.view import Line, View
+from repack.codec.tree import Findings, Line, Table, View
 from repack.conda.match_spec import spaced
+from repack.conda.spdx import LicencePolicy
+from repack.conda.subdir import PLATFORMS
 from repack.conda.virtual_packages import read_profile
 from repack.errors import UsageError
 from repack.inputs.source import Source
 from repack.label.channels import ChannelFault, read_channel
-from repack.label.label import BundleSpec, Installer, Label, LicencePolicy, Signing
+from repack.label.label import BundleSpec, Installer, Label, Signing
 from repack.label.schema import SCHEMA
 from repack.label.variables import fill
-from repack.names import PLATFORMS, Digest, LabelName
+from repack.names import Digest, LabelName
 from repack.urls import scrub_text, secrets_in
 
 if TYPE_CHECKING:

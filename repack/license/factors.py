@@ -7,12 +7,7 @@ for. Factors that change with a card, a disk or the kernel are not looked at (se
 
 from __future__ import annotations
 
-import os
-import platform
-import shutil
 import sys
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -34,52 +29,6 @@ _LINUX: Final = {
 _RSMB: Final = 0x52534D42  # GetSystemFirmwareTable's name for the SMBIOS table
 _RAW_HEADER: Final = 8  # struct RawSMBIOSData, before the table itself
 _MACHINE_GUID: Final = r"SOFTWARE\Microsoft\Cryptography"
-
-
-def now() -> datetime:
-    """The time this machine believes it is."""
-    return datetime.now(UTC).replace(microsecond=0)
-
-
-def free_bytes(path: Path) -> int:
-    """Free space for this user where ``path`` is or will be.
-
-    Raises:
-        PlaceError: no parent of ``path`` can be looked at.
-    """
-    there = next((p for p in (path, *path.absolute().parents) if p.exists()), path)
-    with atomic.faults_at(there):
-        return shutil.disk_usage(there).free
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What support asks first; nothing of it identifies the device."""
-
-    system: str
-    release: str
-    machine: str
-    python: str
-    user_is_admin: bool
-
-
-def facts() -> Facts:
-    """Describe this machine."""
-    return Facts(
-        system=platform.system(),
-        release=platform.release(),
-        machine=platform.machine(),
-        python=platform.python_version(),
-        user_is_admin=_is_admin(),
-    )
-
-
-def _is_admin() -> bool:
-    if sys.platform == "win32":
-        import ctypes
-
-        return bool(ctypes.windll.shell32.IsUserAnAdmin())
-    return os.geteuid() == 0
 
 
 def read_factors(given: Path | None = None, root: Path = Path("/")) -> Factors:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from repack.codec.canonical import canonical, loads
-from repack.errors import IntegrityError, LicenseError, PlaceError, UsageError
-from repack.fs import atomic
+from repack.errors import IntegrityError, LicenseError, PlaceError
+from repack.fs import atomic, links, locks
+from repack.fs.links import refuse_symlinks
 from repack.license.encryption import LIMIT, NONCE_BYTES, OLD_VERSION, SALT_BYTES, Cover, Envelope
 from repack.license.ledger import Ledger
 
@@ -67,7 +68,7 @@ class Vault:
         """Keep others from changing the store. Raises as :func:`repack.fs.atomic.exclusive`."""
         lock = self.path.with_name(f".{self.path.name}.lock")
         refuse_symlinks(self.path, lock)
-        return atomic.exclusive(lock, "a change of this licence store")
+        return locks.exclusive(lock, "a change of this licence store")
 
     def new(self, device: Device) -> Opened:
         """An empty store for ``device``; nothing is written.
@@ -151,7 +152,7 @@ class Vault:
             return None
         target = self._generation_file(envelope.generation)
         refuse_symlinks(target)
-        atomic.place(self.path, target)
+        links.place(self.path, target)
         return target
 
     def _read(self) -> bytes:
@@ -182,20 +183,3 @@ class Vault:
             # One generation too many is no reason to fail once the store is written
             with contextlib.suppress(PlaceError):
                 atomic.remove(self._generation_file(number))
-
-
-def refuse_symlinks(*paths: Path) -> None:
-    """Refuse to write where a symlink, in any part of the path as given, leads elsewhere.
-
-    Raises:
-        UsageError: there is one.
-    """
-    for path in paths:
-        for part in (path, *path.parents):
-            if part.is_symlink():
-                raise UsageError(
-                    "the path leads through a symlink",
-                    where=part,
-                    got=f"a link to {part.readlink()}",
-                    hint="name the real place",
-                )

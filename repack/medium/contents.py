@@ -34,7 +34,6 @@ OEM: Final = "oem"
 NOTARY: Final = "notary"
 # At the top of a medium these are no labels' channels.
 RESERVED: Final = frozenset({INSTALLERS, OEM, NOTARY})
-RELEASES: Final = "repack/releases"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from repack.channel import manifest
-from repack.channel.integrity import MANIFEST_PATH, SUMS
-from repack.delta.apply import Leap, create
+from repack.channel.layout import MANIFEST_PATH
+from repack.codec.sha256sums import SUMS
+from repack.delta.create import Leap, create_delta
 from repack.errors import UsageError
 from repack.fs import atomic
 from repack.medium import oem_bundle
-from repack.medium import oem_files as step
 from repack.medium.contents import NOTARY
 from repack.medium.oem_bundle import OemWritten, Sheet
+from repack.medium.write import chosen, write_medium
 from repack.names import Digest, LabelName, RelPath
 from repack.provenance.notarize import papers
-from repack.sync.deliver import chosen, write_medium
 from repack.sync.plan import pieces_of
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from repack.keys.shared_key import Key
     from repack.license.fingerprint import Fingerprint
     from repack.medium.contents import Wish
+    from repack.medium.write import Desk
     from repack.provenance.statement import PublicHalf
-    from repack.sync.deliver import Desk
     from repack.sync.plan import Cargo, Piece
     from repack.sync.sync import Terms
 
@@ -87,7 +87,9 @@ def write_oem(
         bulk |= _deltas(cargo, old, site, folder, (desk, terms))
         made = f"{desk.now:%Y-%m-%d %H:%M} UTC"
         sheet = Sheet(label, cargo.release, platforms, site.fingerprint, digest, [*bulk], made)
-        texts[RelPath(f"{oem_bundle.folder(label)}/{oem_bundle.CHECKLIST}")] = step.checklist(sheet)
+        texts[RelPath(f"{oem_bundle.folder(label)}/{oem_bundle.CHECKLIST}")] = oem_bundle.checklist(
+            sheet
+        )
         beside = [one for one in [*bulk, *pieces_of(texts).values()] if _lacks(root, one)]
         written = write_medium(name, root, wish, desk, replace(terms, beside=beside))
         _put(root, label, wish, (bulk, texts), desk.rate)
@@ -106,10 +108,10 @@ def _put(
     base = oem_bundle.folder(label)
     listed = {one.path: one for one in [*bulk, *pieces_of(texts).values()]}
     if not wish.keep_others:
-        step.drop_others(root, label, frozenset({*listed, f"{base}/{SUMS}"}))
+        oem_bundle.drop_others(root, label, frozenset({*listed, f"{base}/{SUMS}"}))
     own = {path: one for path, one in listed.items() if path.startswith(f"{base}/")}
-    step.put(root, bulk, texts, rate)
-    atomic.write(root / base / SUMS, step.sums(root, label, own))
+    oem_bundle.put(root, bulk, texts, rate)
+    atomic.write(root / base / SUMS, oem_bundle.sums(root, label, own))
 
 
 def _lacks(root: Path, piece: Piece) -> bool:
@@ -149,8 +151,8 @@ def _bundles(
     for platform in platforms:
         path = oem_bundle.bundle_path(cargo.label, cargo.release, platform)
         file = scratch / path.rpartition("/")[2]
-        step.bundle(cargo, tree, platform, file, terms.progress)
-        made[step.piece(path, file)] = file
+        oem_bundle.bundle(cargo, tree, platform, file, terms.progress)
+        made[oem_bundle.piece(path, file)] = file
     return made
 
 
@@ -163,6 +165,6 @@ def _deltas(
         path = oem_bundle.delta_path(cargo.label, number, cargo.release)
         file = scratch / path.rpartition("/")[2]
         leap = Leap(cargo.label, number, cargo.release, "patched", None, site.key)
-        create(leap, desk.channels, desk.store, file, terms.progress)
-        made[step.piece(path, file)] = file
+        create_delta(leap, desk.channels, desk.store, file, terms.progress)
+        made[oem_bundle.piece(path, file)] = file
     return made

@@ -11,20 +11,38 @@ notary/LABEL-RELEASE.json  .intoto.json      who built it from what, signed
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING, Final
 
+from repack.archive.tar_writer import TarWriter
 from repack.channel.layout import publish_rank
+from repack.codec.sha256sums import SUMS, parse_sums
+from repack.conda.subdir import PLATFORMS
+from repack.errors import IntegrityError
+from repack.fs import atomic, digests
+from repack.fs.walk import read_or_none
 from repack.medium.contents import OEM
-from repack.names import PLATFORMS, RelPath
+from repack.names import RelPath
+from repack.progress import SILENT, Progress
+from repack.sync.copy import Brake, copy
+from repack.sync.plan import Piece, pieces_of
+from repack.sync.staging import right
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from repack.license.fingerprint import Fingerprint
     from repack.medium.contents import Written
     from repack.names import Digest, LabelName
-    from repack.sync.plan import Cargo, Piece
+    from repack.sync.plan import Cargo
+
+
+# Packages are compressed already; more would only cost time.
+_LEVEL: Final = 1
+
 
 CHECKLIST: Final = "oem_installation.md"
 
@@ -114,3 +132,107 @@ class OemWritten:
             **self.written.to_json(),
             "oem": {"fingerprint": self.fingerprint, "files": list(self.files)},
         }
+
+
+def bundle(
+    cargo: Cargo,
+    tree: Mapping[RelPath, Path],
+    platform: str,
+    out: Path,
+    progress: Progress = SILENT,
+) -> None:
+    """Write a release's channel for one platform as a ``tar.gz``; the same release, the same bytes.
+
+    Inside it is ``LABEL/``, as on a medium, so that the agent can read the folder it is unpacked in.
+
+    Raises:
+        IntegrityError: a package is not what was released.
+        SpaceError: the disk is full.
+        PlaceError: a file cannot be read or written.
+    """
+    packages = packages_for(cargo, platform)
+    size = sum(piece.size for piece in packages)
+    with (
+        progress.phase(f"write {out.name}", size, "bytes") as advance,
+        atomic.writing(out) as sink,
+        gzip.GzipFile("", "wb", _LEVEL, sink, mtime=0) as zipped,
+    ):
+        tar = TarWriter(zipped, advance)
+        for piece in packages:
+            name = f"{cargo.label}/{piece.path}"
+            tar.add(name, piece.size, str(tree[piece.path]), piece.sha256)
+        for path, data in texts_in_order(cargo):
+            mode = 0o755 if path.endswith(".sh") else 0o644
+            tar.text(f"{cargo.label}/{path}", data, mode=mode)
+        tar.close()
+
+
+def checklist(sheet: Sheet) -> bytes:
+    """The checklist for one release and device."""
+    template = resources.files("repack.shipped").joinpath(CHECKLIST).read_text(encoding="utf-8")
+    return sheet.fill(template).encode()
+
+
+def piece(path: RelPath, file: Path) -> Piece:
+    """A file that is to go to ``path`` on a medium."""
+    return Piece(path, *digests.digest(file))
+
+
+def put(
+    root: Path, bulk: Mapping[Piece, Path], texts: Mapping[RelPath, bytes], rate: int | None
+) -> None:
+    """Copy files and texts to their places on a medium, and read them back.
+
+    Raises:
+        IntegrityError: the medium does not hold what is written to it.
+        SpaceError: the medium is full.
+        PlaceError: it cannot be written, or was pulled.
+    """
+    brake, quiet = Brake(rate), lambda _count: None
+    for wanted, source in bulk.items():
+        if right(root, [wanted], quiet):
+            continue
+        place = root / wanted.path
+        temp = place.with_name(f"{atomic.TEMP_PREFIX}{place.name}")
+        copy(source, temp, wanted, brake, quiet)
+        atomic.flush([temp])
+        with atomic.faults_at(place):
+            atomic.rename(temp, place)
+    for path, data in texts.items():
+        atomic.write(root / path, data)
+    pieces = [*bulk, *pieces_of(texts).values()]
+    good = right(root, pieces, quiet)
+    if bad := sorted({one.path for one in pieces} - good):
+        raise IntegrityError(
+            "the medium does not hold what was written to it",
+            where=root,
+            got=", ".join(bad[:5]),
+            hint="take another medium",
+        )
+
+
+def sums(root: Path, label: LabelName, fresh: Mapping[RelPath, Piece]) -> bytes:
+    """``SHA256SUMS`` of a label's folder: what is written now, and what stays from before."""
+    base = folder(label)
+    where = root / base / SUMS
+    rows = {
+        name: digest
+        for name, digest in parse_sums(read_or_none(where) or b"", where).items()
+        if (root / base / name).is_file()
+    }
+    rows |= {path.rpartition("/")[2]: one.sha256 for path, one in fresh.items()}
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(rows.items())).encode()
+
+
+def drop_others(root: Path, label: LabelName, keep: frozenset[str]) -> None:
+    """Remove what other releases left in a label's folder.
+
+    Raises:
+        PlaceError: the medium cannot be written.
+    """
+    base = folder(label)
+    with atomic.faults_at(root / base):
+        there = sorted((root / base).iterdir()) if (root / base).is_dir() else []
+    for path in there:
+        if f"{base}/{path.name}" not in keep:
+            atomic.remove(path)

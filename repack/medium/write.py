@@ -4,32 +4,62 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from repack.channel.folder import read_or_none
-from repack.channel.integrity import SUMS
-from repack.channel.sync_scripts import sync_scripts
+from repack.channel import manifest
+from repack.channel.folder import Channels
+from repack.channel.history import past_tree
+from repack.channel.layout import MANIFEST
+from repack.channel.metadata_folder import newest
+from repack.channel.releases import held
+from repack.channel.scripts import sync_scripts
+from repack.codec.sha256sums import SUMS
 from repack.errors import FetchError, IntegrityError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, digests
+from repack.fs.walk import read_or_none
+from repack.label import files as labels
 from repack.medium import folder
-from repack.medium.contents import CHECKLIST, INSTALLERS, checklist
-from repack.names import RelPath
+from repack.medium import folder as medium_folder
+from repack.medium.contents import (
+    CHECKLIST,
+    INSTALLERS,
+    RESERVED,
+    Written,
+    checklist,
+    file_names,
+    select,
+)
+from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
-from repack.sync.copy import Brake, copy
+from repack.store.store import Store
+from repack.sync.copy import Brake, Copier, copy
+from repack.sync.deliver import check_apart, packages_of, standing
 from repack.sync.plan import Cargo, Piece
 from repack.sync.staging import right
+from repack.sync.sync import look, sync
+from repack.trust.selection import check_times
+from repack.trust.sign import load
+from repack.upstream.client import Upstream
 from repack.upstream.errors import PassingError
 from repack.upstream.response import Pace
 from repack.urls import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from pathlib import Path
 
+    from repack.channel.releases import Held
     from repack.label.label import Installer
-    from repack.medium.folder import Held
-    from repack.upstream.client import Upstream
+    from repack.label.reader import PackagesFrom
+    from repack.medium.contents import Wish
+    from repack.progress import Progress
+    from repack.settings import Settings
+    from repack.sync.sync import Terms
+    from repack.trust.selection import SignedRelease
+
 
 _DATA: Final = "repack.shipped"
 
@@ -46,7 +76,7 @@ def joined(cargo: Cargo, others: list[Held]) -> tuple[Cargo, set[str]]:
 def staying(channel: Path, release: int, progress: Progress) -> list[Held]:
     """The other releases on a medium, as they are; one that is damaged does not stay."""
     found = []
-    for one in folder.held(channel):
+    for one in held(channel):
         if one.manifest.release == release:
             continue
         if one.whole:
@@ -69,10 +99,10 @@ def fetch_installers(
     pieces = {}
     for name, installer in named.items():
         place = cache / installer.sha256
-        if not place.is_file() or atomic.digest(place)[0] != installer.sha256:
+        if not place.is_file() or digests.digest(place)[0] != installer.sha256:
             progress.note(f"fetching {name}")
             _fetch(installer, place, upstream)
-        size = atomic.digest(place)[1]
+        size = digests.digest(place)[1]
         pieces[name] = Piece(RelPath(f"{INSTALLERS}/{name}"), installer.sha256, size)
     return pieces
 
@@ -176,3 +206,115 @@ def is_medium(root: Path) -> bool:
 
 def _data(name: str) -> bytes:
     return resources.files(_DATA).joinpath(name).read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What writing a medium works with.
+
+    Attributes:
+        installers: what the label lists.
+        rate: bytes a second; None for all there are.
+    """
+
+    channels: Channels
+    store: Store
+    upstream: Upstream
+    installers: tuple[Installer, ...]
+    now: datetime
+    rate: int | None = None
+
+    @classmethod
+    def of(cls, name: str, settings: Settings, rate: int | None, progress: Progress) -> Desk:
+        """Open every place; a label without a file has no installers.
+
+        Raises:
+            LabelError: the label has mistakes.
+        """
+        installers: tuple[Installer, ...] = ()
+        if any((settings.labels_dir / f"{name}{suffix}").is_file() for suffix in labels.SUFFIXES):
+            path = labels.find(settings.labels_dir, name)
+            given: PackagesFrom = "env" if settings.env_file else "label"
+            label = labels.load(path, settings.environment, lambda _spec: None, given)
+            installers = label.installers
+        else:
+            progress.note(f"no label file for {name} in {settings.labels_dir}: no installers")
+        upstream = Upstream.from_environment(settings.environment, settings.home)
+        return cls(
+            Channels(settings.channels_dir), Store(settings.store_dir), upstream, installers,
+            settings.now, rate,
+        )  # fmt: skip
+
+
+def write_medium(name: str, root: Path, wish: Wish, desk: Desk, terms: Terms) -> Written:
+    """Put a release of label ``name`` on the medium ``root``, beside what is there.
+
+    Raises:
+        UsageError: there is no such label or release.
+        WrongTypeError: it is not signed for production.
+        WrongTagError: it is signed for other tags only.
+        FetchError: an installer, or a past release's package, cannot be had.
+        SpaceError: it does not fit; nothing was written if that could be known before.
+        IntegrityError: a source is damaged, or the medium does not hold what is written to it.
+        PlaceError: the medium cannot be written, or was pulled.
+    """
+    channels, label, progress = desk.channels, LabelName(name), terms.progress
+    if label in RESERVED:
+        raise UsageError("on a medium, that folder is no label's", where=root / label)
+    check_apart(channels.published(label), root / label)
+    with channels.exclusive(label):
+        cargo, tree = chosen(desk, label, wish)
+        named = file_names(desk.installers)
+        cache = desk.store.root / "installers"
+        pieces = fetch_installers(named, cache, desk.upstream, progress)
+        others = staying(root / label, cargo.release, progress) if wish.keep_others else []
+        cargo, stays = joined(cargo, others)
+        extra = terms.beside
+        missing = {p.path for p in pieces.values() if not (root / p.path).is_file()}
+        terms = replace(
+            terms,
+            stays=stays,
+            nearby=medium_folder.nearby(root, root / label, cargo.packages),
+            heirs=medium_folder.heirs(root, root / label),
+            beside=[*terms.beside, *(p for p in pieces.values() if p.path in missing)],
+        )
+        if not terms.dry_run:
+            look(cargo, root / label, terms)
+            put_installers(root, pieces, cache)
+            terms = replace(terms, beside=extra)
+        carrier = Copier(lambda path: tree[RelPath(path)], desk.rate)
+        sent = sync(cargo, root / label, carrier, terms)
+        if not terms.dry_run:
+            put_papers(root, f"{desk.now:%Y-%m-%d %H:%M} UTC")
+    numbers = sorted({cargo.release, *(one.manifest.release for one in others)})
+    return Written(sent, wish.type, wish.tag, tuple(named), tuple(numbers))
+
+
+def chosen(desk: Desk, label: LabelName, wish: Wish) -> tuple[Cargo, Mapping[RelPath, Path]]:
+    """The release that is wished for, and where each of its packages is.
+
+    Raises:
+        UsageError: there is no such label or release.
+        WrongTypeError: it is not signed for production.
+        WrongTagError: it is signed for other tags only.
+        FetchError: a past release's package cannot be had.
+        IntegrityError: the release's manifest is damaged.
+    """
+    channels, folder = desk.channels, desk.channels.published(label)
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(
+            f"label {label!r} has no channel", where=folder, hint=f"build it: repack label {label}"
+        )
+    now = standing(channels, label)
+    signed: list[SignedRelease] = []
+    if wish.needs_signature and (metadata := newest(channels, label)):
+        believed = load(label, metadata)
+        check_times(believed.expiries(), desk.now, None)
+        signed = [*believed.releases("ci"), *believed.releases("production")]
+    number = select(label, signed, wish, now.release)
+    if number == now.release:
+        return now, {path: folder / path for path in now.packages}
+    tree = past_tree(channels, label, number, desk.store)
+    where = channels.history(label) / str(number)
+    found = manifest.parse(tree.texts[RelPath(MANIFEST)], where)
+    return Cargo(label, number, packages_of(found, where), tree.texts), tree.packages

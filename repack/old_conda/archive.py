@@ -10,16 +10,15 @@ import bz2
 import functools
 import hashlib
 import io
-import json
 import sys
 import tarfile
 from typing import IO, TYPE_CHECKING, Final
 
 from repack.archive.reader import DAMAGE
-from repack.errors import IntegrityError, PlaceError
-from repack.fs.atomic import faults_at, read, write_cached
+from repack.errors import IntegrityError
+from repack.fs.atomic import faults_at
 from repack.names import Digest
-from repack.old_conda.records import Made
+from repack.store.derived import Made
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 # The description goes first, so that a reader of the stream knows early what it has.
 _PARTS: Final = ("info", "pkg")
 _LEVEL: Final = 9
-_NOTE_LIMIT: Final = 4096
 
 
 @functools.cache
@@ -94,16 +92,3 @@ class _Hashed(io.RawIOBase):
         self.size += view.nbytes
         self._file.write(view)
         return view.nbytes
-
-
-def read_made(note: Path) -> Made | None:
-    """Which archive was made, by the note in the store; None without a usable note."""
-    try:
-        return Made.of_json(json.loads(read(note, _NOTE_LIMIT)))
-    except (PlaceError, IntegrityError, ValueError):
-        return None
-
-
-def write_made(note: Path, made: Made) -> None:
-    """Note which archive was made. Raises as :func:`repack.fs.atomic.write` does."""
-    write_cached(note, json.dumps(made.to_json()).encode("ascii"))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from repack.archive.reader import recall_facts, remember_facts
 from repack.errors import RepackError
 from repack.old_conda import archive
-from repack.old_conda.records import Change, Made, for_old_conda
+from repack.old_conda.records import Change, for_old_conda
 from repack.progress import SILENT, Progress
+from repack.store import derived
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from repack.conda.record import Record
     from repack.names import Digest
+    from repack.store.derived import Made
     from repack.store.store import Store
 
 
@@ -78,7 +80,7 @@ def _recall(record: Record, store: Store) -> Made | None:
     """What was made of the archive, if the store still has it."""
     if not record.fn.endswith(".conda"):
         return None
-    made = archive.read_made(store.made_path(record.sha256, archive.recipe()))
+    made = derived.read_made(store.made_path(record.sha256, archive.recipe()))
     return made if made is not None and store.holds(made.sha256, made.size) else None
 
 
@@ -115,5 +117,5 @@ def _make(record: Record, store: Store, folder: Path) -> Made:
     facts = recall_facts(store.facts_path(record.sha256))
     if facts is not None:
         remember_facts(store.facts_path(made.sha256), replace(facts, sha384=None))
-    archive.write_made(store.made_path(record.sha256, archive.recipe()), made)
+    derived.write_made(store.made_path(record.sha256, archive.recipe()), made)
     return made

@@ -12,42 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from repack.conda.record import Record
-from repack.errors import IntegrityError
-from repack.names import Digest
 from repack.old_conda.match_spec import old_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from repack.archive.facts import Facts
-    from repack.names import RelPath
+    from repack.names import Digest, RelPath
+    from repack.store.derived import Made
 
 _WITH_SPECS: Final = ("depends", "constrains")
 # They describe another archive, the one that upstream has, or had, as .tar.bz2.
 _OF_ANOTHER: Final = frozenset({"legacy_bz2_md5", "legacy_bz2_size"})
 # conda 4.3.16 takes the first three characters of the version for the name of the interpreter.
 _FIRST_BROKEN_PYTHON: Final = (3, 10)
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """The archive that was made of another one."""
-
-    sha256: Digest
-    md5: str
-    size: int
-
-    def to_json(self) -> dict[str, Any]:
-        """For the note that is kept in the store."""
-        return {"sha256": self.sha256, "md5": self.md5, "size": self.size}
-
-    @classmethod
-    def of_json(cls, data: Any) -> Made | None:
-        """From a note; None when it is none."""
-        try:
-            return cls(Digest(data["sha256"]), str(data["md5"]), int(data["size"]))
-        except (KeyError, TypeError, ValueError, AttributeError, IntegrityError):
-            return None
 
 
 @dataclass(frozen=True, slots=True)

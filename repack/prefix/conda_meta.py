@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import RepackError, UsageError
 from repack.fs import atomic
-from repack.inputs.conda_info import MAX_ENV_INFO, EnvInfo, parse_env_info
 from repack.names import Digest
 
 if TYPE_CHECKING:
@@ -34,17 +33,6 @@ class Hashes:
     sha256: Digest
     md5: str
     size: int
-
-
-def read_env_info(path: Path) -> EnvInfo:
-    """Read a file with the output of ``conda info --json``.
-
-    Raises:
-        UsageError: it is not that.
-        IntegrityError: it is too large to be that.
-        PlaceError: it cannot be read.
-    """
-    return parse_env_info(atomic.read(path, MAX_ENV_INFO), str(path))
 
 
 def read_meta(prefix: Path, where: object) -> dict[str, Mapping[str, Any]]:

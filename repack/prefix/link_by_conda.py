@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from repack.errors import IntegrityError, PlaceError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, locks
 from repack.prefix import commands, conda_meta
 from repack.urls import scrub_text
 
@@ -102,7 +102,7 @@ def create(records: Sequence[Record], target: Path, shop: Workshop) -> None:
     words = [*_not_alone(), *_started(program), "create", "--yes", "--quiet", "--offline"]
     words += ["--prefix", str(target), "--file", str(work / "packages.txt")]
     try:
-        with atomic.exclusive(shop.lock, "a conda that fills an environment") as handle:
+        with locks.exclusive(shop.lock, "a conda that fills an environment") as handle:
             commands.run(words, None, _variables(work, environment), _TIMEOUT, inherited=(handle,))
     except commands.CommandFailedError as error:
         said = scrub_text(str(error.got))

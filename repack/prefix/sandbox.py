@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import ProofError
 from repack.fs import atomic
@@ -16,19 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from repack.release.outcome import Isolation
+
+Isolation = Literal["namespace", "proxy"]
+
 
 _TIMEOUT: Final = 600
 _TAIL: Final = 4000
 # Nothing listens on the discard port of the loopback: what honours a proxy setting gets nowhere.
 _NOWHERE: Final = "http://127.0.0.1:9"
-
-
-def host_subdir() -> str | None:
-    """The conda subdir of this machine, or None when repack builds none for it."""
-    machine = platform.machine().lower()
-    systems = {"linux": "linux-64", "win32": "win-64"}
-    return systems.get(sys.platform) if machine in {"x86_64", "amd64"} else None
 
 
 def network_cutter() -> tuple[str, ...]:

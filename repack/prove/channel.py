@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from repack.channel.layout import NOARCH
+from repack.conda.subdir import NOARCH, host_subdir
 from repack.errors import RepackError
-from repack.prefix import sandbox
+from repack.label import label
 from repack.prove.prove import Scratch, prove
-from repack.release import own_packages
 from repack.store.inspect import inspect
 
 if TYPE_CHECKING:
@@ -21,8 +20,9 @@ if TYPE_CHECKING:
     from repack.archive.facts import Depth
     from repack.channel.contents import Shipment
     from repack.conda.record import Record
+    from repack.prove.proof import Proof
     from repack.release.context import Bench
-    from repack.release.outcome import Mode, Proof
+    from repack.settings import Mode
     from repack.solve.solution import Found, Question
 
 
@@ -84,8 +84,8 @@ def read_whole(shipment: Shipment, bench: Bench) -> tuple[Record, ...]:
     What this machine does not install is read instead. Linking does not find what an archive hides
     beside its list of files, so with the full proof everything is.
     """
-    here = {NOARCH, sandbox.host_subdir()} if bench.settings.prove != "linked" else set()
-    made = own_packages.names(bench.label) - {bench.label.name}
+    here = {NOARCH, host_subdir()} if bench.settings.prove != "linked" else set()
+    made = label.names(bench.label) - {bench.label.name}
     records = (item.record for item in shipment.items.values())
     return tuple(r for r in records if r.name not in made and r.subdir not in here)
 

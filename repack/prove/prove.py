@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from repack.errors import IntegrityError, ProofError, UnsolvableError
-from repack.fs.atomic import folder_url
 from repack.prefix import sandbox
 from repack.prefix.link import link
 from repack.progress import SILENT, Progress
-from repack.release.outcome import Proof
+from repack.prove.proof import Proof
 from repack.solve.solver import solve_folder
-from repack.urls import package_url
+from repack.urls import folder_url, package_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,14 +10,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from repack.channel import integrity
-from repack.channel.folder import walk
+from repack.channel import integrity, layout
 from repack.channel.layout import MANIFEST
 from repack.channel.manifest import MAX_BYTES, Manifest, parse
+from repack.channel.releases import beside
 from repack.codec.canonical import loads
 from repack.errors import IntegrityError, RepackError, SignatureError, UsageError
-from repack.fs import atomic
-from repack.medium.folder import beside
+from repack.fs import atomic, digests, locks
+from repack.fs.walk import walk
 from repack.provenance import statement
 from repack.provenance.statement import Built, Input, Occasion, Sealed
 from repack.solve.lockfile import read_lock
@@ -72,7 +72,7 @@ def notarize(channel: Path, notary_: Notary, now: datetime) -> Notarized:
         BusyError: somebody else writes the log.
     """
     folder = notary_.folder
-    with atomic.exclusive(folder / ".log.lock", "a notarisation"):
+    with locks.exclusive(folder / ".log.lock", "a notarisation"):
         built = describe(channel)
         log = _log(folder)
         for line in reversed(log):
@@ -160,10 +160,10 @@ def differences(channel: Path, subjects: Mapping[str, str]) -> list[str]:
     for path, digest in sorted(subjects.items()):
         if path not in there:
             found.append(f"{path}: missing")
-        elif atomic.digest(channel / path)[0] != digest:
+        elif digests.digest(channel / path)[0] != digest:
             found.append(f"{path}: changed")
     extra = sorted(there - set(subjects))
-    return found + [f"{path}: not listed" for path in extra if not integrity.is_unlisted(path)]
+    return found + [f"{path}: not listed" for path in extra if not layout.is_unlisted(path)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from repack.conda.dependencies import depended_on, edges, lineage
 from repack.conda.spdx import judge_licence, odd_identifiers
+from repack.display import shown
 from repack.errors import IntegrityError, ProofError
 from repack.report.compose import licence_of
-from repack.report.document import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from repack.channel.install_plan import TARGET, Wishes
 from repack.channel.integrity import Entry
-from repack.channel.layout import NOARCH, package_name
-from repack.channel.manifest import Artifact, Manifest
-from repack.channel.release import Release
+from repack.channel.manifest import Artifact, Manifest, Release
 from repack.codec.canonical import canonical
+from repack.conda.subdir import NOARCH, package_name
 from repack.names import Digest, Digest384
-from repack.release.outcome import Platform, Proof
+from repack.prove.proof import Proof
+from repack.release.outcome import Platform
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Collection, Mapping
 
     from repack.channel.contents import Shipment
     from repack.conda.record import Record
     from repack.names import LabelName, RelPath
-    from repack.release.outcome import Mode
+    from repack.settings import Mode
 
 Soundness = Literal["whole", "unremembered", "damaged"]
 
@@ -82,11 +81,6 @@ class Draft:
                 TARGET: self.wishes.to_json(),
             },
         )
-
-
-def moment(now: dt.datetime) -> str:
-    """A moment as manifests write it."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def artifacts(shipment: Shipment) -> tuple[Artifact, ...]:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from repack.channel.folder import Channels
 from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
+from repack.prove.proof import Proof
 from repack.release.context import Bench
-from repack.release.outcome import Outcome, Platform, Proof
+from repack.release.outcome import Outcome, Platform
 from repack.report import failures
 from repack.solve.resolve import resolve
 from repack.store.store import Store
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.conda.record import Record
-    from repack.release.context import Settings
+    from repack.settings import Settings
     from repack.solve.solution import Found
 
 
@@ -56,7 +57,8 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     Raises:
         RepackError: the label or its upstream is at fault.
     """
-    from repack.channel.layout import package_name
+    from repack.conda.subdir import package_name
+    from repack.label.label import numbered_names
     from repack.release import own_packages
     from repack.release.published import standing
     from repack.release.report import foreseen
@@ -65,7 +67,7 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     bench = Bench.of(name, settings, progress)
     found = _resolve(bench)
     before = standing(bench.channels, bench.label.name)
-    known, mine = (before.packages if before else {}), own_packages.numbered_names(bench.label)
+    known, mine = (before.packages if before else {}), numbered_names(bench.label)
     modes = bench.modes(found.questions)
     new = {_published_path(record, bench) for record in found.distinct}
     new |= own_packages.bundle_paths(bench)

@@ -9,32 +9,34 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from repack.channel import history
 from repack.channel.contents import Shipment, check_same_content
-from repack.channel.folder import Tree, read_or_none
+from repack.channel.folder import Tree
 from repack.channel.history import past_tree
 from repack.channel.index import index
 from repack.channel.install_plan import Wishes
-from repack.channel.integrity import METADATA_DIR
-from repack.channel.layout import check_names
+from repack.channel.layout import METADATA_DIR, check_names
 from repack.channel.metadata_folder import newest, read_folder
-from repack.channel.scripts import InstallPlan, PlatformPlan, installers
-from repack.channel.sync_scripts import sync_scripts
+from repack.channel.scripts import InstallPlan, PlatformPlan, installers, sync_scripts, verifier
+from repack.conda.match_spec import spec_name
 from repack.fs.atomic import write
+from repack.fs.walk import read_or_none
+from repack.label import label
 from repack.prove.channel import proved, reading
-from repack.release import own_packages
+from repack.release import own_packages, signing_keys
 from repack.release import published as releases
 from repack.release.checks import judge, judge_licences, search_secrets
 from repack.release.describe import describe
-from repack.release.draft import Draft, artifacts, contents, moment, platforms
+from repack.release.draft import Draft, artifacts, contents, platforms
 from repack.release.intake import take_in
 from repack.release.outcome import Outcome
 from repack.release.report import Making, told
 from repack.report.compose import policy_words
-from repack.report.overview_page import write_page
+from repack.report.overview import write_page
 from repack.report.render import report
 from repack.solve.lockfile import annotated
-from repack.solve.solver import spec_name
-from repack.trust.sign import Contents, outlook, sign, verifier
+from repack.timestamps import moment
+from repack.trust.sign import Contents, outlook, sign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +63,7 @@ def release(found: Found, bench: Bench) -> Outcome:
         lock=annotated(found.lock, map(str, goods.changes)),
         warnings=(*found.warnings, *goods.warnings),
     )
-    keys = own_packages.signing(bench)
+    keys = signing_keys.signing(bench)
     draft = _draft(found, goods.shipment, keys, bench)
     before = releases.standing(bench.channels, bench.label.name)
     if before is not None and before.serves(draft):
@@ -85,7 +87,7 @@ def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Dra
         roots[subdir] = tuple(
             record
             for record in shipment.installs[subdir]
-            if record.name in named or record.name in own_packages.names(bench.label)
+            if record.name in named or record.name in label.names(bench.label)
         )
     texts = {
         **describe(name, found.lock, tuple(found.questions.values()), shipment),
@@ -127,7 +129,7 @@ def _keep_standing(before: Standing, shipment: Shipment, bench: Bench) -> Outcom
     state: State = "unchanged"
     if before.soundness == "unremembered":
         packages = frozenset(before.packages)
-        channels.remember(name, before.release, releases.texts(channels, name, packages))
+        channels.remember(name, before.release, history.texts(channels, name, packages))
     elif before.soundness == "damaged":
         tree = past_tree(channels, name, before.release, bench.store)
         channels.stage(name, tree)
@@ -139,7 +141,7 @@ def _keep_standing(before: Standing, shipment: Shipment, bench: Bench) -> Outcom
         state=state,
         release=before.release,
         channel=str(channels.published(name)),
-        platforms=before.platforms(shipment, own_packages.names(bench.label)),
+        platforms=before.platforms(shipment, label.names(bench.label)),
         warnings=(
             *judge(shipment, bench.label),
             *outlook(read_folder(channels.published(name) / METADATA_DIR), bench.settings.now),
@@ -154,12 +156,10 @@ def _release(
     channels, name, now = bench.channels, bench.label.name, bench.settings.now
     warnings = (
         *judge(draft.shipment, bench.label),
-        *judge_licences(
-            draft.shipment, found.questions, own_packages.names(bench.label), bench.label
-        ),
+        *judge_licences(draft.shipment, found.questions, label.names(bench.label), bench.label),
     )
     records = [item.record for item in draft.shipment.items.values()]
-    check_same_content(releases.past_packages(channels, name), records)
+    check_same_content(history.past_packages(channels, name), records)
     release = draft.release(releases.next_number(channels, name, before), moment(now))
     shipment, tops = own_packages.add_release_packages(draft, release, keys, bench)
     texts = {**draft.texts, **installers(_plan(tops, shipment, bench)), **index(shipment)}

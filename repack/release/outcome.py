@@ -11,26 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from repack.old_conda.records import Change
+    from repack.prove.proof import Proof
     from repack.report.document import Difference
 
-Mode = Literal["linked", "solved"]
-Isolation = Literal["namespace", "proxy"]
 State = Literal["published", "unchanged", "repaired", "previewed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """How a subdir was proved.
-
-    Attributes:
-        mode: ``linked`` when every package was installed, ``solved`` when only the solver ran.
-        network: how the health check was kept off the network; None when there was none.
-        clobbered: files that more than one package brought.
-    """
-
-    mode: Mode
-    network: Isolation | None = None
-    clobbered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

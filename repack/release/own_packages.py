@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repack import __version__
@@ -13,28 +12,26 @@ from repack.bundle.build import Bundling, bundle
 from repack.bundle.package import follow, manifest_package, metapackage
 from repack.channel import manifest
 from repack.errors import FolderError, LabelError, Problem
-from repack.fs import atomic
-from repack.keys.keyring import KEYS_FILE, Keyring
-from repack.keys.keyset import role_named
-from repack.keys.shared_key import MAX_KEY_FILE, parse_key
 from repack.label import agent as agent_package
-from repack.label.label import Signing as LabelSigning
-from repack.label.own_sources import own_sources
+from repack.label.agent import own_sources
+from repack.label.label import names
 from repack.names import RelPath
 from repack.release.draft import artifacts
 from repack.store.inspect import inspect
-from repack.trust.sign import UNSIGNED, Signing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from repack.archive.package import PackageSpec
     from repack.bundle.package import Bundled
     from repack.channel.contents import Shipment
-    from repack.channel.release import Release
+    from repack.channel.manifest import Release
     from repack.conda.record import Record
     from repack.label.label import Label
     from repack.release.context import Bench
     from repack.release.draft import Draft
     from repack.solve.solution import Found
+    from repack.trust.sign import Signing
 
 
 def bundles(bench: Bench) -> tuple[Record, ...]:
@@ -95,53 +92,6 @@ def _pack(spec: PackageSpec, bench: Bench) -> Record:
     packed = pack(spec, folder, bench.archive, progress=bench.progress)
     bench.store.admit(packed.path, packed.record.sha256, "move")
     return packed.record
-
-
-def signing(bench: Bench) -> Signing:
-    """The keys the label signs with; none for a label without ``signing``.
-
-    A label that names no key folder, or one that is not there, gets development keys in it.
-
-    Raises:
-        KeyRefusedError: a key cannot be read or used.
-    """
-    given, folder = bench.label.signing, Path("keys") / bench.label.name
-    if given is None:
-        if not (folder / KEYS_FILE).is_file():
-            return UNSIGNED
-        given = LabelSigning()
-    variables = bench.settings.environment
-    folder = Path(given.keys) if given.keys else folder
-    made_before = folder.exists()
-    if given.keys and made_before:
-        ring = Keyring.open(folder, variables)
-    else:
-        ring = Keyring.open_or_create(folder, variables)
-        if not made_before:
-            bench.progress.note(f"made development keys in {folder}; see `repack key`")
-    for role, threshold in given.thresholds.items():
-        ring.keyset = ring.keyset.needing(role_named(role), threshold)
-    text, hmac = given.hmac or ring.hmac_ref(), None
-    if text is not None:
-        hmac = parse_key(text, "signing.hmac").resolve(
-            variables, lambda path: atomic.read(Path(path), MAX_KEY_FILE), "signing.hmac"
-        )
-        hmac = replace(hmac, key_id=given.key_id or hmac.key_id)
-        if hmac.warning:
-            bench.progress.note(hmac.warning)
-    return Signing(hmac, ring, given.expiry)
-
-
-def numbered_names(label: Label) -> frozenset[str]:
-    """The names of the packages that carry the release's number."""
-    return frozenset({str(label.name), f"{label.name}-manifest"})
-
-
-def names(label: Label) -> frozenset[str]:
-    """The names of all packages that repack makes for a label."""
-    parts = ("manifest", *label.bundles)
-    agent = {agent_package.NAME} if label.agent else set()
-    return frozenset({str(label.name), *(f"{label.name}-{part}" for part in parts)} | agent)
 
 
 def check_names(found: Found, label: Label) -> None:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from repack.channel import integrity, manifest
-from repack.channel.folder import sizes
-from repack.channel.integrity import INTEGRITY_PATH, METADATA_DIR
-from repack.channel.layout import MANIFEST
+from repack.channel import integrity, layout, manifest
+from repack.channel.layout import INTEGRITY_PATH, MANIFEST, METADATA_DIR
 from repack.channel.metadata_folder import newest, read_folder
 from repack.errors import IntegrityError
-from repack.fs import atomic
-from repack.names import RelPath
+from repack.fs.walk import sizes
 from repack.release.draft import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     from repack.channel.folder import Channels
-    from repack.names import LabelName
-
-_LIMIT: Final = 256 << 20
+    from repack.names import LabelName, RelPath
 
 
 def standing(channels: Channels, label: LabelName) -> Standing | None:
@@ -46,7 +40,7 @@ def standing(channels: Channels, label: LabelName) -> Standing | None:
 
 
 def _whole(folder: Path, entries: dict[RelPath, integrity.Entry]) -> bool:
-    there = {path: size for path, size in sizes(folder).items() if not integrity.is_unlisted(path)}
+    there = {path: size for path, size in sizes(folder).items() if not layout.is_unlisted(path)}
     return there == {path: entry.size for path, entry in entries.items()}
 
 
@@ -60,27 +54,3 @@ def _is_signed(channels: Channels, label: LabelName, number: int) -> bool:
 def next_number(channels: Channels, label: LabelName, before: Standing | None) -> int:
     """The number after every one that was ever given."""
     return max(0, *channels.releases(label), before.release if before else 0) + 1
-
-
-def past_packages(channels: Channels, label: LabelName) -> dict[str, str]:
-    """Path -> SHA-256 of every package that a kept release published.
-
-    Raises:
-        IntegrityError: a manifest in the history is damaged.
-    """
-    known: dict[str, str] = {}
-    for number in channels.releases(label):
-        data = channels.remembered(label, number, MANIFEST) or b""
-        found = manifest.parse(data, channels.history(label) / str(number) / MANIFEST)
-        known |= {a.path: a.sha256 for a in found.artifacts if a.sha256 is not None}
-    return known
-
-
-def texts(channels: Channels, label: LabelName, packages: Collection[str]) -> dict[RelPath, bytes]:
-    """Every metadata file of the published channel, by path."""
-    folder = channels.published(label)
-    return {
-        RelPath(path): atomic.read(folder / path, _LIMIT)
-        for path in sizes(folder)
-        if path not in packages
-    }

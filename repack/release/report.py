@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repack.conda.versions import older
+from repack.conda.rattler import older
+from repack.label.label import names
 from repack.prove.channel import read_whole
-from repack.release import own_packages
 from repack.report.changes import compare
 from repack.report.compose import Subject, account
 from repack.report.document import Signature
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from repack.channel.contents import Shipment
-    from repack.channel.release import Release
+    from repack.channel.manifest import Release
     from repack.names import RelPath
     from repack.release.context import Bench
     from repack.release.draft import Standing
@@ -59,7 +59,7 @@ def told(making: Making, bench: Bench) -> Report:
         questions=making.found.questions,
         how=making.found.how,
         signature=_signature(making.signing),
-        own=own_packages.names(label),
+        own=names(label),
         hotfixes=hotfixes(making.texts),
         modes=bench.modes(making.found.questions),
         whole=len(read_whole(shipment, bench)),
@@ -83,7 +83,7 @@ def foreseen(found: Found, standing: Standing | None, bench: Bench) -> tuple[Dif
     """
     if standing is None:
         return ()
-    mine = own_packages.names(bench.label)
+    mine = names(bench.label)
     was = before(bench.channels, bench.label.name, standing.release).records
     return compare([record for record in was if record.name not in mine], found.distinct, older)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from repack.channel.layout import NOARCH
-from repack.report.document import Difference, shown
+from repack.conda.subdir import NOARCH
+from repack.display import shown
+from repack.report.document import Difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Final
 from repack import __version__
 from repack.conda.dependencies import depended_on, edges, lineage
 from repack.conda.spdx import Licence, judge_licence
+from repack.display import shown
 from repack.report.changes import compare
-from repack.report.document import Check, Package, Past, Platform, Report, shown
+from repack.report.document import Check, Package, Past, Platform, Report
 from repack.urls import scrub, scrub_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from repack.channel.contents import Item, Shipment
-    from repack.channel.release import Release
+    from repack.channel.manifest import Release
     from repack.conda.record import Record
-    from repack.label.label import Label, LicencePolicy
+    from repack.conda.spdx import LicencePolicy
+    from repack.label.label import Label
     from repack.report.document import Bundle, Difference, Kind, Signature
     from repack.solve.solution import How, Question
 

@@ -31,19 +31,6 @@ Trust = Literal["unsigned", "development", "shared", "own"]
 Result = Literal["passed", "noted", "required"]
 
 
-def shown(value: object, limit: int = 200) -> str:
-    """``value`` as a short line of text; empty when it is none.
-
-    What is not printable becomes a space: line ends, controls, and the marks that turn the
-    direction of writing, with which a text can make its surroundings say something else.
-    """
-    if not isinstance(value, str):
-        return ""
-    text = "".join(c if c.isprintable() else " " for c in value[: 4 * limit])
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
 @dataclass(frozen=True, slots=True)
 class Package:
     """One archive of the release.

@@ -10,9 +10,9 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Final
 
-from repack.channel.folder import read_or_none
 from repack.errors import BusyError, RepackError, UsageError
 from repack.fs import atomic
+from repack.fs.walk import read_or_none
 from repack.timestamps import stamp
 from repack.urls import scrub_text
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from repack.channel.folder import Channels
     from repack.names import LabelName
-    from repack.report.overview import Failure
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 _NAME: Final = "last-failure.json"
 _LONGEST: Final = 240
@@ -49,8 +51,6 @@ def remembered(channels: Channels, label: LabelName, now: dt.datetime) -> Iterat
 
 def recall(channels: Channels, label: LabelName) -> Failure | None:
     """The failure of the last build; None when it went well or is not known."""
-    from repack.report.overview import Failure
-
     try:
         data = read_or_none(_path(channels, label))
         row = json.loads(data) if data else None
@@ -74,7 +74,7 @@ def _path(channels: Channels, label: LabelName) -> Path:
 
 
 def _words(error: RepackError) -> str:
-    from repack.report.document import shown
+    from repack.display import shown
 
     where = f"{error.where}: " if error.where else ""
     got = f"; {error.got}" if error.got else ""
@@ -83,10 +83,22 @@ def _words(error: RepackError) -> str:
 
 def _keep(path: Path, when: str, error: RepackError) -> None:
     # Imported only now: a build that goes well is started with less.
-    from repack.report.overview import Failure
 
     failure = Failure(when, error.kind, _words(error))
     # The build's own error is what people must see, also where the disk is full.
     with contextlib.suppress(RepackError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(path, json.dumps(failure.to_json(), ensure_ascii=False).encode() + b"\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The last build of a label, when it failed."""
+
+    when: str
+    kind: str
+    what: str
+
+    def to_json(self) -> dict[str, object]:
+        """The file, and the field of the overview."""
+        return {"when": self.when, "error": self.kind, "what": self.what}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from repack.archive.listing import listed
+from repack.archive.reader import listed
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST
 from repack.conda.record import Record
+from repack.display import shown
 from repack.report.compose import Before
-from repack.report.document import REPORT_DATA, Bundle, File, Past, Report, shown
+from repack.report.document import REPORT_DATA, Bundle, File, Past, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

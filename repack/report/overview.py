@@ -5,31 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from repack.channel import manifest
+from repack.channel.layout import MANIFEST, METADATA_DIR
+from repack.channel.metadata_folder import read_folder
 from repack.codec.canonical import loads
-from repack.errors import IntegrityError
-from repack.trust.selection import DEVELOPMENT, read_time
+from repack.conda.subdir import NOARCH
+from repack.errors import IntegrityError, RepackError
+from repack.fs import atomic
+from repack.fs.walk import read_or_none
+from repack.label import files as labels
+from repack.names import LabelName
+from repack.report import failures
+from repack.report.document import REPORT_PAGE
+from repack.report.html import render
+from repack.timestamps import read_time
+from repack.trust.selection import DEVELOPMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
+    from pathlib import Path
 
+    from repack.channel.folder import Channels
     from repack.channel.manifest import Manifest
+    from repack.report.failures import Failure
+
+
+_LOCK: Final = "repack/lock.yml"
+
 
 _LIMIT: Final = 64 << 20
 _SIGNING: Final = ("ci", "production")
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The last build of a label, when it failed."""
-
-    when: str
-    kind: str
-    what: str
-
-    def to_json(self) -> dict[str, object]:
-        """The file, and the field of the overview."""
-        return {"when": self.when, "error": self.kind, "what": self.what}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +159,71 @@ def _role(role: str, signed: dict[str, Any], found: Manifest) -> list[str]:
             tags = [tag for tag in custom.get("tags") or () if isinstance(tag, str)]
             said.append(f"{role}: {' '.join(tags)}" if tags else role)
     return said
+
+
+def overview(channels: Channels, labels_dir: Path | None = None) -> tuple[State, ...]:
+    """The state of every label that has a file in ``labels_dir`` or a channel.
+
+    Raises:
+        PlaceError: a folder cannot be read.
+    """
+    names: set[str] = set(failures.labels(channels))
+    if labels_dir is not None and labels_dir.is_dir():
+        names |= set(labels.names(labels_dir))
+    return tuple(_state(channels, name) for name in sorted(names))
+
+
+def write_page(channels: Channels) -> None:
+    """Write ``channels/index.html``, unless it says the same already.
+
+    Raises:
+        SpaceError: the disk is full.
+    """
+    states = [(state, _has_page(channels, state)) for state in overview(channels)]
+    page = render("labels.html.j2", None, states=states)
+    path = channels.root / REPORT_PAGE
+    if read_or_none(path) != page:
+        atomic.write(path, page)
+
+
+def _has_page(channels: Channels, state: State) -> bool:
+    return state.release is not None and (channels.root / state.label / REPORT_PAGE).is_file()
+
+
+def _state(channels: Channels, name: str) -> State:
+    try:
+        label = LabelName(name)
+        failure = failures.recall(channels, label)
+        data = channels.text(label, MANIFEST)
+        if data is None:
+            return State(name, failure=failure)
+        found = manifest.parse(data, MANIFEST)
+        folder = channels.published(label) / METADATA_DIR
+        platforms = (found.platform,) if isinstance(found.platform, str) else found.platform
+        return State(
+            label=name,
+            release=found.release,
+            date=found.generated_at,
+            bytes=sum(artifact.size for artifact in found.artifacts),
+            packages=len(found.artifacts),
+            platforms=tuple(one for one in platforms if one != NOARCH),
+            signed=signed_by(read_folder(folder), found),
+            hmac=found.signature is not None,
+            lock_since=_lock_since(channels, label, found),
+            failure=failure,
+        )
+    except RepackError as error:
+        return State(name, problem=error.what)
+
+
+def _lock_since(channels: Channels, label: LabelName, found: Manifest) -> str | None:
+    """When the first of the kept releases was made that has the lock of the published one."""
+    lock, since = channels.text(label, _LOCK), found.generated_at
+    for number in reversed(channels.releases(label)):
+        if number >= found.release:
+            continue
+        if channels.remembered(label, number, _LOCK) != lock:
+            break
+        data = channels.remembered(label, number, MANIFEST)
+        since = manifest.parse(data, MANIFEST).generated_at if data else since
+    return since

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from repack.errors import UsageError
 from repack.fs import atomic
-from repack.report.charts import HEIGHT, STEP, bars
+from repack.report.charts import HEIGHT, STEP, bars, layout
 from repack.report.document import MAX_BYTES, REPORT_DATA, REPORT_PAGE, REPORT_SBOM, Report
 from repack.report.html import render
 from repack.report.sbom import cyclonedx, spdx, table
-from repack.report.treemap import layout
 
 if TYPE_CHECKING:
     from pathlib import Path

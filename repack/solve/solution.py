@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from repack.channel.contents import merge
+from repack.conda.record import merge
 
 if TYPE_CHECKING:
     import datetime as dt

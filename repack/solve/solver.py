@@ -15,9 +15,8 @@ from repack.conda.rattler import agree, to_records, wait, without_derived
 from repack.conda.record import Record
 from repack.conda.repodata import repodata_bytes
 from repack.errors import FetchError, UnsolvableError
-from repack.fs.atomic import folder_url
 from repack.solve.upstream_repodata import Published
-from repack.urls import scrub, scrub_text
+from repack.urls import folder_url, scrub, scrub_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,26 +25,6 @@ if TYPE_CHECKING:
 
     from repack.conda.virtual_packages import Profile
     from repack.solve.solution import Question
-
-
-def spec_fault(text: str) -> str | None:
-    """Say why ``text`` is no MatchSpec, or None when it is one."""
-    import rattler
-    from rattler import exceptions as rx
-
-    try:
-        rattler.MatchSpec(text, strict=True)
-    except (rx.InvalidMatchSpecError, rx.InvalidPackageNameError, ValueError, TypeError) as error:
-        return str(error)
-    return None
-
-
-def spec_name(text: str) -> str:
-    """The name of the package that a MatchSpec asks for."""
-    import rattler
-
-    name = rattler.MatchSpec(text, strict=True).name
-    return "" if name is None else str(name.normalized)
 
 
 def solve(

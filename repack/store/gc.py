@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from repack.errors import IntegrityError
-from repack.fs import atomic
-from repack.old_conda.archive import read_made
+from repack.fs import atomic, locks
 from repack.progress import SILENT
+from repack.store.derived import read_made
 from repack.store.partial import VALIDATOR, touched
 from repack.store.store import Entry, files_in
 
@@ -143,7 +143,7 @@ def _sweep_partials(store: Store, before: float) -> Iterator[int]:
                 atomic.unlink(path)
         elif _old(path, before):
             with atomic.faults_at(path), path.open("rb") as stream:
-                if not atomic.try_lock(stream):
+                if not locks.try_lock(stream):
                     continue
                 size = os.fstat(stream.fileno()).st_size
                 if not _HOLDS_NAMES:
@@ -178,7 +178,7 @@ def _sweep_extracted(store: Store, keep: Collection[Digest], before: float) -> I
                 continue
             if len(content) != _LOCK_SIZE or content[_LOCK_DIGEST:].hex() in keep:
                 continue
-            if not atomic.try_lock(stream):
+            if not locks.try_lock(stream):
                 continue
             # Out of sight in one step: a half-removed package must never be taken for a whole one.
             trash = store.partials / f"{_TRASH}{os.getpid()}-{folder.name}"

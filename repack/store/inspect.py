@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from repack.archive.facts import Facts, judge
-from repack.archive.reader import recall_facts, remember_facts, sha384, survey
+from repack.archive.reader import recall_facts, remember_facts, survey
 from repack.errors import IntegrityError, RepackError
+from repack.fs.digests import sha384
 from repack.progress import SILENT, Progress
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.fs import atomic, locks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +93,7 @@ class Partial:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
             stream = os.fdopen(handle, "r+b", buffering=0)
             try:
-                if atomic.try_lock(stream) and _is_still(stream, path):
+                if locks.try_lock(stream) and _is_still(stream, path):
                     partial = cls(path, stream, sha256, size)
                     partial._catch_up()
                     return partial

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.fs import atomic, digests
 from repack.names import Digest
 from repack.store.partial import Partial, mark, stamp, touched
 
@@ -187,7 +187,7 @@ class Store:
                 return None
             with stream:
                 before = os.fstat(stream.fileno())
-                got, size = atomic.digest_stream(stream)
+                got, size = digests.digest_stream(stream)
                 after = os.fstat(stream.fileno())
             # Another builder may have marked it meanwhile.
             if got == sha256 and after.st_mtime_ns in {before.st_mtime_ns, stamp(sha256)}:
@@ -280,7 +280,7 @@ class Store:
             SpaceError: the disk is full.
             PlaceError: the file cannot be read or the store not written.
         """
-        got, size = atomic.digest(source)
+        got, size = digests.digest(source)
         if sha256 not in {None, got}:
             raise IntegrityError("the SHA-256 is another", where=source, expected=sha256, got=got)
         target = self.path(got)

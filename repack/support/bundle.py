@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from repack.errors import IntegrityError, RepackError
 from repack.fs import atomic
-from repack.license.store import refuse_symlinks
+from repack.fs.links import refuse_symlinks
 from repack.support.redact import redact
 from repack.timestamps import stamp
 

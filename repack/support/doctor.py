@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from repack.conda import subdir
 from repack.errors import RepackError
-from repack.fs import atomic
+from repack.fs import atomic, links
 from repack.fs.exchange import can_exchange
 from repack.prefix import sandbox
 
@@ -83,7 +84,7 @@ def _links(store: Path, channels: Path) -> Finding:
     try:
         with _probe(store) as one, _probe(channels) as other:
             atomic.write(one / "file", b"probe")
-            how = atomic.place(one / "file", other / "file")
+            how = links.place(one / "file", other / "file")
     except (OSError, RepackError) as error:
         return Finding("links", "lack", str(error))
     if how == "copy":
@@ -102,7 +103,7 @@ def _exchange(channels: Path) -> Finding:
 
 
 def _proof() -> Finding:
-    host = sandbox.host_subdir()
+    host = subdir.host_subdir()
     if host is None:
         text = f"{platform.machine()} on {sys.platform}: no platform can be proved by linking"
         return Finding("proof", "note", text)

@@ -9,18 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from repack.channel.layout import check_names, publish_rank
+from repack.conda.subdir import PLATFORMS
 from repack.errors import SpaceError, UsageError
-from repack.names import PLATFORMS, Digest, LabelName, RelPath
+from repack.fs.volume import FAT32_LIMIT, Volume
+from repack.names import Digest, LabelName, RelPath
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
-FileSystem = Literal["fat32", "exfat", "other"]
-# Microsoft, "File System Functionality Comparison": FAT32 ends at 4 GiB less one byte.
-FAT32_LIMIT: Final = (1 << 32) - 1
 _SHOWN: Final = 5
 # What rsync calls a file while it is on its way.
 _RSYNC_TEMP: Final = re.compile(r"\.([^/]+)\.[A-Za-z0-9]{6}\Z")
@@ -63,24 +62,6 @@ def pieces_of(texts: Mapping[RelPath, bytes]) -> dict[RelPath, Piece]:
         path: Piece(path, Digest(hashlib.sha256(data).hexdigest()), len(data))
         for path, data in texts.items()
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """What a place can hold.
-
-    Attributes:
-        free: bytes.
-        cluster: every file takes a multiple of this.
-    """
-
-    kind: FileSystem
-    free: int
-    cluster: int = 4096
-
-    def needs(self, pieces: Iterable[Piece]) -> int:
-        """Bytes that ``pieces`` take there."""
-        return sum(-(-piece.size // self.cluster) * self.cluster for piece in pieces)
 
 
 @dataclass(frozen=True, slots=True)

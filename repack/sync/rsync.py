@@ -19,27 +19,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from repack.channel.layout import is_litter
 from repack.errors import PlaceError, SpaceError, UsageError
 from repack.fs import atomic
-from repack.sync.remote_room import remote_room
+from repack.fs.litter import is_litter
 from repack.urls import scrub_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from repack.sync.plan import Piece
+import shlex
+from typing import TYPE_CHECKING
+
+_PLACE: Final = re.compile(r"((?:[^@/]+@)?)(\[[^\]]+\]|[^:/\[\]]+):(?!:)(.*)", re.DOTALL)
+# POSIX, df -P: blocks of 1024 bytes, used, available, per cent
+_SPACE_ROW: Final = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+\d+%\s")
+_PATIENCE: Final = 20
+
 
 # `host:path`, not `C:\path`: a host has two letters or more, and no slash before the colon.
 _SCP: Final = re.compile(r"(?:[^/\\:@]+@)?(?:[^/\\:\[\]]{2,}|\[[^\]/\\]+\]):(?!\\).*", re.DOTALL)
 _ROW: Final = re.compile(r"([-dlcbps])\S* +([\d,.]+) \S+ \S+ (.*)")
-_ERRORS: Final = 2000
+MAX_ERROR_TEXT: Final = 2000
 _MISSING: Final = 23
 _VANISHED: Final = 24
 # rsync.1, EXIT VALUES: what a broken or refused connection ends with
 _CONNECTION: Final = {5, 10, 12, 30, 35, 255}
-_ROBOCOPY_FAILED: Final = 8
-_BATCH: Final = 100  # names of 255 characters: under the 32,767 of a Windows command line
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +231,7 @@ class Rsync:
                 for row in process.stdout or ():
                     (line or said.append)(row.rstrip("\n"))
             errors.seek(0)
-            text = errors.read(_ERRORS).decode("utf-8", "replace").strip()
+            text = errors.read(MAX_ERROR_TEXT).decode("utf-8", "replace").strip()
         code = process.returncode
         if code not in {0, _VANISHED} and not (code == may_fail and "No such file" in text):
             raise self._fault(code, text)
@@ -275,72 +280,6 @@ class LocalRsync:
         rsync.send(self._root, [piece.path for piece in pieces], done)
 
 
-class Robocopy:
-    """robocopy as the carrier to a folder or share; only on Windows."""
-
-    name = "robocopy"
-
-    def __init__(self, root: Path, rate: int | None = None) -> None:
-        self._root, self._rate = root, rate
-
-    def bring(self, pieces: Sequence[Piece], stage: Path, done: Callable[[int], None]) -> None:
-        """Copy ``pieces`` below ``stage``.
-
-        Raises:
-            PlaceError: robocopy could not copy something.
-        """
-        for folder, names in _batches(pieces):
-            command = robocopy(self._root / folder, stage / folder, names, self._rate)
-            ended = subprocess.run(command, capture_output=True, check=False)
-            if ended.returncode >= _ROBOCOPY_FAILED or ended.returncode < 0:
-                said = ended.stdout.decode(errors="replace")[-_ERRORS:].strip()
-                raise PlaceError(
-                    "robocopy could not copy something",
-                    where=stage / folder,
-                    got=f"{robocopy_said(ended.returncode)}\n{said}",
-                    hint="run again: what arrived is kept",
-                )
-            done(sum(p.size for p in pieces if p.path in {f"{folder}/{name}" for name in names}))
-
-
-def _batches(pieces: Sequence[Piece]) -> Iterator[tuple[str, list[str]]]:
-    """File names by folder, no more of them than one command line holds."""
-    folders: dict[str, list[str]] = {}
-    for piece in pieces:
-        folder, _, name = piece.path.rpartition("/")
-        folders.setdefault(folder, []).append(name)
-    for folder, names in folders.items():
-        for start in range(0, len(names), _BATCH):
-            yield folder, names[start : start + _BATCH]
-
-
-def robocopy(source: Path, target: Path, names: Sequence[str], rate: int | None) -> list[str]:
-    """The command that copies ``names`` from folder to folder.
-
-    ``/Z`` goes on where it was cut off, ``/FFT`` allows FAT's 2 s, ``/IPG`` is the gap in
-    milliseconds between blocks of 64 KiB. Source: Microsoft, "Robocopy".
-    """
-    gap = [f"/IPG:{max(1, (64 << 10) * 1000 // rate)}"] if rate else []
-    quiet = ["/NP", "/NJH", "/NJS", "/NDL", "/NFL"]
-    return [
-        "robocopy", str(source), str(target), *names,
-        "/Z", "/FFT", "/R:5", "/W:2", "/COPY:DT", *gap, *quiet,
-    ]  # fmt: skip
-
-
-def robocopy_said(code: int) -> str:
-    """What robocopy's exit code means: a sum of bits, and no failure below 8."""
-    bits = {
-        1: "files were copied",
-        2: "there are files at the destination that are not here",
-        4: "a file stands where a folder should, or the other way round",
-        8: "files could not be copied",
-        16: "nothing was copied: wrong parameters, or no access",
-    }
-    said = [text for bit, text in bits.items() if code > 0 and code & bit]
-    return "; ".join(said) or ("nothing had to be copied" if code == 0 else f"ended with {code}")
-
-
 def local_carrier_name(wanted: str) -> str:
     """Which carrier to take for a folder: ``auto`` is rsync where there is one, else our own.
 
@@ -354,3 +293,28 @@ def local_carrier_name(wanted: str) -> str:
     if wanted != "own" and shutil.which(wanted) is None:
         raise UsageError(f"there is no {wanted} on this machine", hint="leave --with away")
     return wanted
+
+
+def remote_room(place: Remote) -> int | None:
+    """Bytes that are free there; None where that cannot be asked."""
+    found = _PLACE.fullmatch(place.target)
+    if found is None or place.target.lower().startswith("rsync://"):
+        return None
+    user, host, path = found.groups()
+    parent = path.rstrip("/").rpartition("/")[0] or "."
+    asked = [f"df -Pk -- {shlex.quote(one)}" for one in (path or ".", parent)]
+    # never a second question for a password: then nobody can say
+    shell = [*shlex.split(os.environ.get("RSYNC_RSH") or "ssh"), "-o", "BatchMode=yes"]
+    port = ["-p", str(place.port)] if place.port else []
+    try:
+        done = subprocess.run(
+            [*shell, *port, f"{user}{host.strip('[]')}", f"{asked[0]} 2>/dev/null || {asked[1]}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    rows = _SPACE_ROW.findall(done.stdout.decode(errors="replace"))
+    return int(rows[-1]) * 1024 if done.returncode == 0 and rows else None

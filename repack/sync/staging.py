@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from repack.channel import manifest
-from repack.channel.folder import read_or_none, sizes
 from repack.channel.layout import MANIFEST
 from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.fs import atomic, digests
+from repack.fs.walk import read_or_none, sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -162,7 +162,7 @@ def right(folder: Path, pieces: Iterable[Piece], done: Callable[[int], None]) ->
         with atomic.faults_at(path):
             if not path.is_file() or path.is_symlink() or path.stat().st_size != piece.size:
                 return False
-        found = atomic.digest(path) == (piece.sha256, piece.size)
+        found = digests.digest(path) == (piece.sha256, piece.size)
         done(piece.size)
         return found
 

@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from repack.channel.folder import sizes
 from repack.channel.layout import MANIFEST, publish_rank
 from repack.errors import IntegrityError, SpaceError, UsageError
 from repack.fs.volume import volume
+from repack.fs.walk import sizes
 from repack.progress import SILENT, Progress
 from repack.sync.plan import Sent, check_destination, check_fits, plan
 from repack.sync.staging import Stage, label_at, label_of, right
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from repack.fs.volume import FileSystem
     from repack.sync.copy import Carrier
-    from repack.sync.plan import Cargo, FileSystem, Piece, Work
+    from repack.sync.plan import Cargo, Piece, Work
     from repack.sync.rsync import Rsync
 
 

@@ -36,14 +36,16 @@ from repack.trust import metadata
 from repack.trust.metadata import DELEGATED, LABEL, MAX_BYTES, ROLES_BELOW_ROOT, MetadataSet
 from repack.upstream.late import late
 
-# The client's own fetcher brings an HTTP library along: 60 ms that no update has to spare.
-with late("tuf.ngclient.urllib3_fetcher", "Urllib3Fetcher"):
-    from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from repack.trust.selection import SignedRelease
+
+
+# The client's own fetcher brings an HTTP library along: 60 ms that no update has to spare.
+with late("tuf.ngclient.urllib3_fetcher", "Urllib3Fetcher"):
+    from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
 
 _BASE: Final = "folder:///"
 # Matches what both delegated roles sign, is no release, and so makes the client load both.

@@ -28,8 +28,9 @@ from tuf.api.serialization.json import JSONSerializer
 
 from repack.errors import KeyRefusedError, MixAndMatchError
 from repack.keys.keyset import EXPIRY_DAYS
+from repack.timestamps import read_time, show
 from repack.trust.metadata import DELEGATED, LABEL, SIGNED_AT, MetadataSet, is_signed, releases_in
-from repack.trust.selection import DEVELOPMENT, read_time, show
+from repack.trust.selection import DEVELOPMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

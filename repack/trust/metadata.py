@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
-from repack.channel.integrity import SUMS, sums
 from repack.codec.canonical import canonical, loads
+from repack.codec.sha256sums import SUMS, sums
 from repack.errors import (
     MetadataInvalidError,
     MetadataNotFoundError,
@@ -26,7 +26,8 @@ from repack.errors import (
     RootChainError,
     ThresholdError,
 )
-from repack.trust.selection import DEVELOPMENT, parse_release, read_time
+from repack.timestamps import read_time
+from repack.trust.selection import DEVELOPMENT, parse_release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repack.channel.integrity import METADATA_DIR
+from repack.channel.layout import METADATA_DIR
 from repack.channel.metadata_folder import newest, write_folder
 from repack.errors import KeyRefusedError
 from repack.fs import atomic
 from repack.keys.keyring import Keyring
-from repack.trust import ceremony_steps
+from repack.trust import ceremony
 from repack.trust.sign import load
 
 if TYPE_CHECKING:
@@ -112,13 +112,13 @@ def promote(office: Office, release: int, tags: Sequence[str]) -> MetadataSet:
         KeyRefusedError: a key that is needed is not here.
     """
     with office.channels.exclusive(office.label):
-        return office.publish(ceremony_steps.promotion(office.base(), release, tags, office.now))
+        return office.publish(ceremony.promotion(office.base(), release, tags, office.now))
 
 
 def prepare_promotion(office: Office, release: int, tags: Sequence[str], file: Path) -> list[str]:
     """Write what has to be signed for a promotion; say what it is. Raises as :func:`promote`."""
-    amendment = ceremony_steps.promotion(office.base(), release, tags, office.now)
-    made = ceremony_steps.prepare(amendment, office.keys)
+    amendment = ceremony.promotion(office.base(), release, tags, office.now)
+    made = ceremony.prepare(amendment, office.keys)
     atomic.write(file, made.to_bytes())
     return list(made.lines())
 
@@ -136,10 +136,10 @@ def sign(
     Raises:
         KeyRefusedError: no key here may sign anything in it, or it is no ceremony's file.
     """
-    given = ceremony_steps.read(atomic.read(file, MAX_CEREMONY), file)
+    given = ceremony.read(atomic.read(file, MAX_CEREMONY), file)
     what = list(given.lines())
     agree(what)
-    used = ceremony_steps.sign(given, keys)
+    used = ceremony.sign(given, keys)
     atomic.write(file, given.to_bytes())
     return what, used
 
@@ -152,14 +152,14 @@ def finish(office: Office, file: Path) -> MetadataSet:
         KeyRefusedError: signatures are missing.
     """
     with office.channels.exclusive(office.label):
-        given = ceremony_steps.read(atomic.read(file, MAX_CEREMONY), file)
-        amendment = ceremony_steps.resume(given, office.base(), office.now)
+        given = ceremony.read(atomic.read(file, MAX_CEREMONY), file)
+        amendment = ceremony.resume(given, office.base(), office.now)
         keys, new = office.keys, given.keyset
         if new is not None:
             keys.keyset = new
         result = amendment.publish(keys.signer)
         if new is not None:
-            ceremony_steps.check_keyset(result, new, office.now)
+            ceremony.check_keyset(result, new, office.now)
             keys.save()
         return office.put(result)
 
@@ -176,9 +176,7 @@ def rotate(office: Office, change: Change | None) -> MetadataSet:
         keys = office.keys
         if change is not None:
             keys.keyset = change.to(keys.keyset)
-        result = ceremony_steps.rotation(office.base(), keys.keyset, office.now).publish(
-            keys.signer
-        )
+        result = ceremony.rotation(office.base(), keys.keyset, office.now).publish(keys.signer)
         # First the wish, then the deed: cut off between the two, the next signing does it again.
         keys.save()
         return office.put(result)
@@ -189,10 +187,10 @@ def prepare_rotation(office: Office, change: Change | None, file: Path) -> list[
     keys = office.keys
     if change is not None:
         keys.keyset = change.to(keys.keyset)
-    amendment = ceremony_steps.rotation(office.base(), keys.keyset, office.now)
+    amendment = ceremony.rotation(office.base(), keys.keyset, office.now)
     if not amendment.opened:
         raise KeyRefusedError("nothing would change: the metadata agrees with the key set")
-    made = ceremony_steps.prepare(amendment, keys, keys.keyset)
+    made = ceremony.prepare(amendment, keys, keys.keyset)
     atomic.write(file, made.to_bytes())
     return list(made.lines())
 

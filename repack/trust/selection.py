@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from repack.channel.manifest import parse as parse_manifest
@@ -33,6 +33,7 @@ from repack.errors import (
 )
 from repack.keys.keyset import WARN_DAYS
 from repack.names import Digest
+from repack.timestamps import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +44,6 @@ SignedFor = Literal["ci", "production"]
 DEVELOPMENT: Final = "x-repack-development"
 """The field of a root that says its keys are for development."""
 _TARGET_PATH: Final = re.compile(r"releases/([1-9][0-9]{0,9})/manifest\.json")
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,16 +251,3 @@ def warnings(expiries: Mapping[str, datetime], now: datetime) -> tuple[str, ...]
         for role, expires in sorted(expiries.items(), key=lambda row: row[1])
         if now < expires <= now + soon
     )
-
-
-def show(time: datetime) -> str:
-    """A time as it stands in metadata."""
-    return time.astimezone(UTC).strftime(_TIME)
-
-
-def read_time(text: object) -> datetime | None:
-    """A time as metadata writes it; None when ``text`` is none."""
-    try:
-        return datetime.strptime(str(text), _TIME).replace(tzinfo=UTC)
-    except ValueError:
-        return None

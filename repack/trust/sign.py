@@ -11,25 +11,24 @@ import base64
 import contextlib
 import hashlib
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import TYPE_CHECKING
 
-from repack import shipped
-from repack.channel.integrity import INTEGRITY_PATH, MANIFEST_PATH, METADATA_DIR, to_bytes
+from repack.channel.integrity import to_bytes
+from repack.channel.layout import INTEGRITY_PATH, MANIFEST_PATH, METADATA_DIR
 from repack.channel.manifest import IntegrityRef, build
 from repack.codec.canonical import loads
 from repack.errors import IntegrityError
 from repack.keys.keyset import EXPIRY_DAYS
 from repack.names import Digest, RelPath
-from repack.trust.selection import DEVELOPMENT, SignedRelease, read_time, warnings
+from repack.timestamps import read_time
+from repack.trust.selection import DEVELOPMENT, SignedRelease, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from repack.channel.integrity import Entry
-    from repack.channel.manifest import Artifact
-    from repack.channel.release import Release
+    from repack.channel.manifest import Artifact, Release
     from repack.keys.keyring import Keyring
     from repack.keys.shared_key import Key
     from repack.trust.metadata import MetadataSet
@@ -117,13 +116,6 @@ def sign(
         for name, content in _metadata(signed, described, signing, previous, now).items():
             made[RelPath(f"{METADATA_DIR}/{name}")] = content
     return made
-
-
-def verifier() -> dict[RelPath, bytes]:
-    """The program that travels with every channel and checks it, by path in the channel."""
-    return {
-        RelPath("repack/verify.py"): resources.files(shipped).joinpath("verify.py").read_bytes()
-    }
 
 
 def outlook(metadata: Mapping[str, bytes] | None, now: datetime) -> tuple[str, ...]:

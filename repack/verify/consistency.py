@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from repack.channel.integrity import is_unlisted
+from repack.channel.layout import is_unlisted
 from repack.codec.canonical import loads
 from repack.errors import IntegrityError
 from repack.trust.selection import target_path
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from repack.channel.integrity import Entry
     from repack.channel.manifest import Artifact
+    from repack.fs.digests import Found
     from repack.names import RelPath
 
 MAX_REPODATA: Final = 256 << 20
-ARCHIVES: Final = (".conda", ".tar.bz2")
 Kind = Literal["missing", "extra", "changed", "contradiction", "signature", "malformed"]
 
 
@@ -45,14 +45,6 @@ class Finding:
         rest = {"expected": self.expected, "got": self.got}
         given = {name: value for name, value in rest.items() if value is not None}
         return {"kind": self.kind, "path": self.path, "what": self.what, **given}
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file that is there: SHA-256 and size."""
-
-    sha256: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)

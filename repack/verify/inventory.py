@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from repack.channel.layout import is_litter
 from repack.errors import UsageError
-from repack.fs import atomic
-from repack.verify.consistency import Found
+from repack.fs import atomic, digests
+from repack.fs.digests import Found
+from repack.fs.litter import is_litter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ def take(folder: Path, known: Mapping[str, Found] | None = None) -> Inventory:
     def look(path: str) -> Found:
         if known and path in known and known[path].size == walk.sizes[path]:
             return known[path]
-        digest, size = atomic.digest(folder / path)
+        digest, size = digests.digest(folder / path)
         return Found(digest, size)
 
     # hashlib and the disk both let other threads run

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from repack.channel import integrity, manifest
-from repack.channel.layout import MANIFEST, NOARCH
+from repack.channel import integrity, layout, manifest
+from repack.channel.layout import MANIFEST
 from repack.channel.metadata_folder import read_folder
+from repack.channel.releases import beside
+from repack.codec import sha256sums
+from repack.conda.record import ARCHIVES
+from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, RootChainError, SignatureError, TargetError
 from repack.fs import atomic
-from repack.medium.folder import beside
-from repack.trust.selection import check_times, show, warnings
+from repack.timestamps import show
+from repack.trust.selection import check_times, warnings
 from repack.verify.consistency import (
-    ARCHIVES,
     MAX_REPODATA,
     Finding,
     Subdir,
@@ -38,8 +41,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.channel.manifest import Manifest
+    from repack.fs.digests import Found
     from repack.trust.client import Believed
-    from repack.verify.consistency import Found
     from repack.verify.inventory import Inventory
     from repack.verify.verdict import Demand
 
@@ -113,9 +116,9 @@ def _check_need(demand: Demand, verdict: Verdict) -> None:
 
 def _check_files(channel: Path, found: Manifest, there: Inventory, verdict: Verdict) -> None:
     pin = found.integrity
-    if pin is None or pin.path != integrity.INTEGRITY_PATH:
+    if pin is None or pin.path != layout.INTEGRITY_PATH:
         verdict.findings.append(
-            Finding("malformed", MANIFEST, "names no integrity list", integrity.INTEGRITY_PATH)
+            Finding("malformed", MANIFEST, "names no integrity list", layout.INTEGRITY_PATH)
         )
         return
     listed = there.found.get(pin.path)
@@ -186,7 +189,7 @@ def _unpack(data: bytes, suffix: str, size: int) -> bytes:
 def _check_metadata(
     channel: Path, data: bytes, demand: Demand, verdict: Verdict, now: datetime
 ) -> None:
-    folder = channel / integrity.METADATA_DIR
+    folder = channel / layout.METADATA_DIR
     if not folder.is_dir():
         if demand.root is not None:
             verdict.refusals.append(
@@ -259,15 +262,15 @@ def _check_target(
 
 def _check_sums(there: Mapping[str, bytes]) -> Iterator[Finding]:
     """The plain list of the metadata's hashes, for programs that know no public keys."""
-    folder = integrity.METADATA_DIR
-    if integrity.SUMS not in there:
-        yield Finding("missing", f"{folder}/{integrity.SUMS}", "missing")
+    folder = layout.METADATA_DIR
+    if sha256sums.SUMS not in there:
+        yield Finding("missing", f"{folder}/{sha256sums.SUMS}", "missing")
         return
-    listed = integrity.parse_sums(there[integrity.SUMS], f"{folder}/{integrity.SUMS}")
+    listed = sha256sums.parse_sums(there[sha256sums.SUMS], f"{folder}/{sha256sums.SUMS}")
     for name, digest in listed.items():
         if name not in there:
             yield Finding("missing", f"{folder}/{name}", "missing")
         elif (got := hashlib.sha256(there[name]).hexdigest()) != digest:
             yield Finding("changed", f"{folder}/{name}", "changed", digest, got)
-    for name in sorted(set(there) - set(listed) - {integrity.SUMS}):
+    for name in sorted(set(there) - set(listed) - {sha256sums.SUMS}):
         yield Finding("extra", f"{folder}/{name}", "is not part of the metadata")

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from repack.archive.package import numbered
-from repack.label.agent import NEEDS, agent_package
-from repack.label.own_sources import own_sources
+from repack.label.agent import NEEDS, agent_package, own_sources
 from scripts import upstream
 from tests import tiny
 from tests.agent import bank as banks

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from repack.archive.listing import listed
-from repack.conda.versions import older
+from repack.archive.reader import listed
+from repack.conda.rattler import older
 from repack.errors import IntegrityError, PlaceError
 from tests import tiny
 

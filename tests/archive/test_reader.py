@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repack.archive.facts import About, Script, judge
-from repack.archive.reader import sha384, survey
+from repack.archive.reader import survey
 from repack.errors import IntegrityError, PlaceError
+from repack.fs.digests import sha384
 from tests.archives import Package, member, tar, zipped
 
 SUFFIXES = (".conda", ".tar.bz2")

@@ -14,9 +14,9 @@ from repack.bundle.package import (
     manifest_package,
     metapackage,
     path_problems,
-    printable,
 )
 from repack.conda.record import Record
+from repack.display import printable
 from repack.errors import LabelError
 from repack.label.label import BundleSpec
 from repack.names import LabelName

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from repack.channel.folder import Channels, Tree, walk
+from repack.channel.folder import Channels, Tree
 from repack.errors import BusyError, IntegrityError
 from repack.fs import exchange
+from repack.fs.walk import walk
 from repack.names import LabelName, RelPath
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from license_expression import ExpressionError, get_spdx_licensing
 
-from repack.conda.spdx import judge_licence, odd_identifiers
-from repack.label.label import LicencePolicy
+from repack.conda.spdx import LicencePolicy, judge_licence, odd_identifiers
 
 POLICY = LicencePolicy(("GPL-3.0-only", "agpl-*", "BUSL-1.1"))
 

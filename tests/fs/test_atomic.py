@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from repack.errors import PlaceError
-from repack.fs import atomic
+from repack.fs import atomic, links, locks
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_read_only_file_is_replaced(sealed, tmp_path):
     source = tmp_path / "store"
     source.write_bytes(b"newer")
     source.chmod(0o444)
-    atomic.place(source, sealed)
+    links.place(source, sealed)
     assert sealed.read_bytes() == b"newer"
 
 
@@ -58,6 +58,6 @@ def test_a_lock_is_one_lock_wherever_the_file_is_read(tmp_path):
     path.write_bytes(bytes(40))
     with path.open("rb") as one, path.open("rb") as other:
         other.read(8)
-        assert atomic.try_lock(other)
+        assert locks.try_lock(other)
         assert other.tell() == 8
-        assert not atomic.try_lock(one)
+        assert not locks.try_lock(one)

@@ -7,9 +7,10 @@ import json
 
 import pytest
 
+from repack.conda.spdx import LicencePolicy
 from repack.conda.virtual_packages import Profile
 from repack.errors import LabelError
-from repack.label.label import BundleSpec, Installer, LicencePolicy
+from repack.label.label import BundleSpec, Installer
 from repack.label.reader import Surroundings, parse_label
 from repack.names import Digest
 

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from repack import host
 from repack.errors import FingerprintError, IntegrityError, PlaceError
+from repack.fs import volume
 from repack.license import factors
 from tests.licensing import FACTORS, write_factors
 
@@ -99,6 +101,6 @@ def test_a_factors_file_that_is_no_json_or_not_there(tmp_path):
 
 
 def test_facts_and_space(tmp_path):
-    assert factors.facts().machine
-    assert factors.free_bytes(tmp_path / "not" / "there" / "yet") > 0
-    assert factors.now().tzinfo is not None
+    assert host.facts().machine
+    assert volume.free_bytes(tmp_path / "not" / "there" / "yet") > 0
+    assert host.now().tzinfo is not None

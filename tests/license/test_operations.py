@@ -14,9 +14,9 @@ import pytest
 from repack.errors import BusyError, LicenseError, PlaceError, SpaceError, UsageError
 from repack.fs import atomic
 from repack.keys.shared_key import Key
-from repack.license import encryption, operations
+from repack.license import encryption, operations, recover
 from repack.license.fingerprint import Factors, FingerprintDocument
-from repack.license.operations import Recovery, reports_in
+from repack.license.recover import Recovery, reports_in
 from repack.license.recovery_report import faults
 from repack.license.store import Vault
 from tests.license.test_store import version_2
@@ -186,7 +186,7 @@ def job(store, name="recovery-1.json", old=OLD, new=NEW, key=KEY, **changes):
 
 
 def test_recovery_moves_store_and_licences(filled):
-    done = operations.recover(job(filled))
+    done = recover.recover(job(filled))
     assert statuses(done.finding) == {"LIC-1": "valid"}
     assert operations.verify(asking(filled, NEW), license_of()).is_right
     with pytest.raises(LicenseError):
@@ -198,7 +198,7 @@ def test_recovery_moves_store_and_licences(filled):
 
 def test_recovery_without_the_vendors_key_opens_the_store_but_moves_no_licence(filled):
     """Else whoever copies a store and reads the licence beside it could run it anywhere."""
-    done = operations.recover(job(filled, key=None))
+    done = recover.recover(job(filled, key=None))
     assert done.report["signature"]["key_id"].startswith("store:")
     for key in (KEY, None):
         finding = operations.look(asking(filled, NEW, key=key))
@@ -213,7 +213,7 @@ def test_recovery_says_which_factors_changed(filled):
     store = filled.with_name("real.json")
     operations.install(asking(store, here), license_of(fingerprints=[here.fingerprint()]))
     known = FingerprintDocument.of(here, "2026-11-21T12:00:00Z")
-    done = operations.recover(replace(job(store, new=there), old=known, tags=there.tags))
+    done = recover.recover(replace(job(store, new=there), old=known, tags=there.tags))
     assert done.report["changed_factors"] == ["board_serial", "product_uuid"]
     assert statuses(done.finding) == {"LIC-1": "valid"}
 
@@ -221,7 +221,7 @@ def test_recovery_says_which_factors_changed(filled):
 def test_recovery_to_another_file_leaves_the_source(filled, tmp_path):
     before = content(filled.parent)
     output = Vault(tmp_path / "new" / "store.json")
-    done = operations.recover(job(filled, output=output))
+    done = recover.recover(job(filled, output=output))
     assert content(filled.parent) == before
     assert output.open(NEW).ledger.recoveries == (done.report,)
 
@@ -231,15 +231,15 @@ def test_recovery_of_a_version_2_store_keeps_a_generation(store):
     store.write_text(
         version_2(OLD.text, {"licenses": {"LIC-1": json.loads(json.dumps(license_of().raw))}})
     )
-    done = operations.recover(job(store))
+    done = recover.recover(job(store))
     assert statuses(done.finding) == {"LIC-1": "valid"}
     assert sorted(Vault(store.with_name(f"{store.name}.1")).open(OLD).ledger.licenses) == ["LIC-1"]
 
 
 def test_reports_are_chained(filled):
     third = OLD.__class__(OLD.text.__class__("OEM-THIRD"))
-    operations.recover(job(filled))
-    operations.recover(job(filled, "recovery-2.json", old=NEW, new=third))
+    recover.recover(job(filled))
+    recover.recover(job(filled, "recovery-2.json", old=NEW, new=third))
     folder = job(filled).report.parent
     reports = reports_in(folder)
     copies = asking(filled).vault.open(third).ledger.recoveries
@@ -252,7 +252,7 @@ def test_reports_are_chained(filled):
 
 
 def test_any_forged_field_of_a_report_is_found(filled):
-    operations.recover(job(filled))
+    recover.recover(job(filled))
     path = job(filled).report
     document = json.loads(path.read_bytes())
     for name in [*document, "added"]:
@@ -283,17 +283,17 @@ def test_a_recovery_that_cannot_be_leaves_everything(filled, tmp_path, case):
     before = content(tmp_path)
     if case == "busy":
         with Vault(filled).lock(), pytest.raises(BusyError):
-            operations.recover(wanted)
+            recover.recover(wanted)
     else:
         with pytest.raises((LicenseError, PlaceError, UsageError)):
-            operations.recover(wanted)
+            recover.recover(wanted)
     assert content(tmp_path) == before
 
 
 def test_a_second_recovery_of_the_same_says_so(filled):
-    operations.recover(job(filled))
+    recover.recover(job(filled))
     with pytest.raises(UsageError, match="recovered already"):
-        operations.recover(job(filled, "recovery-2.json"))
+        recover.recover(job(filled, "recovery-2.json"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
@@ -305,7 +305,7 @@ def test_a_disk_that_fills_up_while_recovering_changes_nothing(filled, tmp_path,
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         try:
-            operations.recover(job(filled))
+            recover.recover(job(filled))
         except SpaceError:
             os._exit(9)
         os._exit(1)
@@ -320,11 +320,11 @@ def test_a_recovery_killed_at_any_instant_can_be_finished(store, tmp_path):
         instant += 1
         here = tmp_path / str(instant) / "secrets" / store.name
         operations.install(asking(here), license_of())
-        alive = killed_at(instant, lambda: operations.recover(job(here)))  # noqa: B023
+        alive = killed_at(instant, lambda: recover.recover(job(here)))  # noqa: B023
         if alive:
             with_old = here_opens(here, OLD)
             assert with_old != here_opens(here, NEW)
-            resumed += operations.recover(job(here)).resumed
+            resumed += recover.recover(job(here)).resumed
         assert operations.verify(asking(here, NEW), license_of()).is_right
         copies = asking(here).vault.open(NEW).ledger.recoveries
         assert faults(reports_in(job(here).report.parent), [KEY], copies) == []

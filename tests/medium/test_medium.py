@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
+from repack.channel import releases
 from repack.cli.main import run
-from repack.medium import folder
 from repack.verify.verdict import Demand
 from repack.verify.verify import verify
 from tests import channels
@@ -138,7 +138,7 @@ def test_two_releases_share_a_stick(world, tmp_path):
     assert (said["release"], said["releases"]) == (2, [1, 2])
     assert sound(stick / "bank").exit_code == 0, sound(stick / "bank").findings
     assert check(stick).returncode == 0, check(stick).stdout
-    held = folder.held(stick / "bank")
+    held = releases.held(stick / "bank")
     assert [(one.manifest.release, one.whole) for one in held] == [(2, True), (1, True)]
     old = "noarch/bank-manifest-1-"
     assert any(path.startswith(old) for path in content(stick / "bank"))

@@ -5,13 +5,13 @@ import pytest
 from repack.archive.facts import About, Facts
 from repack.names import Digest
 from repack.old_conda.records import (
-    Made,
     changes_json,
     for_old_conda,
     noarch_python_trouble,
     unspeakable,
     without_link_json,
 )
+from repack.store.derived import Made
 from tests.archives import Package
 
 MADE = Made(Digest("ab" * 32), "cd" * 16, 77)

@@ -9,7 +9,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from repack.errors import BusyError, IntegrityError, KeyRefusedError, RepackError
-from repack.fs import atomic
+from repack.fs import digests, locks
 from repack.provenance import statement as notary
 from repack.provenance.notarize import LOG, Notary, check, describe, notarize
 from tests.licensing import NOW, killed_at
@@ -48,7 +48,7 @@ def test_the_statement_says_who_made_what_from_what(channel, office):
     assert (said["_type"], said["predicateType"]) == (notary.STATEMENT, notary.PREDICATE)
     named = {row["name"]: row["digest"]["sha256"] for row in said["subject"]}
     for path in ("repack/manifest.json", "repack/integrity.json", "noarch/pytho-1.0-0.conda"):
-        assert named[path] == atomic.digest(channel / path)[0]
+        assert named[path] == digests.digest(channel / path)[0]
     definition = said["predicate"]["buildDefinition"]
     uris = [row["uri"] for row in definition["resolvedDependencies"]]
     assert "https://conda.example.org/prometeia/noarch/pytho-1.0-0.conda" in uris
@@ -212,7 +212,7 @@ def test_a_log_line_that_makes_no_sense_is_named(three, line):
 
 
 def test_two_notaries_exclude_each_other(channel, office):
-    with atomic.exclusive(office.folder / ".log.lock", "x"), pytest.raises(BusyError):
+    with locks.exclusive(office.folder / ".log.lock", "x"), pytest.raises(BusyError):
         notarize(channel, office, NOW)
 
 

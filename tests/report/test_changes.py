@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from repack.conda.rattler import older
 from repack.conda.record import Record
-from repack.conda.versions import older
 from repack.report.changes import compare
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repack.display import shown
 from repack.errors import IntegrityError
-from repack.report.document import Report, shown
+from repack.report.document import Report
 from tests.reports import package, report
 
 

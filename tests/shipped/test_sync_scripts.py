@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import repack.shipped
-from repack.channel.layout import is_litter
-from repack.channel.sync_scripts import sync_scripts
+from repack.channel.scripts import sync_scripts
+from repack.fs.litter import is_litter
 from tests import channels
 from tests.carrying import content, read_as_client
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from repack.solve.solver import spec_name
+from repack.conda.match_spec import spec_name
 
 
 @pytest.mark.parametrize(

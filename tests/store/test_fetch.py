@@ -377,7 +377,7 @@ def test_files_of_this_machine_are_copied(tmp_path, store, upstream):
     folder.mkdir()
     data = content(1, 10_000)
     (folder / "a-1.0-0.conda").write_bytes(data)
-    from repack.fs.atomic import folder_url
+    from repack.urls import folder_url
 
     wanted = record(folder_url(folder), "a-1.0-0.conda", data)
     fetch([wanted], store, upstream)

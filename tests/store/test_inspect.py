@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from repack.archive.facts import Facts
-from repack.archive.reader import sha384
 from repack.errors import IntegrityError, PlaceError
+from repack.fs.digests import sha384
 from repack.store.inspect import inspect
 from tests.archives import Package
 

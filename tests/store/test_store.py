@@ -332,12 +332,12 @@ def test_a_sweep_takes_extracted_packages_nobody_names(store, monkeypatch):
 
 
 def test_an_extracted_package_in_use_stays(store, monkeypatch):
-    from repack.fs import atomic
+    from repack.fs import locks
 
     store.prepare()
     used = extracted(store, "used-1-0", b"used")
     backdate(store, monkeypatch, DAY + 60)
     with (store.package_cache / "used-1-0.lock").open("r+b") as stream:
-        assert atomic.try_lock(stream)
+        assert locks.try_lock(stream)
         assert sweep(store, set()).files == 0
     assert used.exists()

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from repack.errors import PlaceError
-from repack.fs.atomic import digest_stream
+from repack.fs.digests import digest_stream
 from repack.names import Digest
 from repack.store.partial import Partial, stamp
 from repack.store.store import Store

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.errors import IntegrityError, SpaceError, UsageError
+from repack.fs.volume import FAT32_LIMIT, Volume
 from repack.names import Digest, LabelName, RelPath
-from repack.sync.plan import FAT32_LIMIT, Cargo, Piece, Volume, check_destination, check_fits, plan
+from repack.sync.plan import Cargo, Piece, check_destination, check_fits, plan
 
 NAMES = st.sampled_from([f"noarch/{c}.conda" for c in "abcdeFG"])
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from repack.errors import UsageError
 from repack.sync import rsync
-from repack.sync.rsync import local_carrier_name, remote, robocopy, robocopy_said
+from repack.sync.robocopy import robocopy, robocopy_said
+from repack.sync.rsync import local_carrier_name, remote
 
 
 @pytest.mark.parametrize(

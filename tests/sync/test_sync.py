@@ -24,8 +24,7 @@ from repack.errors import (
 )
 from repack.names import LabelName
 from repack.sync.deliver import Way, deliver
-from repack.sync.remote_room import remote_room
-from repack.sync.rsync import Remote, remote
+from repack.sync.rsync import Remote, remote, remote_room
 from repack.sync.sync import Terms
 from tests import channels
 from tests.carrying import (

@@ -23,6 +23,7 @@ from repack.errors import (
     WrongTypeError,
 )
 from repack.names import Digest
+from repack.timestamps import read_time, show
 from repack.trust.selection import (
     Seen,
     SignedRelease,
@@ -32,8 +33,6 @@ from repack.trust.selection import (
     choose,
     parse_release,
     raised_floor,
-    read_time,
-    show,
     warnings,
 )
 

@@ -12,12 +12,12 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface, Updater
 
 from repack.channel.integrity import Entry
-from repack.channel.manifest import Artifact
-from repack.channel.release import Release
+from repack.channel.manifest import Artifact, Release
+from repack.channel.scripts import verifier
 from repack.errors import IntegrityError
 from repack.keys.shared_key import Key
 from repack.names import Digest, Digest384, LabelName, RelPath
-from repack.trust.sign import Contents, Signing, outlook, sign, verifier
+from repack.trust.sign import Contents, Signing, outlook, sign
 from tests import channels
 
 KEY = Key("oem-updates", bytes(range(32)))

@@ -8,15 +8,9 @@ import pytest
 
 from repack.channel.integrity import Entry
 from repack.channel.manifest import Artifact
+from repack.fs.digests import Found
 from repack.names import Digest, RelPath
-from repack.verify.consistency import (
-    Finding,
-    Found,
-    Subdir,
-    check_subdir,
-    compare,
-    compare_artifacts,
-)
+from repack.verify.consistency import Finding, Subdir, check_subdir, compare, compare_artifacts
 
 ONE, TWO = "1" * 64, "2" * 64
 RECORD = {"name": "a", "sha256": ONE, "size": 3}

@@ -1,0 +1,128 @@
+"""releases."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from repack.channel import integrity, manifest
+from repack.channel.integrity import Entry
+from repack.channel.layout import INTEGRITY_PATH, MANIFEST, RELEASES
+from repack.errors import IntegrityError
+from repack.fs import atomic
+from repack.fs.walk import read_or_none
+from repack.names import Digest, RelPath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from repack.channel.manifest import Manifest
+
+_LIMIT: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A release on a medium.
+
+    Attributes:
+        texts: all but its packages and the label's metadata, by path in the release.
+        whole: whether every text is there and right.
+    """
+
+    manifest: Manifest
+    data: bytes
+    texts: Mapping[RelPath, bytes]
+    whole: bool
+
+    def beside(self, standing: Mapping[RelPath, bytes]) -> dict[RelPath, bytes]:
+        """Where its texts go when another release stands; what the two share is not repeated."""
+        base = f"{RELEASES}/{self.manifest.release}"
+        own = {path: data for path, data in self.texts.items() if standing.get(path) != data}
+        return {
+            RelPath(f"{base}/manifest.json"): self.data,
+            **{RelPath(f"{base}/{path}"): data for path, data in own.items()},
+        }
+
+
+def manifests(channel: Path) -> Iterator[tuple[Manifest, bytes]]:
+    """The manifests of all releases in a channel, the standing one first; damaged ones left out."""
+    standing = channel / MANIFEST
+    others = sorted((channel / RELEASES).glob("*/repack/integrity.json"))
+    seen = set()
+    for path in (standing, *(one.parent.parent / "manifest.json" for one in others)):
+        try:
+            data = atomic.read(path, manifest.MAX_BYTES) if path.is_file() else b""
+            found = manifest.parse(data, path)
+            number = found.release
+        except IntegrityError:
+            continue
+        if number not in seen:
+            seen.add(number)
+            yield found, data
+
+
+def held(channel: Path) -> list[Held]:
+    """Every release in a channel on a medium, the standing one first."""
+    return [_held(channel, found, data) for found, data in manifests(channel)]
+
+
+def _held(channel: Path, found: Manifest, data: bytes) -> Held:
+    base = channel / RELEASES / str(found.release)
+    texts: dict[RelPath, bytes] = {}
+    pin = found.integrity
+    listed = _right(channel, base, INTEGRITY_PATH, pin.sha256 if pin else "")
+    if listed is None:
+        return Held(found, data, {}, whole=False)
+    texts[INTEGRITY_PATH] = listed
+    try:
+        entries = integrity.parse(listed, base / INTEGRITY_PATH)
+    except IntegrityError:
+        return Held(found, data, {}, whole=False)
+    packages, whole = {row.path for row in found.artifacts}, True
+    for path, entry in entries.items():
+        if path not in packages:
+            text = _right(channel, base, path, entry.sha256)
+            whole = whole and text is not None
+            if text is not None:
+                texts[path] = text
+    return Held(found, data, texts, whole)
+
+
+def _right(channel: Path, base: Path, path: RelPath, sha256: str) -> bytes | None:
+    """The first file called ``path`` that is what it should be."""
+    for place in (base / path, channel / path):
+        if place.is_file() and place.stat().st_size <= _LIMIT:
+            data = read_or_none(place)
+            if data is not None and hashlib.sha256(data).hexdigest() == sha256:
+                return data
+    return None
+
+
+def beside(channel: Path) -> dict[str, Entry]:
+    """Every file that the releases beside the standing one own, where it lies in the channel.
+
+    An entry says what the file must be. What release N shares with the standing one is listed
+    where the standing one has it.
+    """
+    owned: dict[str, Entry] = {}
+    for found, data in list(manifests(channel))[1:]:
+        base = f"{RELEASES}/{found.release}"
+        listing, pin = f"{base}/{INTEGRITY_PATH}", found.integrity
+        rows = [Entry(RelPath(f"{base}/manifest.json"), _sha256(data), len(data))]
+        with contextlib.suppress(IntegrityError):
+            content = atomic.read(channel / listing, integrity.MAX_BYTES)
+            if pin is not None and pin.sha256 == _sha256(content):
+                rows.append(Entry(RelPath(listing), pin.sha256, len(content)))
+                for path, entry in integrity.parse(content, listing).items():
+                    own = RelPath(f"{base}/{path}")
+                    rows.append(replace(entry, path=own if (channel / own).exists() else path))
+        owned |= {row.path: row for row in rows}
+    return owned
+
+
+def _sha256(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest())

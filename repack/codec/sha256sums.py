@@ -1,0 +1,41 @@
+"""sha256sums."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Final
+
+from repack.errors import IntegrityError
+from repack.names import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SUMS: Final = "SHA256SUMS"
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def sums(files: Mapping[str, bytes]) -> bytes:
+    """A list as ``sha256sum -c`` reads it, for the signed metadata's folder.
+
+    It is not signed: it lets a plain copy be checked for damage by programs that know no public
+    keys. Who changed what on purpose is for the signatures to tell.
+    """
+    rows = [f"{hashlib.sha256(data).hexdigest()}  {name}" for name, data in sorted(files.items())]
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+def parse_sums(data: bytes, where: object) -> dict[str, Digest]:
+    """Read what :func:`sums` wrote.
+
+    Raises:
+        IntegrityError: a line is malformed or stands twice.
+    """
+    found: dict[str, Digest] = {}
+    for line in data.decode("utf-8", "replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if not _SHA256.fullmatch(digest) or not name or "/" in name or name in found:
+            raise IntegrityError("a line is malformed", where=where, got=repr(line)[:120])
+        found[name] = Digest(digest)
+    return found

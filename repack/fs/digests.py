@@ -1,0 +1,47 @@
+"""digests."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from repack.fs.atomic import CHUNK, faults_at
+from repack.names import Digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that is there: SHA-256 and size."""
+
+    sha256: str
+    size: int
+
+
+def sha384(path: Path) -> str:
+    """SHA-384 of a file, as manifests want it."""
+    digest, buffer = hashlib.sha384(), bytearray(CHUNK)
+    view = memoryview(buffer)
+    with faults_at(path), path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+def digest(path: Path) -> tuple[Digest, int]:
+    """SHA-256 and size in bytes of a file."""
+    with faults_at(path), path.open("rb") as stream:
+        return digest_stream(stream)
+
+
+def digest_stream(stream: IO[bytes]) -> tuple[Digest, int]:
+    """SHA-256 and size in bytes of what is left in ``stream``."""
+    sha, size, buffer = hashlib.sha256(), 0, bytearray(CHUNK)
+    view = memoryview(buffer)
+    while count := stream.readinto(buffer):  # type: ignore[attr-defined]
+        sha.update(view[:count])
+        size += count
+    return Digest(sha.hexdigest()), size

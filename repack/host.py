@@ -1,0 +1,44 @@
+"""host."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The time this machine believes it is."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What support asks first; nothing of it identifies the device."""
+
+    system: str
+    release: str
+    machine: str
+    python: str
+    user_is_admin: bool
+
+
+def facts() -> Facts:
+    """Describe this machine."""
+    return Facts(
+        system=platform.system(),
+        release=platform.release(),
+        machine=platform.machine(),
+        python=platform.python_version(),
+        user_is_admin=_is_admin(),
+    )
+
+
+def _is_admin() -> bool:
+    if sys.platform == "win32":
+        import ctypes
+
+        return bool(ctypes.windll.shell32.IsUserAnAdmin())
+    return os.geteuid() == 0

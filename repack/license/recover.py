@@ -1,0 +1,171 @@
+"""recover."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from repack.errors import RepackError, UsageError
+from repack.fs import atomic
+from repack.fs.links import refuse_symlinks
+from repack.fs.locks import exclusive
+from repack.keys.signed_json import seal
+from repack.license.fingerprint import FingerprintDocument, Told
+from repack.license.recovery_report import KIND, LIMIT, Report, file_of, link
+from repack.license.store import Opened, Vault
+from repack.timestamps import stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+from repack.license.operations import Asking, Finding, store_issues
+
+_MAX_REPORTS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A store to be moved to another device.
+
+    Attributes:
+        asking: the store, and the new device.
+        old: the device it is bound to.
+        output: where the store goes; may be where it is.
+        report: the file to write.
+        tags: the new device's factor hashes, when it is this machine.
+    """
+
+    asking: Asking
+    old: FingerprintDocument
+    output: Vault
+    report: Path
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The report, and the licences as they stand on the new device."""
+
+    report: Mapping[str, Any]
+    finding: Finding
+    resumed: bool = False
+
+
+def recover(job: Recovery) -> Recovered:
+    """Bind a store to another device: keep the old one, write, prove, report.
+
+    The report's file appears with the store or not at all; when a kill parts them, the next call
+    writes the report that the store remembers.
+
+    Raises:
+        LicenseError: the store does not open with the old fingerprint.
+        UsageError: nothing to recover, a report of that name exists, or a symlink is in the way.
+        BusyError: another recovery is under way.
+        SpaceError: the disk is full; the store is as it was.
+    """
+    source, output = job.asking.vault, job.output
+    refuse_symlinks(output.path, job.report)
+    _make_folder(job.report.parent)
+    folder_lock = exclusive(job.report.parent / ".recovery.lock", "a recovery")
+    with contextlib.ExitStack() as locks:
+        for lock in (output.lock(), folder_lock):
+            locks.enter_context(lock)
+        done = _resumed(job)
+        if done is not None:
+            return done
+        if job.report.exists():
+            raise UsageError("there is a report of that name", where=job.report)
+        opened = source.open(Told(job.old.fingerprint))
+        fingerprint = job.asking.device.fingerprint()
+        if fingerprint == opened.fingerprint:
+            raise UsageError("the store is bound to this device already", where=source.path)
+        if opened.migrated and source.path == output.path:
+            opened = output.save(opened)  # so that there is a generation to keep
+        return _write(job, opened)
+
+
+def _write(job: Recovery, opened: Opened) -> Recovered:
+    kept = job.output.keep()
+    backup = kept if job.output.path == job.asking.vault.path else job.asking.vault.path
+    report = seal(_draft(job, opened, backup), job.asking.key or opened.ledger.key)
+    ledger = opened.ledger.recovered(report)
+    device = job.asking.device
+    bound = Opened(ledger, device.fingerprint(), device.names, opened.generation)
+    with atomic.writing(job.report) as stream:
+        # All that needs space is on disk before the store is touched; what is left is a rename
+        stream.write(file_of(report))
+        stream.flush()
+        os.fsync(stream.fileno())
+        bound = job.output.save(bound)
+    verdicts = ledger.verdicts(job.asking.circumstances(bound))
+    return Recovered(report, Finding(bound, verdicts, store_issues(bound, job.asking.now)))
+
+
+def _draft(job: Recovery, opened: Opened, backup: Path | None) -> dict[str, object]:
+    changed = job.old.differing(job.tags) if job.tags else ()
+    return {
+        "kind": KIND,
+        "version": 1,
+        **link(reports_in(job.report.parent)),
+        "recovered_at": stamp(job.asking.now),
+        "store_path": str(job.asking.vault.path),
+        "output_path": str(job.output.path),
+        "backup": None if backup is None else str(backup),
+        "generation": opened.generation,
+        "old_fingerprint": opened.fingerprint,
+        "new_fingerprint": job.asking.device.fingerprint(),
+        "changed_factors": list(changed) if job.old.tags and job.tags else None,
+        "licenses": sorted(opened.ledger.licenses),
+    }
+
+
+def _resumed(job: Recovery) -> Recovered | None:
+    """Finish a recovery that was killed between the store and its report."""
+    asking = replace(job.asking, vault=job.output)
+    if not job.output.exists():
+        return None
+    try:
+        opened = job.output.open(asking.device)
+    except RepackError:
+        return None
+    last = opened.ledger.recoveries[-1] if opened.ledger.recoveries else {}
+    if last.get("old_fingerprint") != job.old.fingerprint or opened.migrated:
+        return None
+    for known in reports_in(job.report.parent):
+        if dict(known.document) == dict(last):
+            if known.name != job.report.name:
+                what = "the store was recovered already"
+                raise UsageError(what, where=job.output.path, got=f"see {known.name}")
+            break
+    else:
+        if job.report.exists():
+            raise UsageError("there is a report of that name", where=job.report)
+        atomic.write(job.report, file_of(last))
+    verdicts = opened.ledger.verdicts(asking.circumstances(opened))
+    return Recovered(
+        last, Finding(opened, verdicts, store_issues(opened, asking.now)), resumed=True
+    )
+
+
+def reports_in(folder: Path) -> list[Report]:
+    """Every report of a recovery in a folder; other files are passed over.
+
+    Raises:
+        PlaceError: the folder cannot be read.
+    """
+    with atomic.faults_at(folder):
+        paths = sorted(
+            path for path in folder.iterdir() if path.suffix == ".json" and path.is_file()
+        )
+    if len(paths) > _MAX_REPORTS:
+        raise UsageError("too many files for a folder of reports", where=folder, got=len(paths))
+    found = [Report.parse(atomic.read(path, LIMIT), path.name) for path in paths]
+    return [report for report in found if report is not None]
+
+
+def _make_folder(folder: Path) -> None:
+    with atomic.faults_at(folder):
+        folder.mkdir(parents=True, exist_ok=True)

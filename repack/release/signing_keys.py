@@ -1,0 +1,52 @@
+"""signing_keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repack.fs import atomic
+from repack.keys.keyring import KEYS_FILE, Keyring
+from repack.keys.keyset import role_named
+from repack.keys.shared_key import MAX_KEY_FILE, parse_key
+from repack.label.label import Signing as LabelSigning
+from repack.trust.sign import UNSIGNED, Signing
+
+if TYPE_CHECKING:
+    from repack.release.context import Bench
+
+
+def signing(bench: Bench) -> Signing:
+    """The keys the label signs with; none for a label without ``signing``.
+
+    A label that names no key folder, or one that is not there, gets development keys in it.
+
+    Raises:
+        KeyRefusedError: a key cannot be read or used.
+    """
+    given, folder = bench.label.signing, Path("keys") / bench.label.name
+    if given is None:
+        if not (folder / KEYS_FILE).is_file():
+            return UNSIGNED
+        given = LabelSigning()
+    variables = bench.settings.environment
+    folder = Path(given.keys) if given.keys else folder
+    made_before = folder.exists()
+    if given.keys and made_before:
+        ring = Keyring.open(folder, variables)
+    else:
+        ring = Keyring.open_or_create(folder, variables)
+        if not made_before:
+            bench.progress.note(f"made development keys in {folder}; see `repack key`")
+    for role, threshold in given.thresholds.items():
+        ring.keyset = ring.keyset.needing(role_named(role), threshold)
+    text, hmac = given.hmac or ring.hmac_ref(), None
+    if text is not None:
+        hmac = parse_key(text, "signing.hmac").resolve(
+            variables, lambda path: atomic.read(Path(path), MAX_KEY_FILE), "signing.hmac"
+        )
+        hmac = replace(hmac, key_id=given.key_id or hmac.key_id)
+        if hmac.warning:
+            bench.progress.note(hmac.warning)
+    return Signing(hmac, ring, given.expiry)

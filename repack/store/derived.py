@@ -1,0 +1,51 @@
+"""derived."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from repack.errors import IntegrityError, PlaceError
+from repack.fs.atomic import read, write_cached
+from repack.names import Digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_NOTE_LIMIT: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The archive that was made of another one."""
+
+    sha256: Digest
+    md5: str
+    size: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For the note that is kept in the store."""
+        return {"sha256": self.sha256, "md5": self.md5, "size": self.size}
+
+    @classmethod
+    def of_json(cls, data: Any) -> Made | None:
+        """From a note; None when it is none."""
+        try:
+            return cls(Digest(data["sha256"]), str(data["md5"]), int(data["size"]))
+        except (KeyError, TypeError, ValueError, AttributeError, IntegrityError):
+            return None
+
+
+def read_made(note: Path) -> Made | None:
+    """Which archive was made, by the note in the store; None without a usable note."""
+    try:
+        return Made.of_json(json.loads(read(note, _NOTE_LIMIT)))
+    except (PlaceError, IntegrityError, ValueError):
+        return None
+
+
+def write_made(note: Path, made: Made) -> None:
+    """Note which archive was made. Raises as :func:`repack.fs.atomic.write` does."""
+    write_cached(note, json.dumps(made.to_json()).encode("ascii"))
