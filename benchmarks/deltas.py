@@ -29,7 +29,7 @@ import zstandard
 
 from benchmarks import measure
 from benchmarks.upstream import REQUEST
-from repack.archive.tar_reader import Tar
+from repack.archive.tar_reader import TarReader
 from repack.delta import payload
 from scripts import cpython
 from scripts import upstream as real
@@ -120,7 +120,7 @@ def index(archive: Path) -> dict[str, Any]:
     with zipfile.ZipFile(archive) as zipped:
         name = next(n for n in zipped.namelist() if n.startswith("info-"))
         data = zstandard.ZstdDecompressor().decompressobj().decompress(zipped.read(name))
-    tar = Tar(iter([data]), len(data))
+    tar = TarReader(iter([data]), len(data))
     found: dict[str, Any] = next(
         json.loads(tar.data(1 << 20)) for member in tar if member.name == "info/index.json"
     )

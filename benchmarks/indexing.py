@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from repack.archive.reader import survey
-from repack.channel.contents import Shipment
+from repack.archive.reader import scan_archive
+from repack.channel.contents import ChannelContents
 from repack.channel.index import index
 from repack.conda.record import Record
 
@@ -25,14 +25,14 @@ def main() -> None:
     for file in channel.glob("*/repodata.json"):
         for fn, raw in json.loads(file.read_bytes()).get("packages.conda", {}).items():
             record = Record.of(raw, fn, "")
-            pairs.append((record, survey(file.with_name(fn), record, "info")))
+            pairs.append((record, scan_archive(file.with_name(fn), record, "info")))
     records, facts = [], {}
     for number, (record, known) in zip(range(count), itertools.cycle(pairs), strict=False):
         copy = f"{record.build}x{number}"
         raw = {**record.raw, "build": copy}
         records.append(Record.of(raw, f"{record.name}-{record.version}-{copy}.conda", ""))
         facts[record.sha256] = known
-    shipment = Shipment.of({"linux-64": tuple(records)}, facts)
+    shipment = ChannelContents.of({"linux-64": tuple(records)}, facts)
     begin = time.perf_counter()
     index(shipment)
     print(time.perf_counter() - begin)

@@ -10,16 +10,16 @@ import os
 import sys
 from pathlib import Path
 
-from repack.conda.virtual_packages import Profile
-from repack.solve.solution import Question
+from repack.conda.virtual_packages import TargetProfile
+from repack.solve.solution import SolveRequest
 from repack.solve.solver import solve
 
 
 def main() -> None:
     """Solve and leave before py-rattler's threads can crash."""
     url, cache, *specs = sys.argv[1:]
-    profile = Profile.of("linux-64", {"__glibc": "2.28", "__linux": "5.10"})
-    print(len(solve([url], Question(profile, tuple(specs)), Path(cache))))
+    profile = TargetProfile.of("linux-64", {"__glibc": "2.28", "__linux": "5.10"})
+    print(len(solve([url], SolveRequest(profile, tuple(specs)), Path(cache))))
     sys.stdout.flush()
     os._exit(0)
 

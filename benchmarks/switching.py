@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from repack.agent.context import Site
+from repack.agent.context import AgentContext
 from repack.agent.run import switch
 
 TIMES: Final = 20
@@ -19,7 +19,7 @@ TIMES: Final = 20
 
 def main() -> None:
     """Switch to and fro."""
-    site = Site.of([Path(sys.argv[1])], {}, lambda _label: None)
+    site = AgentContext.of([Path(sys.argv[1])], {}, lambda _label: None)
     releases = site.device.whole()
     seconds = []
     for number in range(TIMES):

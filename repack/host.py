@@ -15,7 +15,7 @@ def now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HostFacts:
     """What support asks first; nothing of it identifies the device."""
 
     system: str
@@ -25,9 +25,9 @@ class Facts:
     user_is_admin: bool
 
 
-def facts() -> Facts:
+def host_facts() -> HostFacts:
     """Describe this machine."""
-    return Facts(
+    return HostFacts(
         system=platform.system(),
         release=platform.release(),
         machine=platform.machine(),

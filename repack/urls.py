@@ -114,7 +114,7 @@ def package_url(channel: str, subdir: str, fn: str) -> str:
     return f"{channel.rstrip('/')}/{subdir}/{quote(fn, safe='')}"
 
 
-def scrub(url: str) -> str:
+def redact_url(url: str) -> str:
     """``url`` without user, password, ``/t/TOKEN`` and secret-looking parameters.
 
     What is left still names the same place. Takes any text; only a ``file:`` URL may hold a folder
@@ -123,7 +123,7 @@ def scrub(url: str) -> str:
     return _take_apart(url)[0]
 
 
-def secrets_in(url: str) -> tuple[str, ...]:
+def secrets_in_url(url: str) -> tuple[str, ...]:
     """Every secret :func:`scrub` would take out, as written and percent-decoded, sorted.
 
     A user name counts only when no password follows: then it is a token.
@@ -132,9 +132,9 @@ def secrets_in(url: str) -> tuple[str, ...]:
     return tuple(sorted({form for raw in found for form in (raw, unquote(raw)) if form}))
 
 
-def scrub_text(text: str, secrets: Iterable[str] = ()) -> str:
+def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
     """A message of any program: every URL in it scrubbed, every one of ``secrets`` hidden."""
-    text = _URL_IN_TEXT.sub(lambda match: scrub(match.group()), text)
+    text = _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text

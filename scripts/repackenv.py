@@ -36,7 +36,7 @@ sys.path.insert(0, str(PROJECT))
 from repack.errors import RepackError, UsageError  # noqa: E402 - found by the line above
 from repack.fs import atomic  # noqa: E402
 from repack.inputs.conda_info import MAX_ENV_INFO, EnvInfo, parse_env_info  # noqa: E402
-from repack.urls import scrub  # noqa: E402
+from repack.urls import redact_url  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,7 +97,7 @@ def label_of(name: str, info: EnvInfo) -> dict[str, Any]:
     channels = os.environ.get("REPACK_CHANNELS", "").split()
     if not channels:
         subdir = re.compile(f"/(noarch|{re.escape(info.subdir)})/?$")
-        channels = [scrub(subdir.sub("", url)) for url in info.channels]
+        channels = [redact_url(subdir.sub("", url)) for url in info.channels]
     if not channels:
         raise UsageError("the file names no channels", where=ENVINFO, hint="set REPACK_CHANNELS")
     unique = list(dict.fromkeys(channels))

@@ -8,18 +8,18 @@ import signal
 import sys
 from datetime import UTC, datetime
 
-from repack.keys.shared_key import Key
-from repack.keys.signed_json import seal
-from repack.license.fingerprint import Fingerprint, Told
+from repack.keys.shared_key import SharedKey
+from repack.keys.signed_json import sign_json
+from repack.license.fingerprint import Fingerprint, GivenFingerprint
 from repack.license.license import License
-from repack.license.operations import Asking
-from repack.license.store import Vault
+from repack.license.operations import LicenseQuery
+from repack.license.store import LicenseStore
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-KEY = Key("oem", bytes(range(48)))
-OTHER_KEY = Key("oem", bytes(48))
-OLD = Told(Fingerprint("OEM-OLD-9999"))
-NEW = Told(Fingerprint("OEM-DEVICE-1234"))
+KEY = SharedKey("oem", bytes(range(48)))
+OTHER_KEY = SharedKey("oem", bytes(48))
+OLD = GivenFingerprint(Fingerprint("OEM-OLD-9999"))
+NEW = GivenFingerprint(Fingerprint("OEM-DEVICE-1234"))
 FACTORS = {
     "product_uuid": "4c4c4544-0051-3910-8052-b4c04f4a4d31",
     "board_serial": "/7CQJM13/CN7016358",
@@ -48,11 +48,11 @@ def fields(**changes):
 
 
 def license_of(key=KEY, **changes):
-    return License.of(seal(fields(**changes), key))
+    return License.of(sign_json(fields(**changes), key))
 
 
 def asking(path, device=OLD, now=NOW, key=KEY, label=None):
-    return Asking(Vault(path), device, now, key, label)
+    return LicenseQuery(LicenseStore(path), device, now, key, label)
 
 
 def write_factors(path, **changes):

@@ -9,13 +9,13 @@ import json
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from repack.keys.shared_key import Key, sign_hmac_sha384
+from repack.keys.shared_key import SharedKey, sign_hmac_sha384
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-KEY = Key("oem", b"k" * 32)
+KEY = SharedKey("oem", b"k" * 32)
 FILES = {"models/a.bin": b"model" * 1000, "models/sub/b.bin": b"b", "strategies/s.json": b"{}"}
 Member = tuple[tarfile.TarInfo, bytes]
 
@@ -41,7 +41,7 @@ def plain(name: str, data: bytes, **more: Any) -> Member:
     return info, data
 
 
-def signature(document: object, key: Key = KEY, **more: Any) -> bytes:
+def signature(document: object, key: SharedKey = KEY, **more: Any) -> bytes:
     return json.dumps({"signature": {**sign_hmac_sha384(document, key), **more}}).encode()
 
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from repack.report.document import (
-    Bundle,
     Check,
     Difference,
-    File,
-    Package,
-    Past,
-    Platform,
+    PastRelease,
     Report,
-    Signature,
+    ReportBundle,
+    ReportFile,
+    ReportPackage,
+    ReportPlatform,
+    ReportSignature,
 )
 from tests import tiny
 
@@ -25,9 +25,9 @@ SCRIPT = "<script>document.title='owned'</script>"
 TURNED = "invoice\u202egpj.exe"
 
 
-def package(name: str, **changes: Any) -> Package:
+def package(name: str, **changes: Any) -> ReportPackage:
     """A package of linux-64, asked for by name."""
-    plain = Package(
+    plain = ReportPackage(
         path=f"linux-64/{name}-1.0-0.conda",
         name=name,
         version="1.0",
@@ -51,9 +51,9 @@ def package(name: str, **changes: Any) -> Package:
     return replace(plain, **changes)
 
 
-def report(*packages: Package, **changes: Any) -> Report:
+def report(*packages: ReportPackage, **changes: Any) -> Report:
     """A release with ``packages``."""
-    platform = Platform(
+    platform = ReportPlatform(
         "linux-64", ("a",), ("__glibc 2.17",), None, "linked", len(packages), 1000, None
     )
     plain = Report(
@@ -63,16 +63,23 @@ def report(*packages: Package, **changes: Any) -> Report:
         release=2,
         date="2026-11-20T12:00:00Z",
         platforms=(platform,),
-        signature=Signature("own", "oem-updates, fingerprint 0123", ("root: 1 of abcd",)),
+        signature=ReportSignature("own", "oem-updates, fingerprint 0123", ("root: 1 of abcd",)),
         channels=("https://conda.example.org/prometeia",),
         health_check=("python", "-c", "import a"),
         after_install="restart",
         policy=("denied: AGPL-*",),
         packages=packages,
-        bundles=(Bundle("models", "1", "noarch/m-1-0.conda", 1, 3, (File("a", 3, "ef" * 32),)),),
+        bundles=(
+            ReportBundle(
+                "models", "1", "noarch/m-1-0.conda", 1, 3, (ReportFile("a", 3, "ef" * 32),)
+            ),
+        ),
         since=1,
         changes=(Difference("a", ("linux-64",), "downgraded", "2.0", "1.0", 5, 6),),
-        releases=(Past(1, "2026-11-19T12:00:00Z", 1, 5, 5), Past(2, "2026-11-20", 2, 9, 4)),
+        releases=(
+            PastRelease(1, "2026-11-19T12:00:00Z", 1, 5, 5),
+            PastRelease(2, "2026-11-20", 2, 9, 4),
+        ),
         checks=(Check("Licences", "passed", "fine", "2026-11-20T12:00:00Z"),),
         warnings=("linux-64: careful",),
         new_bytes=1000,

@@ -13,7 +13,7 @@ from repack.channel.integrity import Entry
 from repack.channel.manifest import Artifact, Release
 from repack.conda.record import Record
 from repack.conda.repodata import encode
-from repack.conda.virtual_packages import Profile
+from repack.conda.virtual_packages import TargetProfile
 from repack.fs import atomic
 from repack.names import Digest, Digest384, LabelName, RelPath
 from repack.solve.lockfile import write_lock
@@ -41,7 +41,7 @@ def channel_at(folder, release=1, content=b"pytho", keys=None):
     index = {"packages": {}, "packages.conda": {one.fn: dict(one.raw) for one in records.values()}}
     texts = {
         "repack/verify.py": (resources.files(shipped) / "verify.py").read_bytes(),
-        "repack/lock.yml": write_lock([UPSTREAM], {Profile.of("linux-64"): upstream}),
+        "repack/lock.yml": write_lock([UPSTREAM], {TargetProfile.of("linux-64"): upstream}),
     }
     for subdir, sections in (("noarch", index), ("linux-64", {})):
         document = encode({"info": {"subdir": subdir}, **sections})

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from repack.channel.scripts import InstallPlan, PlatformPlan, installers
+from repack.channel.scripts import InstallerPlan, PlatformPlan, installers
 from repack.names import LabelName
 from repack.prefix.sandbox import network_cutter
 from repack.urls import channel_url
@@ -45,7 +45,7 @@ def make(root: Path, conda: Conda) -> Path:
 
 
 def add_installers(root: Path, conda: Conda) -> Path:
-    plan = InstallPlan(
+    plan = InstallerPlan(
         LabelName("halkbank"),
         "tar.bz2" if conda.age == "old" else "keep",
         True,

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Final
 from repack.errors import NoMatchError, NoSuchReleaseError
 from repack.timestamps import show
 from repack.trust import client
-from repack.trust.selection import Seen, Wanted, check_times, choose, raised_floor, warnings
+from repack.trust.selection import (
+    ReleaseFilter,
+    RollbackState,
+    check_times,
+    choose,
+    raised_floor,
+    warnings,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from repack.agent.context import Site
+    from repack.agent.context import AgentContext
     from repack.agent.medium import Medium
     from repack.agent.state import State
     from repack.trust.selection import SignedRelease
@@ -24,7 +31,7 @@ _NAME: Final = re.compile(r"(?:(?P<label>[a-z0-9._-]+)@)?(?P<number>[1-9][0-9]{0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class InstallRequest:
     """What is asked of a medium.
 
     Attributes:
@@ -37,7 +44,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedRelease:
     """A release that is taken.
 
     Attributes:
@@ -50,21 +57,23 @@ class Accepted:
     notes: tuple[str, ...]
 
 
-def accept(site: Site, medium: Medium, state: State, asked: Asked) -> Accepted:
+def accept(
+    site: AgentContext, medium: Medium, state: State, asked: InstallRequest
+) -> AcceptedRelease:
     """Believe the medium's metadata and choose a release.
 
     Raises:
         TargetError: the metadata is refused, or nothing in it is for this target.
     """
-    believed = client.believe(medium.metadata, asked.trust, site.pinned())
+    believed = client.refresh(medium.metadata, asked.trust, site.pinned())
     expiries, signed_at = believed.metadata.expiries(), believed.metadata.signed_at()
     floor, now = site.device.floor(), site.clock()
     check_times(expiries, now, floor)
     floor = raised_floor(floor, signed_at)
     number = None if asked.name is None else _number(site, asked.name)
     settings = site.settings
-    wanted = Wanted(site.label, site.platform, settings.type, settings.tag, number)
-    chosen = choose(believed.releases, wanted, Seen(floor, state.highest))
+    wanted = ReleaseFilter(site.label, site.platform, settings.type, settings.tag, number)
+    chosen = choose(believed.releases, wanted, RollbackState(floor, state.highest))
     if number is None and chosen.number in state.failed:
         raise NoMatchError(
             f"release {chosen.number} is the newest that fits, and it failed here before",
@@ -74,10 +83,10 @@ def accept(site: Site, medium: Medium, state: State, asked: Asked) -> Accepted:
     notes = list(warnings(expiries, now))
     if floor is not None and now < floor:
         notes.append(f"the clock stands at {show(now)}, before a time seen signed, {show(floor)}")
-    return Accepted(chosen, floor, tuple(notes))
+    return AcceptedRelease(chosen, floor, tuple(notes))
 
 
-def _number(site: Site, name: str) -> int:
+def _number(site: AgentContext, name: str) -> int:
     found = _NAME.match(name)
     if found is None or found["label"] not in (None, site.label):
         raise NoSuchReleaseError(

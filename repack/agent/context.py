@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from repack import host
 from repack.agent import settings_files
 from repack.agent.settings import merge
-from repack.agent.storage import Device
+from repack.agent.storage import AgentStorage
 from repack.conda import subdir
 from repack.errors import NoMatchError, SpaceError, TargetSpaceError
 from repack.progress import SILENT, Progress
@@ -28,7 +28,7 @@ _CODES = {"reboot": 100, "restart": 101}
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class AgentResult:
     """How a command ended that ended well.
 
     Attributes:
@@ -62,7 +62,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class AgentContext:
     """What an agent works with.
 
     Attributes:
@@ -73,7 +73,7 @@ class Site:
     """
 
     settings: TargetSettings
-    device: Device
+    device: AgentStorage
     platform: str
     read: tuple[Snippet, ...]
     environment: Mapping[str, str] = field(repr=False)
@@ -88,7 +88,7 @@ class Site:
         environment: Mapping[str, str],
         licensed: Callable[[LabelName], None],
         progress: Progress = SILENT,
-    ) -> Site:
+    ) -> AgentContext:
         """Read the settings; nothing is written yet.
 
         Raises:
@@ -101,7 +101,7 @@ class Site:
         if platform is None:
             raise NoMatchError("there are no releases for this kind of machine")
         root = settings_files.storage(settings.root, environment)
-        device = Device(root, settings.label)
+        device = AgentStorage(root, settings.label)
         return cls(settings, device, platform, read, environment, licensed, progress=progress)
 
     @property

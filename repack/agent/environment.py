@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from repack.channel.install_plan import Delivery
+    from repack.channel.install_plan import InstallPlan
 
 _THREADS: Final = 4
 _ANY_PYTHON: Final = "/site-packages/"
 
 
-def packages(prefix: Path, delivery: Delivery) -> list[str]:
+def packages(prefix: Path, delivery: InstallPlan) -> list[str]:
     """What ``conda-meta`` says otherwise than the release, a line each; empty when it is exact.
 
     Raises:
@@ -84,7 +84,7 @@ def _fault(path: Path, digest: str | None) -> str | None:
         return "is missing"
     if digest is None or path.is_symlink():
         return None
-    with atomic.faults_at(path), path.open("rb") as stream:
+    with atomic.os_errors_at(path), path.open("rb") as stream:
         got = hashlib.file_digest(stream, "sha256").hexdigest()
     return None if got == digest else "was changed"
 

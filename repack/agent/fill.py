@@ -19,10 +19,10 @@ from repack.urls import folder_url, package_url
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from repack.agent.context import Site
+    from repack.agent.context import AgentContext
     from repack.agent.medium import Medium, MediumRelease
     from repack.agent.state import State
-    from repack.channel.install_plan import Delivery, Parcel
+    from repack.channel.install_plan import InstallPlan, Parcel
     from repack.conda.record import Record
     from repack.names import RelPath
 
@@ -35,14 +35,14 @@ _SHOWN: Final = 20
 class _Filling:
     """What is filled, from where, and whether conda does it."""
 
-    site: Site
+    site: AgentContext
     medium: Medium
-    delivery: Delivery
+    delivery: InstallPlan
     records: Mapping[RelPath, Record]
     by_conda: bool
 
 
-def fill(site: Site, state: State, release: MediumRelease, delivery: Delivery) -> None:
+def fill(site: AgentContext, state: State, release: MediumRelease, delivery: InstallPlan) -> None:
     """Fill the environment of a release, compare it, and have it on the disk.
 
     Args:
@@ -91,7 +91,7 @@ def fill(site: Site, state: State, release: MediumRelease, delivery: Delivery) -
     device.clean()
 
 
-def _by_conda(site: Site) -> bool:
+def _by_conda(site: AgentContext) -> bool:
     engine = site.settings.engine
     if engine == "conda":
         return True
@@ -123,7 +123,7 @@ def _lay_out(what: _Filling, new: Sequence[Parcel], here: frozenset[Parcel]) -> 
         return changed.result()
 
 
-def _check_space(site: Site, new: Sequence[Parcel]) -> None:
+def _check_space(site: AgentContext, new: Sequence[Parcel]) -> None:
     need, free = sum(p.size for p in new) * _UNPACKED, volume.free_bytes(site.device.folder)
     if need > free:
         raise TargetSpaceError(
@@ -155,7 +155,7 @@ def _link(what: _Filling) -> None:
         if what.by_conda:
             work, variables = device.incoming / "conda", what.site.environment
             link_by_conda.create(
-                local, prefix, link_by_conda.Workshop(work, device.conda_lock, variables)
+                local, prefix, link_by_conda.CondaRun(work, device.conda_lock, variables)
             )
         else:
             link.link(local, prefix, device.cache, done)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from repack.agent import environment, run
-from repack.agent.accept import Asked, accept
-from repack.agent.context import Done
+from repack.agent.accept import InstallRequest, accept
+from repack.agent.context import AgentResult
 from repack.agent.fill import fill
 from repack.agent.medium import Medium
 from repack.errors import ChangedByHandError
@@ -18,14 +18,14 @@ from repack.errors import ChangedByHandError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from repack.agent.context import Site
+    from repack.agent.context import AgentContext
     from repack.agent.state import State
-    from repack.channel.install_plan import Delivery
+    from repack.channel.install_plan import InstallPlan
 
 _SHOWN: Final = 20
 
 
-def install(site: Site, source: Path, name: str | None = None) -> Done:
+def install(site: AgentContext, source: Path, name: str | None = None) -> AgentResult:
     """Install the newest release that fits, or the one that is named, from a medium.
 
     Args:
@@ -43,14 +43,14 @@ def install(site: Site, source: Path, name: str | None = None) -> Done:
     with site.at_work():
         state = _ready(site)
         medium = Medium.find(source, site.label)
-        accepted = accept(site, medium, state, Asked(name, site.device.trust))
+        accepted = accept(site, medium, state, InstallRequest(name, site.device.trust))
         site.device.raise_floor(accepted.floor)
         for note in accepted.notes:
             site.progress.note(f"warning: {note}")
         number = accepted.signed.number
         if number == state.current and site.device.pointer.get() == number:
             _check_unchanged(site, site.device.delivery(number))
-            return Done(site.label, "unchanged", number, number, site.tidy())
+            return AgentResult(site.label, "unchanged", number, number, site.tidy())
         if number in site.device.whole():
             delivery = site.device.delivery(number)
             _check_license(site, delivery)
@@ -64,10 +64,10 @@ def install(site: Site, source: Path, name: str | None = None) -> Done:
         if delivery.wishes.after_install == "none":
             return run.finish(site)
         did = delivery.wishes.after_install
-        return Done(site.label, did, number, state.current, accepted.notes)
+        return AgentResult(site.label, did, number, state.current, accepted.notes)
 
 
-def _ready(site: Site) -> State:
+def _ready(site: AgentContext) -> State:
     """The journal, once what was cut off is cleared away; no release waits for ``run``."""
     run.settle(site)
     state = site.device.load()
@@ -80,12 +80,12 @@ def _ready(site: Site) -> State:
     return state
 
 
-def _check_license(site: Site, delivery: Delivery) -> None:
+def _check_license(site: AgentContext, delivery: InstallPlan) -> None:
     if delivery.wishes.needs_license:
         site.licensed(site.label)
 
 
-def _check_unchanged(site: Site, delivery: Delivery) -> None:
+def _check_unchanged(site: AgentContext, delivery: InstallPlan) -> None:
     prefix = site.device.prefix(delivery.release)
     if found := environment.packages(prefix, delivery):
         raise ChangedByHandError(

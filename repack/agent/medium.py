@@ -15,7 +15,7 @@ import hashlib
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from repack.channel import integrity, layout, manifest
-from repack.channel.install_plan import deliver
+from repack.channel.install_plan import compose_install_plan
 from repack.channel.layout import METADATA_DIR
 from repack.codec.canonical import loads
 from repack.conda.record import Record
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from repack.channel.install_plan import Delivery, Parcel
+    from repack.channel.install_plan import InstallPlan, Parcel
     from repack.channel.integrity import Entry
     from repack.channel.manifest import Manifest
     from repack.names import LabelName
@@ -133,7 +133,7 @@ class Medium:
         own = self.folder / parcel.path
         if own.is_file():
             return own
-        with _damage(), atomic.faults_at(self.folder.parent):
+        with _damage(), atomic.os_errors_at(self.folder.parent):
             places = [folder / parcel.path for folder in sorted(self.folder.parent.iterdir())]
         for place in places:
             with contextlib.suppress(OSError):
@@ -141,7 +141,7 @@ class Medium:
                     return place
         return own
 
-    def missing(self, delivery: Delivery) -> list[str]:
+    def missing(self, delivery: InstallPlan) -> list[str]:
         """Packages that are not here, or have another size; nothing is read."""
         found = []
         for parcel in delivery.parcels:
@@ -164,9 +164,9 @@ class Medium:
             SpaceError: the target's disk is full.
         """
         source = self._place(parcel)
-        with _damage(), atomic.faults_at(source):
+        with _damage(), atomic.os_errors_at(source):
             stream = source.open("rb", buffering=0)
-        with stream, atomic.faults_at(target):
+        with stream, atomic.os_errors_at(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as out:
                 got = _pour(stream, out, parcel.size, source, advance)
@@ -201,7 +201,7 @@ class MediumRelease:
     def __init__(self, medium: Medium, found: Manifest, entries: Mapping[RelPath, Entry]) -> None:
         self.medium, self.manifest, self._entries = medium, found, entries
 
-    def delivery(self, platform: str) -> Delivery:
+    def delivery(self, platform: str) -> InstallPlan:
         """What it brings to targets of ``platform``.
 
         Raises:
@@ -209,9 +209,9 @@ class MediumRelease:
         """
         with _damage():
             plan = self._json(_PLAN)
-            return deliver(self.manifest, plan, platform, self.medium.folder / _PLAN)
+            return compose_install_plan(self.manifest, plan, platform, self.medium.folder / _PLAN)
 
-    def records(self, delivery: Delivery) -> dict[RelPath, Record]:
+    def records(self, delivery: InstallPlan) -> dict[RelPath, Record]:
         """The records of its packages, by path; their URLs name no file.
 
         Raises:
@@ -259,7 +259,7 @@ def _pour(
     """Copy at most one byte more than ``size`` and return the SHA-256."""
     sha, left = hashlib.sha256(), size + 1
     while left > 0:
-        with _damage(), atomic.faults_at(source):
+        with _damage(), atomic.os_errors_at(source):
             data = stream.read(min(left, atomic.CHUNK))
         if not data:
             break

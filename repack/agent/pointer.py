@@ -66,7 +66,7 @@ class Pointer:
             raise PlaceError("is no link of repack's", where=self._path, hint="move it away")
         beside = self._path.with_name(f"{atomic.TEMP_PREFIX}{self._path.name}")
         atomic.remove(beside)
-        with atomic.faults_at(self._path):
+        with atomic.os_errors_at(self._path):
             beside.symlink_to(target)
             atomic.rename(beside, self._path)
             atomic.sync_folder(self._path.parent)
@@ -83,7 +83,7 @@ class Pointer:
         else:
             atomic.remove(self._file)
         if sys.platform == "win32":
-            with atomic.faults_at(self._path):
+            with atomic.os_errors_at(self._path):
                 if os.path.lexists(self._path):
                     self._path.rmdir()  # of a junction this removes the junction alone
                 if release is not None:
@@ -99,7 +99,7 @@ def _make_junction(path: Path, folder: Path) -> None:
     if sys.platform == "win32":
         import _winapi
 
-        with atomic.faults_at(path):
+        with atomic.os_errors_at(path):
             if os.path.lexists(path):
                 path.rmdir()
         try:

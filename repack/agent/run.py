@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from repack.agent.context import Done
-from repack.channel.install_plan import Wishes
+from repack.agent.context import AgentResult
+from repack.channel.install_plan import TargetPolicy
 from repack.errors import (
     NothingPendingError,
     PlaceError,
@@ -24,13 +24,13 @@ from repack.prefix import commands as services
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from repack.agent.context import Site
+    from repack.agent.context import AgentContext
     from repack.agent.state import State
 
 _SERVICE_TIMEOUT = 600
 
 
-def run(site: Site) -> Done:
+def run(site: AgentContext) -> AgentResult:
     """Switch to the release that waits and finish it, or go back.
 
     Raises:
@@ -46,7 +46,7 @@ def run(site: Site) -> Done:
         return finish(site)
 
 
-def finish(site: Site) -> Done:
+def finish(site: AgentContext) -> AgentResult:
     """The work of :func:`run`, for one who holds the label."""
     state = site.device.load().start()
     if state.phase == "awaiting":
@@ -68,10 +68,10 @@ def finish(site: Site) -> Done:
         return go_back(site, state, error)
     state = state.worked()
     site.device.save(state)
-    return Done(site.label, "installed", release, release, site.tidy())
+    return AgentResult(site.label, "installed", release, release, site.tidy())
 
 
-def roll_back(site: Site) -> Done:
+def roll_back(site: AgentContext) -> AgentResult:
     """Go back to the last release that went well, at once.
 
     A release that waits for ``run`` is given up instead.
@@ -88,7 +88,7 @@ def roll_back(site: Site) -> Done:
             given_up = _number(state)
             state = state.dropped()
             site.device.save(state)
-            return Done(site.label, "given-up", given_up, state.current, site.tidy())
+            return AgentResult(site.label, "given-up", given_up, state.current, site.tidy())
         if state.phase not in ("reverting", "awaiting"):
             state = state.roll_back(site.device.whole())
         state = replace(state, phase="reverting", cause="wish")
@@ -96,7 +96,7 @@ def roll_back(site: Site) -> Done:
         return go_back(site, state, None)
 
 
-def settle(site: Site) -> None:
+def settle(site: AgentContext) -> None:
     """Clear away what a filling left that was cut off."""
     state = site.device.load()
     if state.phase == "filling":
@@ -107,7 +107,7 @@ def settle(site: Site) -> None:
         site.device.save(state.dropped())
 
 
-def switch(site: Site, release: int | None) -> None:
+def switch(site: AgentContext, release: int | None) -> None:
     """Stop the services and point to another release, or to none.
 
     Raises:
@@ -119,7 +119,7 @@ def switch(site: Site, release: int | None) -> None:
     site.device.pointer.set(release)
 
 
-def start(site: Site, release: int, wishes: Wishes) -> None:
+def start(site: AgentContext, release: int, wishes: TargetPolicy) -> None:
     """Start the services with a release and see whether it is well.
 
     Raises:
@@ -134,7 +134,7 @@ def start(site: Site, release: int, wishes: Wishes) -> None:
         services.run(command, prefix, site.environment, site.settings.health.timeout)
 
 
-def go_back(site: Site, state: State, failure: RepackError | None) -> Done:
+def go_back(site: AgentContext, state: State, failure: RepackError | None) -> AgentResult:
     """Carry out the way back that the journal holds.
 
     Args:
@@ -172,7 +172,7 @@ def go_back(site: Site, state: State, failure: RepackError | None) -> Done:
     site.device.save(state.reverted())
     notes = site.tidy()
     if failure is None or state.cause == "wish":
-        return Done(site.label, "rolled-back", left, to, notes)
+        return AgentResult(site.label, "rolled-back", left, to, notes)
     raise RolledBackError(
         f"release {left} failed; release {to} runs again",
         where=site.label,
@@ -181,33 +181,33 @@ def go_back(site: Site, state: State, failure: RepackError | None) -> Done:
     )
 
 
-def follows_install(site: Site, state: State) -> bool:
+def follows_install(site: AgentContext, state: State) -> bool:
     """Whether the release at work is one that ``install`` runs at once."""
     return _wishes(site, _number(state)).after_install == "none"
 
 
-def _needs_reboot(site: Site, state: State) -> bool:
+def _needs_reboot(site: AgentContext, state: State) -> bool:
     """Whether the way back ends with the next boot; one that somebody wishes for never does."""
     if state.cause == "wish" or state.current is None:
         return False
     return _wishes(site, _number(state)).after_install == "reboot"
 
 
-def _restart_with(site: Site, release: int | None) -> None:
+def _restart_with(site: AgentContext, release: int | None) -> None:
     if release is None:
         raise PlaceError("there was no release before it")
     start(site, release, _wishes(site, release))
 
 
-def _run_all(site: Site, commands: Sequence[Sequence[str]]) -> None:
+def _run_all(site: AgentContext, commands: Sequence[Sequence[str]]) -> None:
     for command in commands:
         services.run(command, None, site.environment, _SERVICE_TIMEOUT)
 
 
-def _wishes(site: Site, release: int) -> Wishes:
+def _wishes(site: AgentContext, release: int) -> TargetPolicy:
     """What the label asked for with a release; nothing if its paper is gone."""
     if release not in site.device.whole():
-        return Wishes()
+        return TargetPolicy()
     return site.device.delivery(release).wishes
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from repack.codec.document import decode
 from repack.codec.schema import check
-from repack.codec.tree import Entry, Findings, Items, Scalar, Table
+from repack.codec.tree import Items, ProblemList, Scalar, Table, TableEntry
 from repack.conda.subdir import PLATFORMS
 from repack.errors import LabelError, Problem, SettingsError, UsageError
 from repack.names import LabelName
@@ -184,7 +184,7 @@ def _settings(values: Mapping[tuple[str, str], Any]) -> TargetSettings:
 
 
 def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
-    findings = Findings(snippet.name)
+    findings = ProblemList(snippet.name)
     text = decode(snippet.data, findings, LIMIT)
     try:
         document = tomllib.loads(text)
@@ -212,7 +212,9 @@ def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
 
 
 def _check_values(
-    values: Mapping[tuple[str, str], Any], lines: Mapping[tuple[str, ...], int], findings: Findings
+    values: Mapping[tuple[str, str], Any],
+    lines: Mapping[tuple[str, ...], int],
+    findings: ProblemList,
 ) -> None:
     """What the schema cannot say: the label's name, and commands that mix words with lists."""
     label = values.get(("provision", "label"))
@@ -253,7 +255,7 @@ def _table(
     entries = []
     for key, value in document.items():
         path = (*at, key)
-        entries.append(Entry(key, lines.get(path, line), _node(value, lines, path)))
+        entries.append(TableEntry(key, lines.get(path, line), _node(value, lines, path)))
     return Table(line, tuple(entries))
 
 

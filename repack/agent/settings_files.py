@@ -56,7 +56,7 @@ def storage(given: PathIn | None, environment: Mapping[str, str]) -> Path:
     """
     if given is not None:
         return Path(given.folder) / given.text
-    if not host.facts().user_is_admin:
+    if not host.host_facts().user_is_admin:
         from platformdirs import user_data_path
 
         return user_data_path("repack", appauthor=False)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repack.agent import environment
-from repack.agent.accept import Asked, accept
+from repack.agent.accept import InstallRequest, accept
 from repack.agent.medium import Medium
 from repack.errors import ChangedByHandError, ContentMissingError
 from repack.fs import volume
 
 if TYPE_CHECKING:
-    from repack.agent.context import Site
+    from repack.agent.context import AgentContext
     from repack.agent.state import State
 
 
@@ -49,7 +49,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class MediumOffer:
     """What :func:`check` found on a medium.
 
     Attributes:
@@ -77,7 +77,7 @@ class Offer:
         }
 
 
-def status(site: Site) -> Status:
+def status(site: AgentContext) -> Status:
     """What stands here; nothing is changed.
 
     Raises:
@@ -90,7 +90,7 @@ def status(site: Site) -> Status:
     )  # fmt: skip
 
 
-def check_installed(site: Site) -> Status:
+def check_installed(site: AgentContext) -> Status:
     """Compare every file of the release in use with what was installed.
 
     Raises:
@@ -116,7 +116,7 @@ def check_installed(site: Site) -> Status:
     return found
 
 
-def check_medium(site: Site, source: Path, name: str | None) -> Offer:
+def check_medium(site: AgentContext, source: Path, name: str | None) -> MediumOffer:
     """Go through all that ``install`` would check on a medium, every package hashed.
 
     Nothing on the target changes, not even what it remembers of the metadata.
@@ -130,7 +130,7 @@ def check_medium(site: Site, source: Path, name: str | None) -> Offer:
         trust = Path(name_of_copy) / "trust"
         if site.device.trust.is_dir():
             shutil.copytree(site.device.trust, trust)
-        chosen = accept(site, medium, state, Asked(name, trust))
+        chosen = accept(site, medium, state, InstallRequest(name, trust))
     release = medium.release(chosen.signed)
     delivery = release.delivery(site.platform)
     if missing := medium.missing(delivery):
@@ -144,7 +144,7 @@ def check_medium(site: Site, source: Path, name: str | None) -> Offer:
     with site.progress.phase("check", size, "bytes") as advance:
         for parcel in delivery.parcels:
             medium.check(parcel, advance)
-    return Offer(
+    return MediumOffer(
         label=site.label,
         release=delivery.release,
         current=state.current,

@@ -30,7 +30,7 @@ from repack.agent import environment
 from repack.agent import state as agent
 from repack.agent.pointer import Pointer
 from repack.agent.state import State
-from repack.channel.install_plan import LIMIT, Delivery
+from repack.channel.install_plan import LIMIT, InstallPlan
 from repack.errors import RepackError
 from repack.fs import atomic, locks
 from repack.timestamps import read_time, show
@@ -55,7 +55,7 @@ class _Unpacked:
     finished_ns: int
 
 
-class Device:
+class AgentStorage:
     """Where one label is installed.
 
     Args:
@@ -137,7 +137,7 @@ class Device:
         if floor is not None and floor != self.floor():
             atomic.write(self._state / "clock", show(floor).encode() + b"\n")
 
-    def delivery(self, release: int) -> Delivery:
+    def delivery(self, release: int) -> InstallPlan:
         """What a whole release consists of.
 
         Raises:
@@ -145,9 +145,9 @@ class Device:
             IntegrityError: it is damaged.
         """
         path = self._paper(release)
-        return Delivery.parse(atomic.read(path, LIMIT), path)
+        return InstallPlan.parse(atomic.read(path, LIMIT), path)
 
-    def keep(self, delivery: Delivery) -> None:
+    def keep(self, delivery: InstallPlan) -> None:
         """Remember a release whose environment is whole."""
         atomic.write(self._paper(delivery.release), delivery.to_bytes())
 
@@ -191,7 +191,7 @@ class Device:
                 if name not in known and not name.startswith("."):
                     atomic.remove(self.cache / name)
 
-    def reusable(self, delivery: Delivery) -> tuple[Parcel, ...]:
+    def reusable(self, delivery: InstallPlan) -> tuple[Parcel, ...]:
         """Packages of ``delivery`` that lie here unpacked, if :meth:`changed` finds none of them."""
         here = self._unpacked()
         return tuple(
@@ -234,7 +234,7 @@ class Device:
     def flush(self) -> None:
         """Make everything that was written here survive a power cut."""
         if sys.platform == "linux":
-            with atomic.faults_at(self.folder):
+            with atomic.os_errors_at(self.folder):
                 handle = os.open(self.folder, os.O_RDONLY)
                 try:
                     failed = ctypes.CDLL(None, use_errno=True).syncfs(handle)
@@ -253,7 +253,7 @@ class Device:
 
 
 def _names(folder: Path) -> list[str]:
-    with atomic.faults_at(folder):
+    with atomic.os_errors_at(folder):
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 

@@ -119,7 +119,7 @@ class Facts:
             return None
 
 
-def judge(facts: Facts, record: Record) -> None:
+def check_archive(facts: Facts, record: Record) -> None:
     """See to it that the archive is the package its record describes.
 
     Hot-fixes change dependencies, never the name, version, build or subdir, so these must agree.

@@ -42,7 +42,7 @@ _ARCH: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class PackageFile:
     """One file of a package.
 
     Attributes:
@@ -56,7 +56,7 @@ class Member:
     content: bytes | str = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, path: str, data: bytes) -> Member:
+    def of(cls, path: str, data: bytes) -> PackageFile:
         """A member whose bytes are in memory.
 
         Raises:
@@ -87,7 +87,7 @@ class PackageSpec:
     subdir: str = "noarch"
     noarch: Literal["generic", "python"] | None = "generic"
     depends: tuple[str, ...] = ()
-    members: tuple[Member, ...] = ()
+    members: tuple[PackageFile, ...] = ()
     license: str = UNKNOWN_LICENCE
     summary: str = ""
     entry_points: tuple[str, ...] = ()
@@ -140,7 +140,7 @@ class PackageSpec:
             index["noarch"] = self.noarch
         return index
 
-    def info(self) -> tuple[Member, ...]:
+    def info(self) -> tuple[PackageFile, ...]:
         """The members under ``info/``, sorted."""
         paths = [
             {
@@ -163,7 +163,7 @@ class PackageSpec:
             if self.noarch == "python":
                 kind["entry_points"] = list(self.entry_points)
             files["info/link.json"] = _json({"noarch": kind, "package_metadata_version": 1})
-        return tuple(Member.of(path, data) for path, data in sorted(files.items()))
+        return tuple(PackageFile.of(path, data) for path, data in sorted(files.items()))
 
 
 def begins_job(before: int, size: int) -> bool:

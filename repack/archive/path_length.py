@@ -22,7 +22,7 @@ _BYTECODE: Final = ".cpython-311.pyc"  # the longest suffix of today's CPythons
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class PathLengths:
     """What a label's packages demand of a Windows machine that has no long paths enabled.
 
     Attributes:
@@ -38,7 +38,7 @@ class Reach:
     longest_prefix: int
 
     @classmethod
-    def of(cls, packages: Iterable[tuple[Record, Facts]]) -> Reach:
+    def of(cls, packages: Iterable[tuple[Record, Facts]]) -> PathLengths:
         """The reach of all ``packages`` together."""
         pairs = list(packages)
         cached = longest([f"pkgs/{record.dist}/{facts.longest_path}" for record, facts in pairs])

@@ -18,10 +18,10 @@ import zlib
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from repack.archive.facts import Facts
-from repack.archive.scan import Survey
-from repack.archive.tar_reader import Tar
+from repack.archive.scan import ArchiveScan
+from repack.archive.tar_reader import TarReader
 from repack.errors import IntegrityError, PlaceError
-from repack.fs.atomic import faults_at, read, write_cached
+from repack.fs.atomic import os_errors_at, read, write_cached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -76,7 +76,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
-def survey(path: Path, record: Record, depth: Depth) -> Facts:
+def scan_archive(path: Path, record: Record, depth: Depth) -> Facts:
     """Read an archive as deep as ``depth``.
 
     Args:
@@ -89,8 +89,8 @@ def survey(path: Path, record: Record, depth: Depth) -> Facts:
         IntegrityError: the archive is cut off, damaged, hostile, or no conda package.
         PlaceError: it cannot be read.
     """
-    with _blamed_on(record), faults_at(path), path.open("rb") as stream:
-        notes = Survey(path.stat().st_size)
+    with _blamed_on(record), os_errors_at(path), path.open("rb") as stream:
+        notes = ArchiveScan(path.stat().st_size)
         with contextlib.closing(parts(stream, record.fn)) as streams:
             for chunks in streams:
                 _walk(chunks, notes, depth)
@@ -112,9 +112,9 @@ def remember_facts(cache: Path, facts: Facts) -> None:
     write_cached(cache, json.dumps(facts.to_json()).encode("ascii"))
 
 
-def _walk(chunks: Iterator[bytes], notes: Survey, depth: Depth) -> None:
+def _walk(chunks: Iterator[bytes], notes: ArchiveScan, depth: Depth) -> None:
     """Show all members of one tar stream to the survey, or as many as it takes."""
-    tar = Tar(chunks, notes.unpacked_limit())
+    tar = TarReader(chunks, notes.unpacked_limit())
     for member in tar:
         if depth == "info" and not member.name.startswith("info/") and notes.described():
             return
@@ -251,12 +251,12 @@ def listed(path: Path, fn: str) -> list[dict[str, Any]]:
         PlaceError: it cannot be read.
     """
     with (
-        faults_at(path),
+        os_errors_at(path),
         path.open("rb") as stream,
         contextlib.closing(parts(stream, fn)) as streams,
     ):
         for chunks in streams:
-            tar = Tar(chunks, _LIMIT)
+            tar = TarReader(chunks, _LIMIT)
             for member in tar:
                 if member.name == _PATHS:
                     return _rows(tar.data(_LIMIT_OF_LIST), fn)

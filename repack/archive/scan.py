@@ -18,7 +18,7 @@ from repack.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.archive.tar_reader import Member
+    from repack.archive.tar_reader import TarMember
 
 _WANTED: Final = {  # bytes each may have at most
     "info/index.json": 4 << 20,
@@ -39,7 +39,7 @@ _SLACK: Final = 256 << 20
 _RATIO: Final = 1000
 
 
-class Survey:
+class ArchiveScan:
     """Notes on one archive.
 
     Args:
@@ -58,7 +58,7 @@ class Survey:
         self._listed_scripts: set[str] = set()
         self._unpacked: int | None = None
 
-    def see(self, member: Member) -> int:
+    def see(self, member: TarMember) -> int:
         """Note a member; says how many bytes of it :meth:`keep` wants to have.
 
         Raises:
@@ -81,7 +81,7 @@ class Survey:
             return 0
         return _SCRIPT_LIMIT if _SCRIPT.fullmatch(name) else _WANTED.get(name, 0)
 
-    def keep(self, member: Member, data: bytes) -> None:
+    def keep(self, member: TarMember, data: bytes) -> None:
         """Take the data that :meth:`see` asked for.
 
         Raises:

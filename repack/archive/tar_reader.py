@@ -37,7 +37,7 @@ _KINDS: Final[dict[bytes, Kind]] = {
 }
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """One member of an archive. A named tuple, because there are tens of thousands."""
 
     name: str
@@ -61,7 +61,7 @@ class _Extension(NamedTuple):
     size: int | None = None
 
 
-class Tar:
+class TarReader:
     """The members of a tar stream.
 
     Iterate over it once. :meth:`data` gives the data of the member just seen; data not asked for
@@ -81,7 +81,7 @@ class Tar:
         self._left = 0  # data of the current member not read yet
         self._padding = 0
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[TarMember]:
         """Go through the members up to the end of the archive.
 
         Raises:
@@ -102,7 +102,7 @@ class Tar:
             name = _text(said.name or header.name)
             target = "" if kind in {"file", "folder"} else _text(said.target or header.target)
             said = _Extension()
-            yield Member(name.rstrip("/") if kind == "folder" else name, kind, size, target)
+            yield TarMember(name.rstrip("/") if kind == "folder" else name, kind, size, target)
         if said != _Extension():
             raise IntegrityError("archive ends after an extension header")
 

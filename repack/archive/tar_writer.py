@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from repack.archive.package import EPOCH
 from repack.errors import IntegrityError
-from repack.fs.atomic import CHUNK, faults_at
+from repack.fs.atomic import CHUNK, os_errors_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -69,7 +69,7 @@ class TarWriter:
         """
         self._put(header(name, size))
         where = Path(content) if isinstance(content, str) else Path(name)
-        with faults_at(where), _opened(content) as stream:
+        with os_errors_at(where), _opened(content) as stream:
             self._copy(stream, size, digest, where)
         self._put(bytes(-size % _BLOCK))
 

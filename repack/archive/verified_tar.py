@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
-from repack.archive.tar_reader import BLOCK, Tar
+from repack.archive.tar_reader import BLOCK, TarReader
 from repack.display import some
 from repack.errors import IntegrityError
 from repack.fs.atomic import CHUNK
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from repack.archive.tar_reader import Member
+    from repack.archive.tar_reader import TarMember
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from repack.archive.tar_reader import Member
+    from repack.archive.tar_reader import TarMember
 
 # What one member may cost beside its data: header, pax header, padding, and a folder or two.
 TAR_OVERHEAD: Final = 16 * BLOCK
@@ -40,7 +40,7 @@ SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
+class ReleaseFile:
     """One file of a release.
 
     Attributes:
@@ -82,25 +82,25 @@ class Nowhere:
         """Drop ``data``."""
 
 
-def nowhere(artifact: Artifact) -> AbstractContextManager[Sink]:
+def nowhere(artifact: ReleaseFile) -> AbstractContextManager[Sink]:
     """Take a file for checking alone."""
     del artifact
     return contextlib.nullcontext(NOWHERE)
 
 
-class Files:
+class VerifiedFiles:
     """The files that are still to come, each by its name in the archive.
 
     Args:
         prefix: what stands before an artifact's path in the archive.
     """
 
-    def __init__(self, artifacts: tuple[Artifact, ...], take: Take, prefix: str = "") -> None:
+    def __init__(self, artifacts: tuple[ReleaseFile, ...], take: Take, prefix: str = "") -> None:
         self._due = {f"{prefix}{artifact.path}": artifact for artifact in artifacts}
         self._names = frozenset(self._due)
         self._take = take
 
-    def take(self, name: str, member: Member, tar: Tar) -> None:
+    def take(self, name: str, member: TarMember, tar: TarReader) -> None:
         """Check one file and hand it on.
 
         Raises:
@@ -138,7 +138,7 @@ class Files:
             )
 
 
-def budget(artifacts: tuple[Artifact, ...]) -> int:
+def budget(artifacts: tuple[ReleaseFile, ...]) -> int:
     """The bytes a tar archive of these files may have, generously."""
     return _RECORD + 64 * TAR_OVERHEAD + sum(a.size + TAR_OVERHEAD for a in artifacts)
 
@@ -157,4 +157,4 @@ def blamed_on(path: Path) -> Iterator[None]:
 
 
 NOWHERE: Final = Nowhere()
-Take = Callable[[Artifact], AbstractContextManager[Sink]]
+Take = Callable[[ReleaseFile], AbstractContextManager[Sink]]

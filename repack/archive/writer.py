@@ -148,7 +148,7 @@ def _zstd(size: int, level: int, threads: int) -> zstandard.ZstdCompressor:
 def _digests(path: Path) -> tuple[str, str, int]:
     """SHA-256, MD5 and size, read once; zip goes back to fill in sizes, so not while writing."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    with atomic.faults_at(path), path.open("rb") as stream:
+    with atomic.os_errors_at(path), path.open("rb") as stream:
         while data := stream.read(atomic.CHUNK):
             sha256.update(data)
             md5.update(data)

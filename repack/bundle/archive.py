@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from repack.archive.verified_tar import SECTIONS, Artifact
+from repack.archive.verified_tar import SECTIONS, ReleaseFile
 from repack.bundle.package import path_problems
 from repack.codec import canonical
 from repack.display import some
@@ -25,7 +25,7 @@ from repack.names import Digest384, RelPath
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
 
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sig"
@@ -51,7 +51,7 @@ class Trust:
         UsageError: a signature is demanded, but there is no key to check it with.
     """
 
-    key: Key | None = None
+    key: SharedKey | None = None
     demand: Demand = "if-key"
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class ReleaseManifest:
 
     version: str
     generated_at: str
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[ReleaseFile, ...]
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -111,7 +111,9 @@ class ReleaseManifest:
             raise IntegrityError("bad paths in the manifest", where=MANIFEST, got=some(problems))
 
     @classmethod
-    def of(cls, version: str, generated_at: str, artifacts: Iterable[Artifact]) -> ReleaseManifest:
+    def of(
+        cls, version: str, generated_at: str, artifacts: Iterable[ReleaseFile]
+    ) -> ReleaseManifest:
         """A new manifest.
 
         Raises:
@@ -142,7 +144,7 @@ class ReleaseManifest:
         """The file, for people too."""
         return _file(self.raw)
 
-    def sign(self, key: Key) -> bytes:
+    def sign(self, key: SharedKey) -> bytes:
         """``manifest.sig``."""
         return _file({"signature": sign_hmac_sha384(self.raw, key)})
 
@@ -174,7 +176,7 @@ def check_version(version: str) -> None:
         raise UsageError("no usable version", expected="such as 2024.10.0", got=version[:128])
 
 
-def _artifact(row: object) -> Artifact:
+def _artifact(row: object) -> ReleaseFile:
     if not isinstance(row, dict):
         raise IntegrityError("an artifact is no object", where=MANIFEST)
     path, size, digest = row.get("path"), row.get("size"), row.get("sha384")
@@ -190,7 +192,7 @@ def _artifact(row: object) -> Artifact:
         raise IntegrityError(f"{path} has no usable size", where=MANIFEST, got=repr(size)[:40])
     if not isinstance(digest, str):
         raise IntegrityError(f"{path} has no sha384", where=MANIFEST)
-    return Artifact(RelPath(path), size, Digest384(digest))
+    return ReleaseFile(RelPath(path), size, Digest384(digest))
 
 
 def _file(value: object) -> bytes:

@@ -14,12 +14,12 @@ import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
-from repack.archive.tar_reader import Tar
+from repack.archive.tar_reader import TarReader
 from repack.archive.verified_tar import (
     SECTIONS,
     TAR_OVERHEAD,
-    Files,
     Take,
+    VerifiedFiles,
     blamed_on,
     budget,
     nowhere,
@@ -34,28 +34,28 @@ from repack.bundle.archive import (
     Trust,
 )
 from repack.errors import IntegrityError
-from repack.fs.atomic import CHUNK, faults_at
+from repack.fs.atomic import CHUNK, os_errors_at
 from repack.names import RelPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from repack.archive.tar_reader import Member
+    from repack.archive.tar_reader import TarMember
 
 _COMPRESSED: Final = 256 << 10
 _GZIP: Final = 31  # zlib's word for "with a gzip header"
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadRelease:
     """A release that was read to its end and found whole."""
 
     manifest: ReleaseManifest
     checked: Checked
 
 
-def read_archive(path: Path, trust: Trust, take: Take = nowhere) -> Read:
+def read_archive(path: Path, trust: Trust, take: Take = nowhere) -> ReadRelease:
     """Read a release archive from beginning to end.
 
     Args:
@@ -66,8 +66,8 @@ def read_archive(path: Path, trust: Trust, take: Take = nowhere) -> Read:
         SignatureError: the signature is not what ``trust`` asks for.
         PlaceError: it cannot be read.
     """
-    with faults_at(path), path.open("rb") as stream, blamed_on(path):
-        return _Reading(Tar(_gunzip(stream), _FIRST), trust, take).run()
+    with os_errors_at(path), path.open("rb") as stream, blamed_on(path):
+        return _Reading(TarReader(_gunzip(stream), _FIRST), trust, take).run()
 
 
 def peek(path: Path) -> ReleaseManifest:
@@ -77,8 +77,8 @@ def peek(path: Path) -> ReleaseManifest:
         IntegrityError: there is none at its beginning.
         PlaceError: it cannot be read.
     """
-    with faults_at(path), path.open("rb") as stream, blamed_on(path):
-        tar = Tar(_gunzip(stream), _FIRST)
+    with os_errors_at(path), path.open("rb") as stream, blamed_on(path):
+        tar = TarReader(_gunzip(stream), _FIRST)
         for member in tar:
             if member.name == MANIFEST and member.kind == "file":
                 return ReleaseManifest.parse(tar.data(MANIFEST_LIMIT))
@@ -92,25 +92,25 @@ _FIRST: Final = MANIFEST_LIMIT + SIGNATURE_LIMIT + 64 * TAR_OVERHEAD
 class _Reading:
     """One pass through an archive."""
 
-    def __init__(self, tar: Tar, trust: Trust, take: Take) -> None:
+    def __init__(self, tar: TarReader, trust: Trust, take: Take) -> None:
         self._tar = tar
         self._trust = trust
         self._take = take
         self._checked: Checked = "unsigned"
         self._manifest: ReleaseManifest | None = None
         self._signature: bytes | None = None
-        self._files: Files | None = None
+        self._files: VerifiedFiles | None = None
 
-    def run(self) -> Read:
+    def run(self) -> ReadRelease:
         for member in self._tar:
             self._see(RelPath(member.name), member)
         self._tar.finish()
         if self._manifest is None:
             raise IntegrityError("no release archive", expected=f"{MANIFEST} as the first file")
         self._admitted(self._manifest).end()
-        return Read(self._manifest, self._checked)
+        return ReadRelease(self._manifest, self._checked)
 
-    def _see(self, name: RelPath, member: Member) -> None:
+    def _see(self, name: RelPath, member: TarMember) -> None:
         if member.kind == "folder":
             if name.split("/")[0] not in SECTIONS:
                 raise IntegrityError("the archive holds a folder that does not belong", got=name)
@@ -129,10 +129,10 @@ class _Reading:
         else:
             self._admitted(self._manifest).take(name, member, self._tar)
 
-    def _admitted(self, manifest: ReleaseManifest) -> Files:
+    def _admitted(self, manifest: ReleaseManifest) -> VerifiedFiles:
         if self._files is None:
             self._checked = manifest.check(self._signature, self._trust)
-            self._files = Files(manifest.artifacts, self._take)
+            self._files = VerifiedFiles(manifest.artifacts, self._take)
             self._tar.limit = self._tar.seen + budget(manifest.artifacts)
         return self._files
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repack.archive.package import Format, Member
-from repack.bundle.folder import digests, scan
+from repack.archive.package import Format, PackageFile
+from repack.bundle.folder import digests, scan_folder
 from repack.bundle.package import Bundled, bundle_package, follow
 from repack.errors import FolderError, Problem
 from repack.names import Digest
@@ -41,7 +41,7 @@ class Bundling:
     progress: Progress = SILENT
 
 
-def bundle(label: LabelName, name: str, spec: BundleSpec, how: Bundling) -> Bundled:
+def build_bundle(label: LabelName, name: str, spec: BundleSpec, how: Bundling) -> Bundled:
     """Say which package the folder of ``spec`` is.
 
     Raises:
@@ -51,14 +51,14 @@ def bundle(label: LabelName, name: str, spec: BundleSpec, how: Bundling) -> Bund
         UsageError: name or version cannot be a conda package's.
     """
     folder = Path(spec.path)
-    tree = scan(folder)
+    tree = scan_folder(folder)
     if tree.litter:
         how.progress.note(f"{name}: left out {', '.join(tree.litter)}")
     if not tree.leaves:
         raise FolderError([Problem(".", "holds no file")], where=folder)
     stamps = how.stamps / f"{label}-{name}.json" if how.stamps else None
     members = [
-        Member(one.leaf.path, one.leaf.size, Digest(one.digest), str(one.leaf.source))
+        PackageFile(one.leaf.path, one.leaf.size, Digest(one.digest), str(one.leaf.source))
         for one in digests(tree, "sha256", stamps, how.progress)
     ]
     return follow(bundle_package(label, name, spec, members), how.previous, how.archive)

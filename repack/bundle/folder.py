@@ -44,7 +44,7 @@ _KINDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class DataFile:
     """One plain file.
 
     Attributes:
@@ -63,11 +63,11 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class DataFolder:
     """The plain files of a folder, sorted, and the litter that was left out."""
 
     folder: Path
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[DataFile, ...]
     litter: tuple[str, ...]
 
 
@@ -75,11 +75,11 @@ class Tree:
 class Hashed:
     """A file and its digest in hex."""
 
-    leaf: Leaf
+    leaf: DataFile
     digest: str
 
 
-def scan(folder: Path) -> Tree:
+def scan_folder(folder: Path) -> DataFolder:
     """List a folder. Empty folders don't count: neither packages nor archives carry them.
 
     Raises:
@@ -89,7 +89,7 @@ def scan(folder: Path) -> Tree:
     """
     if not folder.is_dir():
         raise PlaceError("no such folder", where=folder)
-    leaves: list[Leaf] = []
+    leaves: list[DataFile] = []
     litter: list[str] = []
     problems: list[Problem] = []
     for path, entry in _walk(folder, "", litter, problems):
@@ -104,16 +104,18 @@ def scan(folder: Path) -> Tree:
             continue
         stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         # `path` may be none that RelPath takes; then path_problems names it below.
-        leaves.append(Leaf(str.__new__(RelPath, path), Path(entry.path), stamp))
+        leaves.append(DataFile(str.__new__(RelPath, path), Path(entry.path), stamp))
     problems += path_problems(leaf.path for leaf in leaves)
     problems += _unreadable(leaves)
     if problems:
         raise FolderError(sorted(problems, key=lambda p: p.where), where=folder)
-    return Tree(folder, tuple(sorted(leaves, key=lambda leaf: leaf.path)), tuple(sorted(litter)))
+    return DataFolder(
+        folder, tuple(sorted(leaves, key=lambda leaf: leaf.path)), tuple(sorted(litter))
+    )
 
 
 def digests(
-    tree: Tree,
+    tree: DataFolder,
     algorithm: Algorithm,
     stamps: Path | None = None,
     progress: Progress = SILENT,
@@ -127,7 +129,7 @@ def digests(
     began = time.time_ns()
     known = _load(stamps, tree.folder, algorithm)
     found: dict[str, str] = {}
-    todo: list[Leaf] = []
+    todo: list[DataFile] = []
     for leaf in tree.leaves:
         stamp, digest = known.get(leaf.path, ((), ""))
         if stamp == leaf.stamp:
@@ -161,7 +163,7 @@ def _walk(
             yield path, entry
 
 
-def _unreadable(leaves: Sequence[Leaf]) -> list[Problem]:
+def _unreadable(leaves: Sequence[DataFile]) -> list[Problem]:
     return [
         Problem(printable(leaf.path), "cannot be read")
         for leaf in leaves
@@ -170,11 +172,11 @@ def _unreadable(leaves: Sequence[Leaf]) -> list[Problem]:
 
 
 def _hash_all(
-    folder: Path, leaves: Sequence[Leaf], algorithm: Algorithm, progress: Progress
+    folder: Path, leaves: Sequence[DataFile], algorithm: Algorithm, progress: Progress
 ) -> dict[str, str]:
     problems: list[Problem] = []
 
-    def one(leaf: Leaf) -> str:
+    def one(leaf: DataFile) -> str:
         try:
             return _hash(leaf.source, algorithm, advance)
         except RepackError as error:
@@ -195,7 +197,7 @@ def _hash_all(
 def _hash(path: Path, algorithm: Algorithm, advance: Callable[[int], None]) -> str:
     hasher, buffer = hashlib.new(algorithm), bytearray(atomic.CHUNK)
     view = memoryview(buffer)
-    with atomic.faults_at(path), path.open("rb", buffering=0) as stream:
+    with atomic.os_errors_at(path), path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffer):
             hasher.update(view[:count])
             advance(count)

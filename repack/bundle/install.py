@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from repack.archive.verified_tar import Artifact, Section
+    from repack.archive.verified_tar import ReleaseFile, Section
     from repack.bundle.archive import Checked, ReleaseManifest
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
+class InstallFolders:
     """Where a release goes.
 
     Attributes:
@@ -37,7 +37,7 @@ class Targets:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class InstallReport:
     """What an installation did.
 
     Attributes:
@@ -66,8 +66,12 @@ class Report:
 
 
 def install(
-    source: Path, targets: Targets, trust: Trust, now: dt.datetime, progress: Progress = SILENT
-) -> Report:
+    source: Path,
+    targets: InstallFolders,
+    trust: Trust,
+    now: dt.datetime,
+    progress: Progress = SILENT,
+) -> InstallReport:
     """Verify a release whole, then put it in place of the folders that are there.
 
     Readers of the folders see the old one or the new one. A run that was killed is finished or
@@ -89,7 +93,7 @@ def install(
     with exchanging(list(exchanges.values()), "an installation") as backups:
         _build(source, manifest, exchanges, progress)
         removed = _removed(manifest, exchanges)
-    return Report(
+    return InstallReport(
         version=manifest.version,
         checked=read.checked,
         installed=tuple(artifact.path for artifact in manifest.artifacts),
@@ -99,14 +103,16 @@ def install(
     )
 
 
-def _plan(manifest: ReleaseManifest, targets: Targets, now: dt.datetime) -> dict[Section, Exchange]:
+def _plan(
+    manifest: ReleaseManifest, targets: InstallFolders, now: dt.datetime
+) -> dict[Section, Exchange]:
     sections = sorted({artifact.section for artifact in manifest.artifacts})
     if missing := [section for section in sections if section not in targets.folders]:
         raise UsageError(
             f"the release has {' and '.join(missing)}",
             expected=", ".join(f"--{section}-dir" for section in missing),
         )
-    with atomic.faults_at(targets.backups):
+    with atomic.os_errors_at(targets.backups):
         backups = targets.backups.absolute().resolve()
         return {
             section: Exchange(
@@ -127,9 +133,9 @@ def _build(
     with progress.phase("install", sum(a.size for a in manifest.artifacts), "bytes") as advance:
 
         @contextlib.contextmanager
-        def take(artifact: Artifact) -> Iterator[IO[bytes]]:
+        def take(artifact: ReleaseFile) -> Iterator[IO[bytes]]:
             path = exchanges[artifact.section].new / artifact.inside
-            with atomic.faults_at(path):
+            with atomic.os_errors_at(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("xb") as stream:
                     yield stream
@@ -139,7 +145,7 @@ def _build(
         again = read_release(source, Trust(), take).manifest
     for exchange in exchanges.values():
         for path in (exchange.new, *(path for path, e in walk(exchange.new) if e.is_dir())):
-            with atomic.faults_at(path):
+            with atomic.os_errors_at(path):
                 path.chmod(0o755)  # whatever the umask, whoever runs the strategies reads them
     if again != manifest:
         raise IntegrityError("the release changed while it was installed", where=source)

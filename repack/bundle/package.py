@@ -14,7 +14,7 @@ from repack.archive.package import (
     DEFAULT_LEVEL,
     UNKNOWN_LICENCE,
     Format,
-    Member,
+    PackageFile,
     PackageSpec,
     numbered,
 )
@@ -56,7 +56,7 @@ def share(label: LabelName, *parts: str) -> RelPath:
 
 
 def bundle_package(
-    label: LabelName, name: str, bundle: BundleSpec, members: Iterable[Member]
+    label: LabelName, name: str, bundle: BundleSpec, members: Iterable[PackageFile]
 ) -> PackageSpec:
     """The package of a bundle, ``LABEL-NAME``, without its build.
 
@@ -104,7 +104,7 @@ def manifest_package(label: LabelName, release: int, files: Mapping[str, bytes])
     Raises:
         IntegrityError: a file's path leads out of the package.
     """
-    members = tuple(Member.of(share(label, path), data) for path, data in files.items())
+    members = tuple(PackageFile.of(share(label, path), data) for path, data in files.items())
     spec = PackageSpec(
         name=f"{label}-manifest",
         version=str(release),

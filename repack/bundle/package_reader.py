@@ -12,10 +12,18 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from repack.archive.reader import parts
-from repack.archive.tar_reader import Tar
-from repack.archive.verified_tar import SECTIONS, Artifact, Files, Take, blamed_on, budget, nowhere
+from repack.archive.tar_reader import TarReader
+from repack.archive.verified_tar import (
+    SECTIONS,
+    ReleaseFile,
+    Take,
+    VerifiedFiles,
+    blamed_on,
+    budget,
+    nowhere,
+)
 from repack.bundle.archive import ReleaseManifest, Trust
-from repack.bundle.archive_reader import Read, read_archive
+from repack.bundle.archive_reader import ReadRelease, read_archive
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST
 from repack.codec import canonical
@@ -27,7 +35,7 @@ from repack.names import Digest, RelPath
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from repack.archive.tar_reader import Member
+    from repack.archive.tar_reader import TarMember
     from repack.archive.verified_tar import Section
     from repack.bundle.archive import Checked
 
@@ -40,7 +48,7 @@ _NO_TIME: Final = "1980-01-01T00:00:00Z"
 _SHARE: Final = "share/repack/"
 
 
-def read_release(source: Path, trust: Trust, take: Take = nowhere) -> Read:
+def read_release(source: Path, trust: Trust, take: Take = nowhere) -> ReadRelease:
     """Read a release: an archive, a bundle's conda package, or a channel's folder.
 
     Raises:
@@ -55,22 +63,22 @@ def read_release(source: Path, trust: Trust, take: Take = nowhere) -> Read:
     return read_archive(source, trust, take)
 
 
-def read_package(path: Path, trust: Trust, take: Take = nowhere) -> Read:
+def read_package(path: Path, trust: Trust, take: Take = nowhere) -> ReadRelease:
     """Read a bundle's conda package. Raises as :func:`read_release` does."""
     checked = trust.unsigned()
     with (
-        atomic.faults_at(path),
+        atomic.os_errors_at(path),
         path.open("rb") as stream,
         blamed_on(path),
         contextlib.closing(parts(stream, path.name)) as streams,
     ):
         reading = _Package(path.name, take)
         for chunks in streams:
-            reading.walk(Tar(chunks, _INFO_LIMIT))
-        return Read(reading.end(), checked)
+            reading.walk(TarReader(chunks, _INFO_LIMIT))
+        return ReadRelease(reading.end(), checked)
 
 
-def read_channel(folder: Path, trust: Trust, take: Take = nowhere) -> Read:
+def read_channel(folder: Path, trust: Trust, take: Take = nowhere) -> ReadRelease:
     """Read the bundles ``models`` and ``strategies`` of a channel.
 
     Raises as :func:`read_release` does.
@@ -80,7 +88,7 @@ def read_channel(folder: Path, trust: Trust, take: Take = nowhere) -> Read:
         raise PlaceError("no channel of repack", where=folder, expected=MANIFEST)
     release = manifest.parse(atomic.read(path, manifest.MAX_BYTES), path)
     checked = _check(release, trust, path)
-    artifacts: list[Artifact] = []
+    artifacts: list[ReleaseFile] = []
     for section in SECTIONS:
         if package := _package(release, section):
             _check_file(folder / package.path, package)
@@ -89,7 +97,7 @@ def read_channel(folder: Path, trust: Trust, take: Take = nowhere) -> Read:
     if not artifacts:
         raise UsageError(f"the channel has no bundle {' or '.join(SECTIONS)}", where=folder)
     generated = release.generated_at or _NO_TIME
-    return Read(ReleaseManifest.of(release.version, generated, artifacts), checked)
+    return ReadRelease(ReleaseManifest.of(release.version, generated, artifacts), checked)
 
 
 def _check(release: manifest.Manifest, trust: Trust, path: Path) -> Checked:
@@ -113,7 +121,7 @@ def _package(release: manifest.Manifest, section: Section) -> manifest.Artifact 
 
 def _check_file(path: Path, listed: manifest.Artifact) -> None:
     sha256, sha384, size = hashlib.sha256(), hashlib.sha384(), 0
-    with atomic.faults_at(path), path.open("rb") as stream:
+    with atomic.os_errors_at(path), path.open("rb") as stream:
         while data := stream.read(atomic.CHUNK):
             size += len(data)
             for hasher in (sha256, sha384):
@@ -134,9 +142,9 @@ class _Package:
         self._take = take
         self._info: dict[str, bytes] = {}
         self._manifest: ReleaseManifest | None = None
-        self._files: Files | None = None
+        self._files: VerifiedFiles | None = None
 
-    def walk(self, tar: Tar) -> None:
+    def walk(self, tar: TarReader) -> None:
         for member in tar:
             self._see(RelPath(member.name), member, tar)
         tar.finish()
@@ -146,7 +154,7 @@ class _Package:
         due.end()
         return release
 
-    def _see(self, name: RelPath, member: Member, tar: Tar) -> None:
+    def _see(self, name: RelPath, member: TarMember, tar: TarReader) -> None:
         if member.kind == "folder":
             return
         if member.kind != "file":
@@ -161,13 +169,13 @@ class _Package:
                 tar.limit = tar.seen + budget(release.artifacts)
             due.take(name, member, tar)
 
-    def _described(self) -> tuple[ReleaseManifest, Files]:
+    def _described(self) -> tuple[ReleaseManifest, VerifiedFiles]:
         if self._manifest is None or self._files is None:
             for name in (_INDEX, _PATHS):
                 if name not in self._info:
                     raise IntegrityError("no bundle of repack", expected=f"{name} before the files")
             prefix, self._manifest = _describe(self._info[_INDEX], self._info[_PATHS], self._fn)
-            self._files = Files(self._manifest.artifacts, self._take, prefix)
+            self._files = VerifiedFiles(self._manifest.artifacts, self._take, prefix)
         return self._manifest, self._files
 
 
@@ -190,8 +198,8 @@ def _describe(index_file: bytes, paths_file: bytes, fn: str) -> tuple[str, Relea
         raise IntegrityError("the package's description is incomplete", got=repr(fault)) from fault
 
 
-def _artifact(row: dict[str, object], prefix: str, section: str) -> Artifact:
+def _artifact(row: dict[str, object], prefix: str, section: str) -> ReleaseFile:
     path, size, kind = str(row["_path"]), row["size_in_bytes"], row["path_type"]
     if kind != "hardlink" or not path.startswith(f"{prefix}{section}/") or type(size) is not int:
         raise IntegrityError("no bundle of repack: it holds other files", got=path[:200])
-    return Artifact(RelPath(path.removeprefix(prefix)), size, Digest(str(row["sha256"])))
+    return ReleaseFile(RelPath(path.removeprefix(prefix)), size, Digest(str(row["sha256"])))

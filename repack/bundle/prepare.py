@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from repack.archive.tar_writer import TarWriter
-from repack.archive.verified_tar import Artifact, Section
+from repack.archive.verified_tar import ReleaseFile, Section
 from repack.bundle.archive import MANIFEST, SIGNATURE, ReleaseManifest, check_version
 from repack.bundle.archive_reader import peek
-from repack.bundle.folder import digests, scan
+from repack.bundle.folder import digests, scan_folder
 from repack.bundle.package_reader import read_release
 from repack.errors import FolderError, Problem, RepackError, UsageError
 from repack.fs import atomic
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.bundle.archive import Trust
-    from repack.bundle.archive_reader import Read
-    from repack.bundle.folder import Hashed, Tree
-    from repack.keys.shared_key import Key
+    from repack.bundle.archive_reader import ReadRelease
+    from repack.bundle.folder import DataFolder, Hashed
+    from repack.keys.shared_key import SharedKey
 
 _LEVEL: Final = 6
 _SUFFIX: Final = ".tar.gz"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PrepareRequest:
     """A release to be packaged.
 
     Attributes:
@@ -45,10 +45,10 @@ class Order:
     version: str
     folders: Mapping[Section, Path]
     moment: dt.datetime
-    key: Key | None = None
+    key: SharedKey | None = None
 
 
-def prepare(order: Order, archive: Path, progress: Progress = SILENT) -> ReleaseManifest:
+def prepare(order: PrepareRequest, archive: Path, progress: Progress = SILENT) -> ReleaseManifest:
     """Write a release archive; it appears whole or not at all.
 
     The same files, version and key give the same bytes: the time of a release is that of an
@@ -65,7 +65,9 @@ def prepare(order: Order, archive: Path, progress: Progress = SILENT) -> Release
     found = _gather(order.folders, archive, progress)
     if not found:
         raise UsageError("there is nothing to package: the folders hold no file")
-    artifacts = {path: Artifact(path, one.leaf.size, Digest384(one.digest)) for path, one in found}
+    artifacts = {
+        path: ReleaseFile(path, one.leaf.size, Digest384(one.digest)) for path, one in found
+    }
     stamp = f"{order.moment:%Y-%m-%dT%H:%M:%SZ}"
     manifest = ReleaseManifest.of(order.version, stamp, artifacts.values())
     if earlier := _packaged_before(manifest, archive):
@@ -81,7 +83,7 @@ def prepare(order: Order, archive: Path, progress: Progress = SILENT) -> Release
     return manifest
 
 
-def verify(source: Path, trust: Trust, progress: Progress = SILENT) -> Read:
+def verify(source: Path, trust: Trust, progress: Progress = SILENT) -> ReadRelease:
     """Check a release from its first byte to its last.
 
     Args:
@@ -106,7 +108,7 @@ def _gather(
             expected="a folder of models, of strategies, or both",
             got=", ".join(f"no folder {folder}" for folder in folders.values()) or None,
         )
-    trees: dict[Section, Tree] = {}
+    trees: dict[Section, DataFolder] = {}
     problems: list[Problem] = []
     for section, folder in folders.items():
         if section not in there:
@@ -115,7 +117,7 @@ def _gather(
         if folder.resolve() in archive.absolute().resolve().parents:
             raise UsageError("the archive would lie in a folder it packs", where=archive)
         try:
-            trees[section] = scan(folder)
+            trees[section] = scan_folder(folder)
         except FolderError as error:
             problems += [Problem(f"{section}/{p.where}", p.what) for p in error.problems]
     if problems:
@@ -123,7 +125,7 @@ def _gather(
     return [row for section, tree in trees.items() for row in _hashed(section, tree, progress)]
 
 
-def _hashed(section: Section, tree: Tree, progress: Progress) -> list[tuple[RelPath, Hashed]]:
+def _hashed(section: Section, tree: DataFolder, progress: Progress) -> list[tuple[RelPath, Hashed]]:
     if tree.litter:
         progress.note(f"{section}: left out {', '.join(tree.litter)}")
     hashed = digests(tree, "sha384", progress=progress)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repack.archive.path_length import Reach
+from repack.archive.path_length import PathLengths
 from repack.conda.record import merge
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError
-from repack.urls import scrub
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ChannelPackage:
     """One package: its record as the channel will carry it, and the facts of its archive."""
 
     record: Record
@@ -28,56 +28,60 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Shipment:
+class ChannelContents:
     """All packages of a channel.
 
     Attributes:
         items: by path in the channel.
-        installs: per subdir of the label what is installed there, ``noarch`` included.
+        records_by_subdir: per subdir of the label what is installed there, ``noarch`` included.
     """
 
-    items: Mapping[RelPath, Item]
-    installs: Mapping[str, tuple[Record, ...]]
+    items: Mapping[RelPath, ChannelPackage]
+    records_by_subdir: Mapping[str, tuple[Record, ...]]
 
     @classmethod
     def of(
-        cls, installs: Mapping[str, tuple[Record, ...]], facts: Mapping[Digest, Facts]
-    ) -> Shipment:
+        cls, records_by_subdir: Mapping[str, tuple[Record, ...]], facts: Mapping[Digest, Facts]
+    ) -> ChannelContents:
         """Put the subdirs' records together; ``facts`` are by SHA-256.
 
         Raises:
             IntegrityError: one name with two contents.
         """
-        merged = merge(record for records in installs.values() for record in records)
-        items = {path: Item(record, facts[record.sha256]) for path, record in merged.items()}
-        return cls(items, installs)
+        merged = merge(record for records in records_by_subdir.values() for record in records)
+        items = {
+            path: ChannelPackage(record, facts[record.sha256]) for path, record in merged.items()
+        }
+        return cls(items, records_by_subdir)
 
-    def with_own(self, records: Iterable[Record], facts: Mapping[Digest, Facts]) -> Shipment:
+    def with_packages(
+        self, records: Iterable[Record], facts: Mapping[Digest, Facts]
+    ) -> ChannelContents:
         """Add the label's own packages; those of ``noarch`` to every subdir."""
         own = tuple(records)
-        installs = {
+        records_by_subdir = {
             subdir: tuple(
                 sorted(
                     (*theirs, *(r for r in own if r.subdir in (NOARCH, subdir))),
                     key=lambda record: record.path,
                 )
             )
-            for subdir, theirs in self.installs.items()
+            for subdir, theirs in self.records_by_subdir.items()
         }
         known = {item.record.sha256: item.facts for item in self.items.values()}
-        return Shipment.of(installs, {**known, **facts})
+        return ChannelContents.of(records_by_subdir, {**known, **facts})
 
     @property
     def subdirs(self) -> tuple[str, ...]:
         """The folders of the channel, ``noarch`` first."""
-        return (NOARCH, *sorted(self.installs))
+        return (NOARCH, *sorted(self.records_by_subdir))
 
-    def reach(self, subdir: str) -> Reach | None:
+    def reach(self, subdir: str) -> PathLengths | None:
         """How long paths get on Windows; None for other platforms."""
         if not subdir.startswith("win-"):
             return None
-        items = (self.items[record.path] for record in self.installs[subdir])
-        return Reach.of((item.record, item.facts) for item in items)
+        items = (self.items[record.path] for record in self.records_by_subdir[subdir])
+        return PathLengths.of((item.record, item.facts) for item in items)
 
     def records(self, subdir: str) -> tuple[Record, ...]:
         """The records of one folder."""
@@ -98,7 +102,7 @@ def check_same_content(before: Mapping[str, str], records: Iterable[Record]) -> 
         if known != record.sha256:
             raise IntegrityError(
                 f"{record.fn} was published with other content before",
-                where=scrub(record.url),
+                where=redact_url(record.url),
                 expected=known,
                 got=record.sha256,
                 hint="upstream replaced a file under its name; ask for a new build number there",

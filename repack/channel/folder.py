@@ -41,7 +41,7 @@ _MTIME_STEP: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class ChannelTree:
     """Everything a channel holds.
 
     Attributes:
@@ -122,7 +122,7 @@ class Channels:
         """A metadata file of the published channel, or None when it is not there."""
         return read_or_none(self.published(label) / path)
 
-    def stage(self, label: LabelName, tree: Tree) -> Path:
+    def stage(self, label: LabelName, tree: ChannelTree) -> Path:
         """Lay ``tree`` out beside the published channel and return the folder.
 
         Raises:
@@ -130,7 +130,7 @@ class Channels:
         """
         folder = self._staged(label)
         atomic.remove(folder)
-        with atomic.faults_at(folder):
+        with atomic.os_errors_at(folder):
             for path in {Path(name).parent for name in tree.paths} | set(ARCHIVE_FOLDERS):
                 (folder / path).mkdir(parents=True, exist_ok=True)
         lasting = self._lasting(label, tree)
@@ -140,14 +140,14 @@ class Channels:
         add_texts(folder, tree.texts)
         return folder
 
-    def _lasting(self, label: LabelName, tree: Tree) -> frozenset[RelPath]:
+    def _lasting(self, label: LabelName, tree: ChannelTree) -> frozenset[RelPath]:
         """Packages that stay where they are: without links, a copy would take their space again."""
         if links.can_link(self._staged(label)):
             return frozenset()
         published = self.published(label)
         return frozenset(p for p, source in tree.packages.items() if source == published / p)
 
-    def unstaged(self, label: LabelName, tree: Tree) -> frozenset[str]:
+    def unstaged(self, label: LabelName, tree: ChannelTree) -> frozenset[str]:
         """Packages of the tree that :meth:`stage` left where they are in the published channel."""
         folder = self._staged(label)
         return frozenset(path for path in tree.packages if not (folder / path).is_file())
@@ -156,7 +156,7 @@ class Channels:
         """Remove what is staged."""
         atomic.remove(self._staged(label))
 
-    def publish(self, label: LabelName, tree: Tree) -> None:
+    def publish(self, label: LabelName, tree: ChannelTree) -> None:
         """Make the staged channel the published one.
 
         Raises:
@@ -166,29 +166,31 @@ class Channels:
         _touch_changed(staged, published, tree)
         if not published.exists():
             _flush(staged, tree)
-            with atomic.faults_at(published):
+            with atomic.os_errors_at(published):
                 staged.rename(published)
                 atomic.sync_folder(self.root)
             return
-        zombies = sorted(set(walk(published)) - tree.paths)
+        removed = sorted(set(walk(published)) - tree.paths)
         whole = not self.unstaged(label, tree)
-        if not (whole and self._exchange(staged, published, tree, zombies)):
+        if not (whole and self._exchange(staged, published, tree, removed)):
             _publish_in_order(staged, published, tree)
-        for zombie in zombies:
-            atomic.remove(published / zombie)
+        for path in removed:
+            atomic.remove(published / path)
         _remove_empty_folders(published, tree)
         atomic.remove(staged)
 
-    def _exchange(self, staged: Path, published: Path, tree: Tree, zombies: list[str]) -> bool:
+    def _exchange(
+        self, staged: Path, published: Path, tree: ChannelTree, removed: list[str]
+    ) -> bool:
         """Swap the two folders in one step; False where the system cannot."""
         if published in staged.parents or not exchange.can_exchange(self.root):
             return False
         # A reader that took the old repodata a moment ago still wants the old packages.
-        for zombie in zombies:
-            if (published / zombie).is_file():
-                with atomic.faults_at(staged / zombie):
-                    (staged / zombie).parent.mkdir(parents=True, exist_ok=True)
-                links.place(published / zombie, staged / zombie)
+        for path in removed:
+            if (published / path).is_file():
+                with atomic.os_errors_at(staged / path):
+                    (staged / path).parent.mkdir(parents=True, exist_ok=True)
+                links.place(published / path, staged / path)
         for litter in _litter(published):
             with contextlib.suppress(OSError):
                 (staged / litter).parent.mkdir(parents=True, exist_ok=True)
@@ -201,11 +203,11 @@ class Channels:
         target = self.history(label) / str(release)
         beside = self.history(label) / f"{atomic.TEMP_PREFIX}{release}"
         atomic.remove(beside)
-        with atomic.faults_at(beside):
+        with atomic.os_errors_at(beside):
             beside.mkdir(parents=True)
         add_texts(beside, texts)
         atomic.remove(target)
-        with atomic.faults_at(target):
+        with atomic.os_errors_at(target):
             beside.rename(target)
 
     def recall(self, label: LabelName, release: int) -> dict[RelPath, bytes]:
@@ -267,7 +269,7 @@ def add_texts(folder: Path, texts: Mapping[RelPath, bytes]) -> None:
             continue
 
 
-def _touch_changed(staged: Path, published: Path, tree: Tree) -> None:
+def _touch_changed(staged: Path, published: Path, tree: ChannelTree) -> None:
     for path in tree.texts:
         old, new = published / path, staged / path
         try:
@@ -285,26 +287,26 @@ def _folders(folder: Path) -> list[Path]:
     return [Path(here) for here, _, _ in os.walk(folder)]
 
 
-def _flush(staged: Path, tree: Tree) -> None:
+def _flush(staged: Path, tree: ChannelTree) -> None:
     # Archives were flushed when the store took them in.
     atomic.flush([staged / path for path in tree.texts] + _folders(staged))
 
 
-def _publish_in_order(staged: Path, published: Path, tree: Tree) -> None:
+def _publish_in_order(staged: Path, published: Path, tree: ChannelTree) -> None:
     for path in sorted(tree.packages):
         if tree.packages[path] != published / path:
-            with atomic.faults_at(published / path):
+            with atomic.os_errors_at(published / path):
                 (published / path).parent.mkdir(parents=True, exist_ok=True)
             links.place(staged / path, published / path)
     _flush(staged, tree)
     for path in sorted(tree.texts, key=publish_rank):
-        with atomic.faults_at(published / path):
+        with atomic.os_errors_at(published / path):
             (published / path).parent.mkdir(parents=True, exist_ok=True)
             atomic.rename(staged / path, published / path)
     atomic.flush(_folders(published))
 
 
-def _remove_empty_folders(published: Path, tree: Tree) -> None:
+def _remove_empty_folders(published: Path, tree: ChannelTree) -> None:
     wanted = {Path(name).parent for name in tree.paths} | {Path(name) for name in ARCHIVE_FOLDERS}
     wanted |= {parent for folder in wanted for parent in folder.parents}
     for here, _, _ in os.walk(published, topdown=False):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from repack.channel import manifest
-from repack.channel.folder import Tree
+from repack.channel.folder import ChannelTree
 from repack.channel.layout import MANIFEST, METADATA_DIR
 from repack.channel.metadata_folder import newest
 from repack.errors import FetchError, UsageError
@@ -27,7 +27,7 @@ _LIMIT: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class HistoryEntry:
     """A release in a label's history; ``published`` when it is the one that stands now."""
 
     manifest: Manifest
@@ -44,7 +44,7 @@ class Kept:
         }
 
 
-def history(channels: Channels, label: LabelName) -> tuple[Kept, ...]:
+def history(channels: Channels, label: LabelName) -> tuple[HistoryEntry, ...]:
     """The releases whose metadata is kept, oldest first.
 
     Raises:
@@ -63,11 +63,11 @@ def history(channels: Channels, label: LabelName) -> tuple[Kept, ...]:
     for number in numbers:
         data = channels.remembered(label, number, MANIFEST) or b""
         found = manifest.parse(data, channels.history(label) / str(number) / MANIFEST)
-        kept.append(Kept(found, published=data == now))
+        kept.append(HistoryEntry(found, published=data == now))
     return tuple(kept)
 
 
-def past_tree(channels: Channels, label: LabelName, release: int, store: Store) -> Tree:
+def past_tree(channels: Channels, label: LabelName, release: int, store: Store) -> ChannelTree:
     """Everything release ``release`` consisted of.
 
     Raises:
@@ -96,7 +96,7 @@ def past_tree(channels: Channels, label: LabelName, release: int, store: Store) 
         group = newest(channels, label)
         texts |= {RelPath(f"{METADATA_DIR}/{name}"): data for name, data in group.items()}
     packages = {a.path: store.path(a.sha256) for a in found.artifacts if a.sha256 is not None}
-    return Tree(packages, texts)
+    return ChannelTree(packages, texts)
 
 
 def past_packages(channels: Channels, label: LabelName) -> dict[str, str]:

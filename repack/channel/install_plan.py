@@ -29,7 +29,7 @@ _FORMAT: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class TargetPolicy:
     """What a label asks of a target."""
 
     after_install: AfterInstall = "none"
@@ -37,12 +37,12 @@ class Wishes:
     needs_license: bool = False
 
     @classmethod
-    def of_label(cls, label: Label) -> Wishes:
+    def of_label(cls, label: Label) -> TargetPolicy:
         """What the label file says."""
         return cls(label.after_install, label.health_check, label.license == "required")
 
     @classmethod
-    def parse(cls, raw: object, where: object) -> Wishes:
+    def parse(cls, raw: object, where: object) -> TargetPolicy:
         """Read the manifest's field; fields it does not know are passed over.
 
         Raises:
@@ -88,12 +88,12 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class InstallPlan:
     """A release as one target gets it."""
 
     release: int
     platform: str
-    wishes: Wishes
+    wishes: TargetPolicy
     parcels: tuple[Parcel, ...]
 
     def to_bytes(self) -> bytes:
@@ -108,7 +108,7 @@ class Delivery:
         return in_rows(document)
 
     @classmethod
-    def parse(cls, data: bytes, where: object) -> Delivery:
+    def parse(cls, data: bytes, where: object) -> InstallPlan:
         """Read :meth:`to_bytes`.
 
         Raises:
@@ -121,7 +121,7 @@ class Delivery:
             return cls(
                 release=int(document["release"]),
                 platform=str(document["platform"]),
-                wishes=Wishes.parse(document["target"], where),
+                wishes=TargetPolicy.parse(document["target"], where),
                 parcels=tuple(
                     Parcel(RelPath(path), Digest(sha256), int(size))
                     for path, sha256, size in document["packages"]
@@ -133,7 +133,9 @@ class Delivery:
             raise IntegrityError("not the packages of a release", where=where) from error
 
 
-def deliver(manifest: Manifest, plan: Mapping[str, Any], platform: str, where: object) -> Delivery:
+def compose_install_plan(
+    manifest: Manifest, plan: Mapping[str, Any], platform: str, where: object
+) -> InstallPlan:
     """Put together what a release brings to targets of ``platform``.
 
     Args:
@@ -156,5 +158,5 @@ def deliver(manifest: Manifest, plan: Mapping[str, Any], platform: str, where: o
         if found is None or found.sha256 is None:
             raise IntegrityError("a package is not in the manifest", where=where, got=dist[:200])
         parcels.append(Parcel(found.path, found.sha256, found.size))
-    wishes = Wishes.parse(manifest.extra.get(TARGET), where)
-    return Delivery(manifest.release, platform, wishes, tuple(parcels))
+    wishes = TargetPolicy.parse(manifest.extra.get(TARGET), where)
+    return InstallPlan(manifest.release, platform, wishes, tuple(parcels))

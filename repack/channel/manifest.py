@@ -19,7 +19,7 @@ from repack.names import Digest, Digest384, RelPath
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
     from repack.names import LabelName
 
 
@@ -117,11 +117,11 @@ class Manifest:
             }
         return document | dict(self.extra)
 
-    def signed(self, key: Key) -> Manifest:
+    def signed(self, key: SharedKey) -> Manifest:
         """The same manifest, signed with ``key``."""
         return dataclasses.replace(self, signature=dict(sign_hmac_sha384(self.payload(), key)))
 
-    def check(self, key: Key, where: object) -> None:
+    def check(self, key: SharedKey, where: object) -> None:
         """Check the signature.
 
         Raises:

@@ -29,7 +29,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     """
     if not folder.is_dir():
         return {}
-    with atomic.faults_at(folder):
+    with atomic.os_errors_at(folder):
         paths = [path for path in sorted(folder.iterdir()) if not is_litter(path.name)]
     return {path.name: atomic.read(path, _LIMIT) for path in paths}
 

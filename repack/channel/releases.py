@@ -25,7 +25,7 @@ _LIMIT: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredRelease:
     """A release on a medium.
 
     Attributes:
@@ -65,23 +65,23 @@ def manifests(channel: Path) -> Iterator[tuple[Manifest, bytes]]:
             yield found, data
 
 
-def held(channel: Path) -> list[Held]:
+def stored_releases(channel: Path) -> list[StoredRelease]:
     """Every release in a channel on a medium, the standing one first."""
     return [_held(channel, found, data) for found, data in manifests(channel)]
 
 
-def _held(channel: Path, found: Manifest, data: bytes) -> Held:
+def _held(channel: Path, found: Manifest, data: bytes) -> StoredRelease:
     base = channel / RELEASES / str(found.release)
     texts: dict[RelPath, bytes] = {}
     pin = found.integrity
     listed = _right(channel, base, INTEGRITY_PATH, pin.sha256 if pin else "")
     if listed is None:
-        return Held(found, data, {}, whole=False)
+        return StoredRelease(found, data, {}, whole=False)
     texts[INTEGRITY_PATH] = listed
     try:
         entries = integrity.parse(listed, base / INTEGRITY_PATH)
     except IntegrityError:
-        return Held(found, data, {}, whole=False)
+        return StoredRelease(found, data, {}, whole=False)
     packages, whole = {row.path for row in found.artifacts}, True
     for path, entry in entries.items():
         if path not in packages:
@@ -89,7 +89,7 @@ def _held(channel: Path, found: Manifest, data: bytes) -> Held:
             whole = whole and text is not None
             if text is not None:
                 texts[path] = text
-    return Held(found, data, texts, whole)
+    return StoredRelease(found, data, texts, whole)
 
 
 def _right(channel: Path, base: Path, path: RelPath, sha256: str) -> bytes | None:
@@ -102,7 +102,7 @@ def _right(channel: Path, base: Path, path: RelPath, sha256: str) -> bytes | Non
     return None
 
 
-def beside(channel: Path) -> dict[str, Entry]:
+def extra_files(channel: Path) -> dict[str, Entry]:
     """Every file that the releases beside the standing one own, where it lies in the channel.
 
     An entry says what the file must be. What release N shares with the standing one is listed

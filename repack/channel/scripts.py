@@ -17,7 +17,7 @@ from repack.names import RelPath
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.archive.path_length import Reach
+    from repack.archive.path_length import PathLengths
     from repack.label.label import PackageFormat
     from repack.names import LabelName
 
@@ -34,7 +34,7 @@ class PlatformPlan:
 
     specs: tuple[str, ...]
     packages: tuple[str, ...]
-    reach: Reach | None = None
+    reach: PathLengths | None = None
 
     def to_json(self) -> dict[str, object]:
         """Its part of ``install.json``."""
@@ -43,7 +43,7 @@ class PlatformPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class InstallPlan:
+class InstallerPlan:
     """What the scripts must know of a label."""
 
     label: LabelName
@@ -52,7 +52,7 @@ class InstallPlan:
     platforms: Mapping[str, PlatformPlan]
 
 
-def installers(plan: InstallPlan) -> dict[RelPath, bytes]:
+def installers(plan: InstallerPlan) -> dict[RelPath, bytes]:
     """All files, by path in the channel."""
     return {
         RelPath("install.sh"): install_sh(plan),
@@ -63,12 +63,12 @@ def installers(plan: InstallPlan) -> dict[RelPath, bytes]:
     }
 
 
-def install_sh(plan: InstallPlan) -> bytes:
+def install_sh(plan: InstallerPlan) -> bytes:
     """The script for POSIX shells."""
     return _data("install.sh").replace("@LABEL@", plan.label).encode()
 
 
-def install_cmd(plan: InstallPlan) -> bytes:
+def install_cmd(plan: InstallerPlan) -> bytes:
     """The script for Windows' cmd: plain ASCII with CRLF, whatever the code page is."""
     text = _data("install.cmd").replace("@LABEL@", plan.label)
     return text.replace("\n", "\r\n").encode("ascii")
@@ -78,7 +78,7 @@ def _data(name: str) -> str:
     return (resources.files("repack") / "shipped" / name).read_text(encoding="utf-8")
 
 
-def _plan(plan: InstallPlan) -> bytes:
+def _plan(plan: InstallerPlan) -> bytes:
     document = {
         "label": plan.label,
         "package_format": plan.package_format,

@@ -71,7 +71,7 @@ def prepare(release: str, output: Path, *, as_json: bool, **given: Any) -> None:
 
     key = key_options.resolve(given["signing_key"], "--signing-key")
     now = options.now(options.environment())
-    order = release_archive.Order(release, _sections(given), now, key)
+    order = release_archive.PrepareRequest(release, _sections(given), now, key)
     manifest = release_archive.prepare(order, output, screen.progress())
     if given["manifest_output"]:
         atomic.write(given["manifest_output"], manifest.to_bytes())
@@ -122,7 +122,7 @@ def install(archive: Path, backup_dir: Path, *, as_json: bool, **given: Any) -> 
     from repack.fs import atomic
 
     trust = _trust(given)
-    targets = install_release.Targets(_sections(given), backup_dir)
+    targets = install_release.InstallFolders(_sections(given), backup_dir)
     now = options.now(options.environment())
     report = install_release.install(archive, targets, trust, now, screen.progress())
     _warn(report.checked)

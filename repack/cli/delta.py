@@ -13,7 +13,7 @@ from repack.cli import key_options, options, output
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -43,12 +43,12 @@ def command() -> None:
 def create(name: str, **given: Any) -> None:
     """Write what leads from one release of label NAME to another."""
     from repack.channel.folder import Channels
-    from repack.delta.create import Leap, create_delta
+    from repack.delta.create import DeltaRequest, create_delta
     from repack.names import LabelName
     from repack.store.store import Store
 
     old, new, plain, key = given["old"], given["new"], given["plain"], given["key"]
-    leap = Leap(
+    leap = DeltaRequest(
         label=LabelName(name),
         old=old,
         new=new,
@@ -71,12 +71,14 @@ def create(name: str, **given: Any) -> None:
     )
 
 
-def labels_key(name: str, given: Mapping[str, Any]) -> Key | None:
+def labels_key(name: str, given: Mapping[str, Any]) -> SharedKey | None:
     """The key the label signs with."""
     from repack.release import signing_keys
-    from repack.release.context import Bench
+    from repack.release.context import BuildContext
 
-    return signing_keys.signing(Bench.of(name, options.settings(given), output.progress())).hmac
+    return signing_keys.signing(
+        BuildContext.open(name, options.settings(given), output.progress())
+    ).hmac
 
 
 @command.command("apply")

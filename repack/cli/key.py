@@ -89,7 +89,7 @@ def rotate(
     change = None
     if given["role"] is not None:
         key = None if given["keep_keys"] else _new(given).make(place.keys)
-        change = operations.Change(cast("Role", given["role"]), key, given["retire"], threshold)
+        change = operations.KeyChange(cast("Role", given["role"]), key, given["retire"], threshold)
     elif not given["keep_keys"]:
         raise UsageError("say which --role, or --keep-keys")
     if file is not None:

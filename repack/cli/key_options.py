@@ -10,12 +10,12 @@ import click
 from repack.cli import options
 
 if TYPE_CHECKING:
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
 
 LICENSE_KEY: Final = "OEM_LICENSE_HMAC_KEY"
 
 
-def resolve(text: str | None, where: str) -> Key | None:
+def resolve(text: str | None, where: str) -> SharedKey | None:
     """The key that ``text`` names; a short one is warned about on stderr.
 
     Raises:
@@ -35,7 +35,7 @@ def resolve(text: str | None, where: str) -> Key | None:
     return key
 
 
-def vendor(text: str | None) -> Key | None:
+def vendor(text: str | None) -> SharedKey | None:
     """The vendor's licence key: the one named, else the one in the usual variable, if set."""
     if text is None and LICENSE_KEY in options.environment():
         text = f"env:{LICENSE_KEY}"

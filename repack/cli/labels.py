@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from repack.report.overview import State
+    from repack.report.overview import LabelState
 
 _HEADS = ("label", "release", "age", "size", "pkgs", "expires", "lock", "signed")
 _EXPIRES_SOON = 30
@@ -49,7 +49,7 @@ def command(labels_dir: Path, channels_dir: Path, *, stale: int, as_json: bool) 
             click.echo(line)
 
 
-def table(states: Sequence[State], now: datetime, stale: int) -> Iterator[str]:
+def table(states: Sequence[LabelState], now: datetime, stale: int) -> Iterator[str]:
     """One line a label and, below it, what needs attention; 80 columns for names of usual length."""
     rows = [_HEADS, *(_row(state, now) for state in states)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
@@ -63,7 +63,7 @@ def table(states: Sequence[State], now: datetime, stale: int) -> Iterator[str]:
             yield from textwrap.wrap(note, 80, initial_indent="  ! ", subsequent_indent="    ")
 
 
-def _row(state: State, now: datetime) -> tuple[str, ...]:
+def _row(state: LabelState, now: datetime) -> tuple[str, ...]:
     from repack.report.overview import days, until
 
     return (
@@ -82,7 +82,7 @@ def _days(number: int | None) -> str:
     return "-" if number is None else f"{number} d"
 
 
-def _notes(state: State, now: datetime, stale: int) -> Iterator[str]:
+def _notes(state: LabelState, now: datetime, stale: int) -> Iterator[str]:
     from repack.report.overview import days, until
 
     if state.problem:

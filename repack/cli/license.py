@@ -14,7 +14,7 @@ from repack.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
     from repack.license.fingerprint import Factors, Fingerprint, FingerprintDocument
 
 _DIFFERS = 6
@@ -41,12 +41,12 @@ for store_command in license_store.COMMANDS:
 @options.as_json
 def fingerprint(**given: Any) -> int:
     """Say which device this is."""
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
     from repack.license import factors
 
     key = key_options.resolve(given["key"], "--key")
     if key is not None and given["key_id"]:
-        key = Key(given["key_id"], key.secret)
+        key = SharedKey(given["key_id"], key.secret)
     found = factors.read_factors(given["factors"])
     if given["expected"] is not None:
         return _compare(given["expected"], found, key)
@@ -61,7 +61,7 @@ def fingerprint(**given: Any) -> int:
     return 0
 
 
-def _describe(found: Factors, key: Key | None, given: dict[str, Any]) -> str:
+def _describe(found: Factors, key: SharedKey | None, given: dict[str, Any]) -> str:
     from repack import host
     from repack.license.fingerprint import FingerprintDocument
     from repack.timestamps import stamp
@@ -84,7 +84,7 @@ def _deliver(text: str, output: Path | None) -> None:
     atomic.write(output, text.encode() + b"\n")
 
 
-def _compare(path: Path, found: Factors, key: Key | None) -> int:
+def _compare(path: Path, found: Factors, key: SharedKey | None) -> int:
     """Compare this device with a document, over the factors the document names."""
     expected = license_store.document(path)
     if key is not None:
@@ -109,7 +109,7 @@ def _compare(path: Path, found: Factors, key: Key | None) -> int:
     return 0 if same else _DIFFERS
 
 
-def _signature_state(expected: FingerprintDocument, key: Key | None) -> str:
+def _signature_state(expected: FingerprintDocument, key: SharedKey | None) -> str:
     if key is not None:
         return "valid"  # or checking it had ended the command
     return "missing" if expected.signature is None else "unchecked"
@@ -137,7 +137,7 @@ def _signature_state(expected: FingerprintDocument, key: Key | None) -> str:
 def issue(**given: Any) -> None:
     """Make a licence, on the vendor's side."""
     from repack import host
-    from repack.keys.signed_json import seal
+    from repack.keys.signed_json import sign_json
     from repack.license.license import draft
     from repack.timestamps import stamp
 
@@ -148,13 +148,13 @@ def issue(**given: Any) -> None:
     fields["not_before"] = given["not_before"] or stamp(host.now())[:10]
     fields["features"] = list(given["features"])
     fields["fingerprints"] = [*_devices(given, check_key)]
-    text = json.dumps(seal(draft(fields).raw, key), ensure_ascii=False, indent=2)
+    text = json.dumps(sign_json(draft(fields).raw, key), ensure_ascii=False, indent=2)
     _deliver(text, given["output"])
     told = {"license": str(given["output"]), **json.loads(text)}
     screen.print_json(told) if given["as_json"] else click.echo(given["output"])
 
 
-def _devices(given: dict[str, Any], key: Key) -> list[Fingerprint]:
+def _devices(given: dict[str, Any], key: SharedKey) -> list[Fingerprint]:
     from repack.license.fingerprint import Fingerprint
 
     found = [Fingerprint(text) for text in given["fingerprints"]]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from repack.license.fingerprint import Device, FingerprintDocument
-    from repack.license.license import Verdict
-    from repack.license.operations import Asking, Finding
+    from repack.license.license import LicenseVerdict
+    from repack.license.operations import LicenseQuery, StoreStatus
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,22 +94,26 @@ def _told(given: dict[str, Any], name: str) -> FingerprintDocument | None:
     return None if text is None else FingerprintDocument.parse(text.encode(), option)
 
 
-def _asking(given: dict[str, Any], name: str = "fingerprint", local: str = "read_local") -> Asking:
+def _asking(
+    given: dict[str, Any], name: str = "fingerprint", local: str = "read_local"
+) -> LicenseQuery:
     from repack.host import now
     from repack.license import factors as host
-    from repack.license.fingerprint import Told
-    from repack.license.operations import Asking
-    from repack.license.store import Vault
+    from repack.license.fingerprint import GivenFingerprint
+    from repack.license.operations import LicenseQuery
+    from repack.license.store import LicenseStore
 
     told = _told(given, name)
     if told is not None and given[local]:
         raise UsageError("a fingerprint and the local one exclude each other")
-    device: Device = Told(told.fingerprint) if told else host.read_factors(given["factors"])
+    device: Device = (
+        GivenFingerprint(told.fingerprint) if told else host.read_factors(given["factors"])
+    )
     key = key_options.vendor(given["hmac_key"])
-    return Asking(Vault(given["store"]), device, now(), key, given["label"])
+    return LicenseQuery(LicenseStore(given["store"]), device, now(), key, given["label"])
 
 
-def _answer(asking: Asking, finding: Finding) -> dict[str, object]:
+def _answer(asking: LicenseQuery, finding: StoreStatus) -> dict[str, object]:
     from repack.timestamps import stamp
 
     ledger = finding.opened.ledger
@@ -128,13 +132,13 @@ def _answer(asking: Asking, finding: Finding) -> dict[str, object]:
     }
 
 
-def _issues(finding: Finding) -> list[str]:
+def _issues(finding: StoreStatus) -> list[str]:
     """Everything that is wrong, with the store and with each licence, once."""
     found = [*finding.issues, *(issue for v in finding.verdicts for issue in v.issues)]
     return list(dict.fromkeys(found))
 
 
-def _signature(asking: Asking, finding: Finding) -> dict[str, object]:
+def _signature(asking: LicenseQuery, finding: StoreStatus) -> dict[str, object]:
     """The worst of all licences' signatures."""
     states = {verdict.signed for verdict in finding.verdicts}
     worst = next((state for state in ("bad", "unchecked", "valid") if state in states), "unchecked")
@@ -142,7 +146,7 @@ def _signature(asking: Asking, finding: Finding) -> dict[str, object]:
     return {"state": worst, "valid": valid, "key_id": asking.key.key_id if asking.key else None}
 
 
-def _row(verdict: Verdict) -> dict[str, object]:
+def _row(verdict: LicenseVerdict) -> dict[str, object]:
     row: dict[str, object] = {
         "license_id": verdict.license_id,
         "status": verdict.status,
@@ -169,7 +173,7 @@ def status(**given: Any) -> int:
     from repack.license import operations
 
     asking = _asking(given)
-    screen.print_json(_answer(asking, operations.look(asking)))
+    screen.print_json(_answer(asking, operations.store_status(asking)))
     return 0
 
 
@@ -245,9 +249,9 @@ def revoke(license_id: str, reason: str, **given: Any) -> int:
 @answering
 def recover(**given: Any) -> int:
     """Bind the store to new hardware: keep the old one, write, prove, report."""
-    from repack.license.recover import Recovery
+    from repack.license.recover import RecoveryJob
     from repack.license.recover import recover as run
-    from repack.license.store import Vault
+    from repack.license.store import LicenseStore
 
     old = _told(given, "old_fingerprint")
     if old is None:
@@ -256,8 +260,8 @@ def recover(**given: Any) -> int:
     if not told and not given["read_local_new"]:
         raise UsageError("the new device is not named", hint="give --read-local-new")
     asking = _asking(given, "new_fingerprint", "read_local_new")
-    output = Vault(given["output"] or given["store"])
-    job = Recovery(asking, old, output, given["report"], _tags(asking.device))
+    output = LicenseStore(given["output"] or given["store"])
+    job = RecoveryJob(asking, old, output, given["report"], _tags(asking.device))
     done = run(job)
     answer = _answer(asking, done.finding)
     screen.print_json(

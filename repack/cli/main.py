@@ -117,9 +117,9 @@ def run(arguments: list[str] | None = None) -> int:
 def _traceback() -> str:
     import traceback
 
-    from repack.urls import scrub_text
+    from repack.urls import redact_text
 
-    return scrub_text(traceback.format_exc())
+    return redact_text(traceback.format_exc())
 
 
 def _tune_memory() -> None:

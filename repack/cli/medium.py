@@ -14,8 +14,8 @@ from repack.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.medium.contents import Written
-    from repack.medium.oem import Site
+    from repack.medium.contents import MediumResult
+    from repack.medium.oem import OemSite
 
 
 @click.command()
@@ -60,17 +60,17 @@ def command(name: str, dest: Path, *, as_json: bool, **given: Any) -> None:
     copy a channel in the right order. With --oem also oem/ and notary/, for sites that have a
     stick and a phone.
     """
-    from repack.medium.contents import Wish
-    from repack.medium.write import Desk, write_medium
+    from repack.medium.contents import ReleaseChoice
+    from repack.medium.write import MediumContext, write_medium
 
-    wish = Wish(
+    wish = ReleaseChoice(
         release=given["release"],
         tag=given["tag"],
         type="production" if given["prod"] else "ci",
         keep_others=not given["only"],
     )
     how = terms(given)
-    desk = Desk.of(name, options.settings(given), rate(given["bwlimit"]), how.progress)
+    desk = MediumContext.of(name, options.settings(given), rate(given["bwlimit"]), how.progress)
     if given["oem"]:
         from repack.medium.oem import write_oem
 
@@ -91,16 +91,16 @@ def command(name: str, dest: Path, *, as_json: bool, **given: Any) -> None:
         tell(written)
 
 
-def _site(name: str, given: Mapping[str, Any]) -> Site:
+def _site(name: str, given: Mapping[str, Any]) -> OemSite:
     """What is known of the site, from the options."""
     from repack.cli.delta import labels_key
     from repack.cli.notarize import known_keys
     from repack.license.fingerprint import Fingerprint
-    from repack.medium.oem import Site
+    from repack.medium.oem import OemSite
 
     fingerprint = given["fingerprint"]
     checking = {"public_key": (), "keys": given["keys"] or Path("keys") / name, "check": True}
-    return Site(
+    return OemSite(
         fingerprint=Fingerprint(fingerprint) if fingerprint is not None else None,
         has=given["has"],
         platforms=given["platforms"],
@@ -110,7 +110,7 @@ def _site(name: str, given: Mapping[str, Any]) -> Site:
     )
 
 
-def tell(written: Written) -> None:
+def tell(written: MediumResult) -> None:
     """What was written, for people."""
     show(written.sent)
     if not written.sent.dry_run:

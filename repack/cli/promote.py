@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from repack.trust.metadata import MetadataSet
-    from repack.trust.operations import Office
+    from repack.trust.operations import TrustContext
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -78,7 +78,7 @@ def step_of(options_given: Mapping[str, Any]) -> tuple[str, Path | None]:
     return next(iter(given.items()), ("done", None))
 
 
-def office(name: str, folder: Path | None, channels_dir: Path) -> Office:
+def office(name: str, folder: Path | None, channels_dir: Path) -> TrustContext:
     """Where the trust of label ``name`` is kept.
 
     Raises:
@@ -87,11 +87,11 @@ def office(name: str, folder: Path | None, channels_dir: Path) -> Office:
     from repack.channel.folder import Channels
     from repack.keys.keyring import Keyring
     from repack.names import LabelName
-    from repack.trust.operations import Office
+    from repack.trust.operations import TrustContext
 
     label, variables = LabelName(name), options.environment()
     ring = Keyring.open(folder or Path("keys") / label, variables)
-    return Office(Channels(channels_dir), label, ring, options.now(variables))
+    return TrustContext(Channels(channels_dir), label, ring, options.now(variables))
 
 
 def state(found: MetadataSet) -> dict[str, object]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.names import Digest
-    from repack.store.gc import Verdict
+    from repack.store.gc import StoreVerdict
 
 _SHOWN: Final = 12
 
@@ -60,7 +60,7 @@ def verify(store: Path, *, as_json: bool) -> int:
     return verdict.exit_code
 
 
-def _print_verdict(verdict: Verdict) -> None:
+def _print_verdict(verdict: StoreVerdict) -> None:
     for entry in verdict.damaged:
         where = f", {entry.links} channel files are it too" if entry.links else ""
         click.echo(f"damaged and dropped: {entry.sha256}{where}")

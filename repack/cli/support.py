@@ -92,7 +92,7 @@ def _machine() -> object:
         for name in names
         if next(iter(importlib.metadata.distributions(name=name)), None)
     }
-    return {**dataclasses.asdict(host.facts()), "repack": __version__, "libraries": versions}
+    return {**dataclasses.asdict(host.host_facts()), "repack": __version__, "libraries": versions}
 
 
 def _doctor(given: Mapping[str, Any]) -> object:
@@ -125,15 +125,15 @@ def _license(given: Mapping[str, Any]) -> object:
     """The state of the store; its fingerprint, which would open it, is not told."""
     from repack import host
     from repack.license import factors
-    from repack.license.operations import Asking, look
-    from repack.license.store import Vault
+    from repack.license.operations import LicenseQuery, store_status
+    from repack.license.store import LicenseStore
 
     device = factors.read_factors(given["factors"])
     told: dict[str, object] = {"factors": device.tags, "unreadable": dict(device.unreadable)}
-    vault = Vault(given["license_store"])
+    vault = LicenseStore(given["license_store"])
     if not vault.exists():
         return {**told, "store": None}
-    finding = look(Asking(vault, device, host.now()), "leave")
+    finding = store_status(LicenseQuery(vault, device, host.now()), "leave")
     rows = [
         {"license_id": v.license_id, "status": v.status, "issues": list(v.issues)}
         for v in finding.verdicts

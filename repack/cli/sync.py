@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from repack.sync.plan import Sent
-    from repack.sync.sync import Terms
+    from repack.sync.plan import SyncResult
+    from repack.sync.sync import SyncOptions
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
 _GRACE = 5.0
@@ -51,9 +51,9 @@ def command(name: str, dest: str, channels_dir: Path, *, as_json: bool, **given:
     DEST is a folder, \\server\share\folder, rsync://host/module/path, ssh://host/path or
     host:path. Its readers see a complete channel at any instant; what was cut off goes on.
     """
-    from repack.sync.deliver import Way, deliver
+    from repack.sync.deliver import Transfer, deliver
 
-    way = Way(given["engine"], rate(given["bwlimit"]))
+    way = Transfer(given["engine"], rate(given["bwlimit"]))
     sent = deliver(name, channels_dir, dest, way, terms(given))
     if as_json:
         output.print_json(sent.to_json())
@@ -61,11 +61,11 @@ def command(name: str, dest: str, channels_dir: Path, *, as_json: bool, **given:
         show(sent)
 
 
-def terms(given: Mapping[str, Any]) -> Terms:
+def terms(given: Mapping[str, Any]) -> SyncOptions:
     """How to deliver, from a command's options."""
-    from repack.sync.sync import Terms
+    from repack.sync.sync import SyncOptions
 
-    return Terms(
+    return SyncOptions(
         dry_run=given["dry_run"],
         grace=given.get("grace", 0.0),
         kind=given["file_system"],
@@ -88,7 +88,7 @@ def rate(text: str | None) -> int | None:
     return int(float(found[1]) * scale) or None
 
 
-def show(sent: Sent, echo: Callable[[str], None] = click.echo) -> None:
+def show(sent: SyncResult, echo: Callable[[str], None] = click.echo) -> None:
     """What was done, for people."""
     work, size = sent.work, output.amount(sent.work.bytes)
     if sent.dry_run:

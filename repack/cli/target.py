@@ -13,7 +13,7 @@ from repack.cli import license_store as portal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from repack.agent.context import Done, Site
+    from repack.agent.context import AgentContext, AgentResult
     from repack.agent.status import Status
     from repack.names import LabelName
 
@@ -68,18 +68,18 @@ def source(command: F) -> F:
 
 def site_of(
     configs: tuple[Path, ...], license_store: Path | None = None, factors: Path | None = None
-) -> Site:
+) -> AgentContext:
     """The target as its settings describe it.
 
     Raises:
         SettingsError: lists every mistake in them.
     """
-    from repack.agent.context import Site
+    from repack.agent.context import AgentContext
 
     def ask(label: LabelName) -> None:
         ask_license(label, license_store or site.license_store, factors)
 
-    site = Site.of(configs, options.environment(), ask, output.progress())
+    site = AgentContext.of(configs, options.environment(), ask, output.progress())
     return site
 
 
@@ -92,14 +92,16 @@ def ask_license(label: LabelName, store: Path | None, factors: Path | None) -> N
     from repack.errors import LicenseError
     from repack.host import now
     from repack.license import factors as host
-    from repack.license.operations import Asking, look
-    from repack.license.store import Vault
+    from repack.license.operations import LicenseQuery, store_status
+    from repack.license.store import LicenseStore
 
     hint = "name it in [provision] license_store or --license-store; see `repack license status`"
     if store is None:
         raise LicenseError(f"label {label} asks for a licence", hint=hint)
     key = key_options.vendor(None)
-    finding = look(Asking(Vault(store), host.read_factors(factors), now(), key, label))
+    finding = store_status(
+        LicenseQuery(LicenseStore(store), host.read_factors(factors), now(), key, label)
+    )
     if finding.issues or not any(verdict.is_right for verdict in finding.verdicts):
         issues = [*finding.issues, *(i for v in finding.verdicts for i in v.issues)]
         raise LicenseError(
@@ -146,9 +148,9 @@ def rollback(configs: tuple[Path, ...], *, as_json: bool) -> int:
 @on_site
 def status(configs: tuple[Path, ...], *, as_json: bool) -> None:
     """Say what is installed, what waits, what failed."""
-    from repack.agent import status as look
+    from repack.agent import status as agent_status
 
-    show(look.status(site_of(configs)), as_json=as_json)
+    show(agent_status.status(site_of(configs)), as_json=as_json)
 
 
 @command.command()
@@ -159,13 +161,13 @@ def check(
     source: Path | None, name: str | None, configs: tuple[Path, ...], *, as_json: bool
 ) -> None:
     """Compare what is installed with its release; with --src-dir, try what install would take."""
-    from repack.agent import status as look
+    from repack.agent import status as agent_status
 
     site = site_of(configs)
     if source is None:
-        show(look.check_installed(site), as_json=as_json)
+        show(agent_status.check_installed(site), as_json=as_json)
         return
-    offer = look.check_medium(site, source, name)
+    offer = agent_status.check_medium(site, source, name)
     if as_json:
         output.print_json(offer.to_json())
         return
@@ -174,7 +176,7 @@ def check(
     click.echo(f"{offer.label}: release {offer.release} {state}; {offer.packages} packages, {size}")
 
 
-def tell(done: Done, *, as_json: bool) -> int:
+def tell(done: AgentResult, *, as_json: bool) -> int:
     """Print what was done and return the exit code."""
     if as_json:
         output.print_json(done.to_json())

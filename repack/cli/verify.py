@@ -30,10 +30,10 @@ def command(
     """Check every hash and signature of the channel in PATH, and that it says one thing."""
     from repack.fs import atomic
     from repack.trust.metadata import MAX_BYTES
-    from repack.verify.verdict import Demand
+    from repack.verify.verdict import Requirements
     from repack.verify.verify import verify
 
-    demand = Demand(
+    demand = Requirements(
         key=key_options.resolve(key, "--key"),
         root=None if root is None else atomic.read(root, MAX_BYTES),
         need="signature" if require_signature else "nothing",

@@ -13,7 +13,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Final
 
-from repack.codec.tree import MAX_DEPTH, Entry, Findings, Items, Kind, Node, Scalar, Table
+from repack.codec.tree import MAX_DEPTH, Items, Kind, Node, ProblemList, Scalar, Table, TableEntry
 
 if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node as YamlNode
@@ -37,7 +37,7 @@ def parse(data: bytes, where: str, limit: int) -> Node:
     Raises:
         LabelError: it is too large, not UTF-8, empty, nested too deeply or no YAML or JSON.
     """
-    findings = Findings(where)
+    findings = ProblemList(where)
     text = decode(data, findings, limit)
     if not text.strip():
         findings.add(1, "the file is empty")
@@ -49,7 +49,7 @@ def parse(data: bytes, where: str, limit: int) -> Node:
     return _parse_yaml(text, findings)
 
 
-def decode(data: bytes, findings: Findings, limit: int) -> str:
+def decode(data: bytes, findings: ProblemList, limit: int) -> str:
     """The text of a file in UTF-8, with or without byte order mark.
 
     Raises:
@@ -74,7 +74,7 @@ def decode(data: bytes, findings: Findings, limit: int) -> str:
     return text
 
 
-def _parse_yaml(text: str, findings: Findings) -> Node:
+def _parse_yaml(text: str, findings: ProblemList) -> Node:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -118,7 +118,7 @@ def _yaml_fault(problem: str | None) -> tuple[str, str | None]:
 class _Converter:
     """Turns ruamel's nodes into ours; shared nodes stay shared."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: ProblemList) -> None:
         self._findings = findings
         self._done: dict[int, Node] = {}
 
@@ -148,7 +148,7 @@ class _Converter:
             return Items(line, tuple(self.convert(child, depth + 1) for child in node.value))
         return Table(line, tuple(self._entry(key, value, depth) for key, value in node.value))
 
-    def _entry(self, key: YamlNode, value: YamlNode, depth: int) -> Entry:
+    def _entry(self, key: YamlNode, value: YamlNode, depth: int) -> TableEntry:
         line = key.start_mark.line + 1
         if not isinstance(key.value, str):
             self._findings.add(line, "a key must be one word")
@@ -157,7 +157,7 @@ class _Converter:
         if isinstance(known, Scalar) and known.kind == "null" and not known.text:
             # An empty value begins where the next thing stands, often a line further down.
             known = Scalar(line, "", "null")
-        return Entry(self._text(key.value, line), line, known)
+        return TableEntry(self._text(key.value, line), line, known)
 
     def _text(self, text: str, line: int) -> str:
         """``text`` with surrogate pairs, as JSON escapes them, joined."""

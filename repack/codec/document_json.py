@@ -9,10 +9,10 @@ import re
 from json import JSONDecodeError, JSONDecoder
 from typing import TYPE_CHECKING, Final
 
-from repack.codec.tree import MAX_DEPTH, Entry, Items, Scalar, Table
+from repack.codec.tree import MAX_DEPTH, Items, Scalar, Table, TableEntry
 
 if TYPE_CHECKING:
-    from repack.codec.tree import Findings, Kind, Node
+    from repack.codec.tree import Kind, Node, ProblemList
 
 _DECODER: Final = JSONDecoder()
 _SPACES: Final = frozenset(" \t\r\n")
@@ -20,7 +20,7 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WORDS: Final[dict[str, Kind]] = {"true": "bool", "false": "bool", "null": "null"}
 
 
-def parse_json(text: str, findings: Findings) -> Node:
+def parse_json(text: str, findings: ProblemList) -> Node:
     """Read one JSON value.
 
     Raises:
@@ -81,8 +81,8 @@ class _Reader:
             values.append(self.value(depth + 1))
         return values
 
-    def _entries(self, depth: int) -> list[Entry]:
-        entries: list[Entry] = []
+    def _entries(self, depth: int) -> list[TableEntry]:
+        entries: list[TableEntry] = []
         while self._more("}", first=not entries):
             self._skip()
             line = self._here()
@@ -93,7 +93,7 @@ class _Reader:
             if not self._text.startswith(":", self._at):
                 raise self._fault("':' is expected")
             self._at += 1
-            entries.append(Entry(key, line, self.value(depth + 1)))
+            entries.append(TableEntry(key, line, self.value(depth + 1)))
         return entries
 
     def _more(self, close: str, *, first: bool) -> bool:

@@ -16,7 +16,7 @@ from repack.codec.tree import Items, Scalar, Table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from repack.codec.tree import Findings, Node
+    from repack.codec.tree import Node, ProblemList
 
 Schema = dict[str, Any]
 
@@ -32,7 +32,7 @@ _TYPE_OF: Final = {"text": "string", "int": "integer", "bool": "boolean", "null"
 _LOOKS_BOOL: Final = frozenset({"yes", "no", "on", "off", "true", "false"})
 
 
-def check(node: Node, schema: Schema, findings: Findings, name: str = "") -> None:
+def check(node: Node, schema: Schema, findings: ProblemList, name: str = "") -> None:
     """Note everything in ``node`` that ``schema`` does not allow.
 
     Args:
@@ -54,7 +54,7 @@ def check(node: Node, schema: Schema, findings: Findings, name: str = "") -> Non
         _check_scalar(node, schema, findings, name)
 
 
-def _fits_type(node: Node, schema: Schema, findings: Findings, name: str) -> bool:
+def _fits_type(node: Node, schema: Schema, findings: ProblemList, name: str) -> bool:
     allowed: list[str] = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     found = _type_of(node, schema)
     if found in allowed:
@@ -101,7 +101,7 @@ def _hint(node: Node, schema: Schema, allowed: list[str]) -> str | None:
     return next((hint for applies, hint in rules if applies), None)
 
 
-def _check_scalar(node: Scalar, schema: Schema, findings: Findings, name: str) -> None:
+def _check_scalar(node: Scalar, schema: Schema, findings: ProblemList, name: str) -> None:
     if node.kind in {"text", "date"}:
         if "enum" in schema and node.text not in schema["enum"]:
             words = ", ".join(word for word in schema["enum"] if isinstance(word, str))
@@ -127,7 +127,7 @@ def _number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
 
 
-def _check_table(node: Table, schema: Schema, findings: Findings, name: str) -> None:
+def _check_table(node: Table, schema: Schema, findings: ProblemList, name: str) -> None:
     known: Mapping[str, Schema] = schema.get("properties", {})
     other = schema.get("additionalProperties", False)
     required = schema.get("required", ())
@@ -164,7 +164,7 @@ def _is_left_out(node: Node, schema: Schema) -> bool:
     return empty and "null" not in schema["type"]
 
 
-def _unknown(key: str, line: int, schema: Schema, findings: Findings, name: str) -> None:
+def _unknown(key: str, line: int, schema: Schema, findings: ProblemList, name: str) -> None:
     known: Mapping[str, Schema] = schema.get("properties", {})
     inside = f" in '{name}'" if name else ""
     near = schema.get("others") or suggestion(key, known)

@@ -37,7 +37,7 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TableEntry:
     """A key and its value; the line is the key's."""
 
     key: str
@@ -50,7 +50,7 @@ class Table:
     """A mapping in the file's order. A key may stand twice: the reader says so."""
 
     line: int
-    entries: tuple[Entry, ...]
+    entries: tuple[TableEntry, ...]
 
     def get(self, key: str) -> Node | None:
         """The value of ``key``, or None when it is not there."""
@@ -60,7 +60,7 @@ class Table:
 Node = Scalar | Items | Table
 
 
-class Findings:
+class ProblemList:
     """Collects the mistakes of one file, to be told all at once.
 
     Args:

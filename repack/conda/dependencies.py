@@ -31,7 +31,7 @@ def edges(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def lineage(
+def dependency_chains(
     graph: Mapping[str, tuple[str, ...]], roots: Iterable[str]
 ) -> dict[str, tuple[str, ...]]:
     """Name -> the chain that leads to it, itself included; of equals the first by name.

@@ -63,7 +63,7 @@ def agree(raw: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
     )
 
 
-def to_natives(records: Iterable[Record], folder: Path) -> list[rattler.RepoDataRecord]:
+def to_rattler_records(records: Iterable[Record], folder: Path) -> list[rattler.RepoDataRecord]:
     """Records as rattler's own, loaded through a repodata file, its only way in."""
     import rattler
 

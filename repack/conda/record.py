@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import IntegrityError
 from repack.names import Digest, RelPath
-from repack.urls import scrub
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -112,8 +112,8 @@ def merge(records: Iterable[Record]) -> dict[RelPath, Record]:
         if other.sha256 != record.sha256:
             raise IntegrityError(
                 f"two channels hold different files called {record.path}",
-                expected=f"{other.sha256} from {scrub(other.url)}",
-                got=f"{record.sha256} from {scrub(record.url)}",
+                expected=f"{other.sha256} from {redact_url(other.url)}",
+                got=f"{record.sha256} from {redact_url(record.url)}",
                 hint="take the package from one channel, by order of `channels` or by its build",
             )
     return dict(sorted(merged.items()))

@@ -16,7 +16,7 @@ from repack.codec.tree import Scalar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.codec.tree import Findings, View
+    from repack.codec.tree import ProblemList, View
 
 _DEFAULTS: Final[dict[str, dict[str, str]]] = {
     "linux-64": {
@@ -52,7 +52,7 @@ class VirtualPackage:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class TargetProfile:
     """One target platform.
 
     Attributes:
@@ -90,7 +90,7 @@ class Profile:
         return numbers >= [4, 7]
 
 
-def read_profile(subdir: str, table: View, findings: Findings) -> Profile:
+def read_profile(subdir: str, table: View, findings: ProblemList) -> TargetProfile:
     """The profile that ``platforms: {SUBDIR: …}`` of a label describes."""
     overrides: dict[str, str | None] = {}
     for key, _, value in table.entries():
@@ -100,4 +100,4 @@ def read_profile(subdir: str, table: View, findings: Findings) -> Profile:
             findings.add(value.line, f"'platforms.{subdir}.{key}' needs a version", 'such as "1.0"')
         overrides[key] = value.text if value.kind == "text" else None
     conda = table.text("conda")
-    return Profile.of(subdir, overrides, conda.text if conda else None)
+    return TargetProfile.of(subdir, overrides, conda.text if conda else None)

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from repack.channel import manifest as manifests
-from repack.channel.folder import Channels, Tree
+from repack.channel.folder import Channels, ChannelTree
 from repack.channel.layout import MANIFEST_PATH, METADATA_DIR, check_names
 from repack.delta import file as delta_file
 from repack.delta.file import Texts
 from repack.delta.manifest import is_archive, is_text
-from repack.delta.rebuild import Remake, remake
+from repack.delta.rebuild import RebuildJob, rebuild
 from repack.errors import (
     IntegrityError,
     MetadataExpiredError,
@@ -29,10 +29,10 @@ from repack.errors import (
     SpaceError,
 )
 from repack.fs import atomic, digests
-from repack.fs.digests import Found
+from repack.fs.digests import FileDigests
 from repack.medium.write import is_medium, put_checklist
 from repack.progress import SILENT, Progress
-from repack.verify.verdict import Demand
+from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from repack.archive.tar_writer import Sink
     from repack.channel.manifest import Artifact, Manifest
     from repack.delta.file import DeltaFile
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
     from repack.names import Digest, RelPath
     from repack.verify.verdict import Verdict
 
@@ -54,7 +54,7 @@ _SLACK: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class DeltaApplied:
     """A channel that a delta was applied to."""
 
     folder: Path
@@ -77,8 +77,8 @@ class Applied:
 
 
 def apply(
-    folder: Path, file: Path, key: Key | None, now: datetime, progress: Progress = SILENT
-) -> Applied:
+    folder: Path, file: Path, key: SharedKey | None, now: datetime, progress: Progress = SILENT
+) -> DeltaApplied:
     """Make a channel the release that a delta leads to.
 
     Killed at any instant, it leaves the old or the new channel, and the next call goes on.
@@ -93,14 +93,14 @@ def apply(
     """
     channels, name = Channels.around(folder)
     with channels.exclusive(name):
-        standing = Standing.of(folder)
+        standing = BaseChannel.of(folder)
         try:
             with delta_file.opened(file) as opened:
-                admit(standing, opened, key)
+                check_base(standing, opened, key)
                 work = channels.work(name) / opened.sha256
-                renewed = renew(standing, opened, work, progress)
+                renewed = assemble(standing, opened, work, progress)
             staged = channels.stage(name, renewed.tree)
-            demand = Demand(key=key, root=root_of(standing))
+            demand = Requirements(key=key, root=root_of(standing))
             verdict = verify(staged, demand, now, renewed.known)
             verdict = _sound(verdict, channels.unstaged(name, renewed.tree), standing)
         except RepackError:
@@ -113,10 +113,10 @@ def apply(
     channels.tidy()
     if is_medium(folder.parent):
         put_checklist(folder.parent, f"{now:%Y-%m-%d %H:%M} UTC")
-    return Applied(folder, standing.manifest.version, verdict)
+    return DeltaApplied(folder, standing.manifest.version, verdict)
 
 
-def _sound(verdict: Verdict, known: frozenset[str], standing: Standing) -> Verdict:
+def _sound(verdict: Verdict, known: frozenset[str], standing: BaseChannel) -> Verdict:
     """The verdict on what is staged, if it may be published; ``known`` lies there already."""
     late = [one for one in verdict.refusals if isinstance(one, MetadataExpiredError)]
     for refusal in verdict.refusals:
@@ -141,7 +141,7 @@ def _sound(verdict: Verdict, known: frozenset[str], standing: Standing) -> Verdi
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BaseChannel:
     """The channel a delta is applied to."""
 
     folder: Path
@@ -149,7 +149,7 @@ class Standing:
     pin: str
 
     @classmethod
-    def of(cls, folder: Path) -> Standing:
+    def of(cls, folder: Path) -> BaseChannel:
         """Read the manifest of a channel.
 
         Raises:
@@ -169,7 +169,7 @@ class Standing:
         return f"{self.manifest.id}@{self.manifest.version}"
 
 
-def admit(standing: Standing, opened: DeltaFile, key: Key | None) -> None:
+def check_base(standing: BaseChannel, opened: DeltaFile, key: SharedKey | None) -> None:
     """See that the delta is for this channel, and by whom it was meant to be from.
 
     Raises:
@@ -206,16 +206,16 @@ def admit(standing: Standing, opened: DeltaFile, key: Key | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
+class AssembledChannel:
     """Everything the channel will hold, and of its packages what was hashed."""
 
-    tree: Tree
-    known: Mapping[str, Found]
+    tree: ChannelTree
+    known: Mapping[str, FileDigests]
 
 
-def renew(
-    standing: Standing, opened: DeltaFile, work: Path, progress: Progress = SILENT
-) -> Renewed:
+def assemble(
+    standing: BaseChannel, opened: DeltaFile, work: Path, progress: Progress = SILENT
+) -> AssembledChannel:
     """Everything the channel will hold; packages that stay are taken where they lie.
 
     Args:
@@ -244,12 +244,14 @@ def renew(
             got=", ".join(gone[:5]),
             hint="copy the channel again; a delta needs the whole of its base",
         )
-    tree = Tree(packages, texts)
+    tree = ChannelTree(packages, texts)
     check_names(tree.paths)
-    return Renewed(tree, {a.path: Found(_sha256(a), a.size) for a in target.artifacts})
+    return AssembledChannel(
+        tree, {a.path: FileDigests(_sha256(a), a.size) for a in target.artifacts}
+    )
 
 
-def root_of(standing: Standing) -> bytes | None:
+def root_of(standing: BaseChannel) -> bytes | None:
     """The first root the channel has, to hold the new metadata against; None when it has none."""
     path = standing.folder / METADATA_DIR / "1.root.json"
     return atomic.read(path, manifests.MAX_BYTES) if path.is_file() else None
@@ -258,7 +260,7 @@ def root_of(standing: Standing) -> bytes | None:
 def _check_space(opened: DeltaFile, work: Path) -> None:
     need = sum(a.size for a in opened.manifest.artifacts)
     need += 2 * max((one.unpacked for one in opened.delta.patches), default=0) + _SLACK
-    with atomic.faults_at(work):
+    with atomic.os_errors_at(work):
         work.mkdir(parents=True, exist_ok=True)
         for other in work.parent.iterdir():
             if other != work:  # left by another delta, which was never applied to its end
@@ -296,7 +298,7 @@ def _filing(path: Path) -> Iterator[Sink]:
 
 
 def _standing(
-    standing: Standing, wanted: Mapping[RelPath, Digest], progress: Progress
+    standing: BaseChannel, wanted: Mapping[RelPath, Digest], progress: Progress
 ) -> dict[RelPath, Path]:
     """The packages that are in the channel already, and right."""
     there = [path for path in wanted if (standing.folder / path).is_file()]
@@ -333,7 +335,7 @@ def _carried(
 
 
 def _make(
-    standing: Standing,
+    standing: BaseChannel,
     opened: DeltaFile,
     wanted: Mapping[RelPath, Digest],
     packages: Mapping[RelPath, Path],
@@ -347,12 +349,12 @@ def _make(
             "the delta patches a package that the release does not have", got=odd[0]
         )
     due = [
-        Remake(row, standing.folder / row.base, patches[row.patch], wanted[row.path])
+        RebuildJob(row, standing.folder / row.base, patches[row.patch], wanted[row.path])
         for row in rows
         if row.path not in packages
     ]
     return dict(
-        zip((one.row.path for one in due), remake(due, work, opened.delta.tools), strict=True)
+        zip((one.row.path for one in due), rebuild(due, work, opened.delta.tools), strict=True)
     )
 
 

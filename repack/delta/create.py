@@ -16,9 +16,9 @@ from repack.channel.manifest import Artifact
 from repack.delta import file, patch, recompress, selection
 from repack.delta import manifest as model
 from repack.delta.file import Content
-from repack.delta.manifest import Delta, Patched, Pin
+from repack.delta.manifest import Delta, FilePin, Patched
 from repack.delta.payload import Payload, unpack
-from repack.delta.selection import Way
+from repack.delta.selection import PatchCandidate
 from repack.errors import (
     IntegrityError,
     KeyRefusedError,
@@ -31,11 +31,11 @@ from repack.progress import SILENT, Progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.channel.folder import Channels, Tree
+    from repack.channel.folder import Channels, ChannelTree
     from repack.channel.manifest import Manifest
     from repack.delta.manifest import Form
     from repack.delta.patch_format import Patch
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
     from repack.names import LabelName
     from repack.store.store import Store
 
@@ -46,7 +46,7 @@ _SMALL: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class DeltaOptions:
     """A delta to be made.
 
     Attributes:
@@ -56,15 +56,15 @@ class Order:
         key: signs the manifest.
     """
 
-    old: Tree
-    new: Tree
+    old: ChannelTree
+    new: ChannelTree
     form: Form
     carry: float | None
-    key: Key | None = None
+    key: SharedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DeltaResult:
     """A delta file that was written."""
 
     path: Path
@@ -92,7 +92,7 @@ class Made:
         }
 
 
-def write_delta(order: Order, out: Path, progress: Progress = SILENT) -> Made:
+def write_delta(order: DeltaOptions, out: Path, progress: Progress = SILENT) -> DeltaResult:
     """Write the delta; it appears whole or not at all.
 
     Raises:
@@ -103,13 +103,13 @@ def write_delta(order: Order, out: Path, progress: Progress = SILENT) -> Made:
     old, new = _manifest(order.old), _manifest(order.new)
     before = {a.path: a for a in old.artifacts}
     fresh = [a for a in new.artifacts if _sha256(before.get(a.path)) != _sha256(a)]
-    with atomic.faults_at(out):
+    with atomic.os_errors_at(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=atomic.TEMP_PREFIX, dir=out.parent)
     with scratch as folder:
-        tried: dict[RelPath, list[_Tried]] = {}
+        tried: dict[RelPath, list[_Attempt]] = {}
         if order.form == "patched" and order.carry != 0:
-            maker = _Maker(order, before, Path(folder))
+            maker = _PatchMaker(order, before, Path(folder))
             with progress.phase("patch", len(fresh), "packages") as advance:
                 for artifact in fresh:
                     tried[artifact.path] = maker.make(artifact)
@@ -120,26 +120,26 @@ def write_delta(order: Order, out: Path, progress: Progress = SILENT) -> Made:
             path: next((one.row, one.path) for one in tried[path] if one.way is way)
             for path, way in chosen.items()
         }
-        return _write(order, out, _Parcel(old, new, fresh, patches), progress)
+        return _write(order, out, _Contents(old, new, fresh, patches), progress)
 
 
 @dataclass(frozen=True, slots=True)
-class _Parcel:
+class _Contents:
     old: Manifest
     new: Manifest
     fresh: list[Artifact]
     patches: Mapping[RelPath, tuple[Patched, Path]]
 
 
-def _write(order: Order, out: Path, parcel: _Parcel, progress: Progress) -> Made:
+def _write(order: DeltaOptions, out: Path, parcel: _Contents, progress: Progress) -> DeltaResult:
     old, new = parcel.old, parcel.new
     whole = {a.path: a for a in parcel.fresh if a.path not in parcel.patches}
     archives = {path: order.new.packages[path] for path in whole}
     archives |= {row.patch: path for row, path in parcel.patches.values()}
     base = f"{new.id}@{old.release}"
     delta = Delta(
-        base=Pin(old.release, _pin(order.old)),
-        target=Pin(new.release, _pin(order.new)),
+        base=FilePin(old.release, _pin(order.old)),
+        target=FilePin(new.release, _pin(order.new)),
         form=order.form,
         patches=tuple(row for row, _ in parcel.patches.values()),
         dropped=tuple(sorted({a.path for a in old.artifacts} - {a.path for a in new.artifacts})),
@@ -165,27 +165,29 @@ def _write(order: Order, out: Path, parcel: _Parcel, progress: Progress) -> Made
     with progress.phase(f"write {out.name}", size, "bytes") as advance:
         file.write(out, content, order.form, advance)
     channel = sum(a.size for a in new.artifacts) + sum(map(len, order.new.texts.values()))
-    return Made(out, manifest, delta, out.stat().st_size, channel, tuple(sorted(whole)))
+    return DeltaResult(out, manifest, delta, out.stat().st_size, channel, tuple(sorted(whole)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Tried:
+class _Attempt:
     """A patch that makes the package it is for, as was tried."""
 
-    way: Way
+    way: PatchCandidate
     row: Patched
     path: Path
 
 
-class _Maker:
+class _PatchMaker:
     """Makes the patches of one delta."""
 
-    def __init__(self, order: Order, before: Mapping[RelPath, Artifact], scratch: Path) -> None:
+    def __init__(
+        self, order: DeltaOptions, before: Mapping[RelPath, Artifact], scratch: Path
+    ) -> None:
         self._order = order
         self._before = before
         self._scratch = scratch
 
-    def make(self, artifact: Artifact) -> list[_Tried]:
+    def make(self, artifact: Artifact) -> list[_Attempt]:
         """The patches that make a package, where there are some that may pay."""
         base = model.base_for(artifact.path, self._before)
         if base is None or base not in self._order.old.packages:
@@ -194,46 +196,48 @@ class _Maker:
         before, own = self._payload("base", base, old), self._payload("own", artifact.path, new)
         fn = artifact.path.rpartition("/")[2]
         found = []
-        raw = self._try(artifact, base, lambda out: patch.make_raw(new, (old, before), own, out))
+        raw = self._try(
+            artifact, base, lambda out: patch.make_raw_patch(new, (old, before), own, out)
+        )
         if raw is not None and self._proved(artifact, raw, Payload.raw(old)):
             found.append(replace(raw, row=replace(raw.row, unpacked=0)))
         if raw is None or raw.way.size * _SMALL > artifact.size:
-            one = self._try(artifact, base, lambda out: patch.make(new, fn, before, own, out))
+            one = self._try(artifact, base, lambda out: patch.make_patch(new, fn, before, own, out))
             if one is not None and self._proved(artifact, one, before):
                 found.append(replace(one, row=replace(one.row, unpacked=before.size)))
         return found
 
     def _try(
         self, artifact: Artifact, base: RelPath, make: Callable[[IO[bytes]], Patch | None]
-    ) -> _Tried | None:
+    ) -> _Attempt | None:
         target = self._scratch / f"{_sha256(artifact)}-{len(list(self._scratch.iterdir()))}"
-        with atomic.faults_at(target), target.open("wb") as out:
+        with atomic.os_errors_at(target), target.open("wb") as out:
             found = make(out)
         if found is not None:
-            way = Way(artifact.size, target.stat().st_size, found.parts)
+            way = PatchCandidate(artifact.size, target.stat().st_size, found.parts)
             if selection.pays(way, self._order.carry):
                 name = RelPath(f"{model.PATCHES}/{artifact.path}")
                 row = Patched(name, artifact.path, base, _sha256(self._before[base]), 0)
-                return _Tried(way, row, target)
+                return _Attempt(way, row, target)
         atomic.remove(target)
         return None
 
     def _payload(self, role: str, path: RelPath, package: Path) -> Payload:
         return unpack(package, path.rpartition("/")[2], self._scratch / role, _NO_LIMIT)
 
-    def _proved(self, artifact: Artifact, tried: _Tried, base: Payload) -> bool:
+    def _proved(self, artifact: Artifact, tried: _Attempt, base: Payload) -> bool:
         """Do what the target will do, and compare."""
         again = self._scratch / "again"
-        with atomic.faults_at(again), again.open("wb") as out:
-            patch.apply(tried.path, base, out)
+        with atomic.os_errors_at(again), again.open("wb") as out:
+            patch.apply_patch(tried.path, base, out)
         return digests.digest(again) == (artifact.sha256, artifact.size)
 
 
-def _manifest(tree: Tree) -> Manifest:
+def _manifest(tree: ChannelTree) -> Manifest:
     return manifests.parse(tree.texts[MANIFEST_PATH], MANIFEST_PATH)
 
 
-def _pin(tree: Tree) -> Digest:
+def _pin(tree: ChannelTree) -> Digest:
     return Digest(hashlib.sha256(tree.texts[MANIFEST_PATH]).hexdigest())
 
 
@@ -263,7 +267,7 @@ def _moment(manifest: Manifest) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Leap:
+class DeltaRequest:
     """The two releases of a delta, and how it shall be made. See :class:`repack.delta.create.Order`.
 
     Attributes:
@@ -275,12 +279,12 @@ class Leap:
     new: int
     form: Form
     carry: float | None
-    key: Callable[[], Key | None]
+    key: Callable[[], SharedKey | None]
 
 
 def create_delta(
-    leap: Leap, channels: Channels, store: Store, out: Path, progress: Progress = SILENT
-) -> Made:
+    leap: DeltaRequest, channels: Channels, store: Store, out: Path, progress: Progress = SILENT
+) -> DeltaResult:
     """Write the delta between two releases.
 
     Raises:
@@ -295,11 +299,11 @@ def create_delta(
         old = past_tree(channels, leap.label, leap.old, store)
         new = past_tree(channels, leap.label, leap.new, store)
     target = manifests.parse(new.texts[MANIFEST_PATH], MANIFEST_PATH)
-    order = Order(old, new, leap.form, leap.carry, _key(target, leap))
+    order = DeltaOptions(old, new, leap.form, leap.carry, _key(target, leap))
     return write_delta(order, out, progress)
 
 
-def _key(target: Manifest, leap: Leap) -> Key | None:
+def _key(target: Manifest, leap: DeltaRequest) -> SharedKey | None:
     if target.signature is None:
         return None
     key = leap.key()

@@ -13,10 +13,10 @@ import sys
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
-from repack.archive.tar_reader import Tar
+from repack.archive.tar_reader import TarReader
 from repack.archive.tar_writer import Sink, TarWriter
-from repack.archive.verified_tar import Artifact as Listed
-from repack.archive.verified_tar import Files, blamed_on, budget
+from repack.archive.verified_tar import ReleaseFile as Listed
+from repack.archive.verified_tar import VerifiedFiles, blamed_on, budget
 from repack.channel import manifest as manifests
 from repack.channel.layout import publish_rank
 from repack.delta import manifest as model
@@ -112,7 +112,7 @@ class DeltaFile:
     sha256: str
     manifest: Manifest
     delta: Delta
-    _tar: Tar
+    _tar: TarReader
 
     def members(self, take: Callable[[Artifact], AbstractContextManager[Sink]]) -> None:
         """Read all members, each into the sink that ``take`` gives for it.
@@ -123,7 +123,7 @@ class DeltaFile:
         rows = {artifact.path: artifact for artifact in self.manifest.artifacts}
         listed = tuple(Listed(a.path, a.size, _digest(a)) for a in rows.values())
         self._tar.limit = self._tar.seen + budget(listed)
-        due = Files(listed, lambda one: take(rows[one.path]))
+        due = VerifiedFiles(listed, lambda one: take(rows[one.path]))
         with blamed_on(self.path):
             for member in self._tar:
                 if member.kind != "file":
@@ -147,10 +147,10 @@ def opened(path: Path) -> Iterator[DeltaFile]:
         IntegrityError: it is none.
         PlaceError: it cannot be read.
     """
-    with atomic.faults_at(path), path.open("rb") as stream, blamed_on(path):
+    with atomic.os_errors_at(path), path.open("rb") as stream, blamed_on(path):
         packed = stream.read(len(_MAGIC)) == _MAGIC
         stream.seek(0)
-        tar = Tar(_unpacked(stream) if packed else _plain(stream), _BEFORE)
+        tar = TarReader(_unpacked(stream) if packed else _plain(stream), _BEFORE)
         first = next(iter(tar), None)
         wanted = model.MANIFEST if packed else model.PLAIN_MANIFEST
         if first is None or first.kind != "file" or first.name != wanted:

@@ -36,7 +36,7 @@ Form = Literal["patched", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class FilePin:
     """A release, and the SHA-256 of its ``repack/manifest.json``, which pins all the rest."""
 
     release: int
@@ -85,8 +85,8 @@ class Delta:
         tools: versions of the libraries that the patches were tried out with.
     """
 
-    base: Pin
-    target: Pin
+    base: FilePin
+    target: FilePin
     form: Form
     patches: tuple[Patched, ...] = ()
     dropped: tuple[RelPath, ...] = ()
@@ -133,10 +133,10 @@ def parse(manifest: Manifest, where: object) -> Delta:
     return found
 
 
-def _pin(row: Mapping[str, Any]) -> Pin:
+def _pin(row: Mapping[str, Any]) -> FilePin:
     if not is_size(row["release"]) or row["release"] < 1:
         raise ValueError
-    return Pin(row["release"], Digest(row["manifest"]))
+    return FilePin(row["release"], Digest(row["manifest"]))
 
 
 def _form(word: object) -> Form:

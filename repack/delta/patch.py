@@ -60,7 +60,7 @@ class _Region:
     span: model.Span
 
 
-def make(package: Path, fn: str, base: Payload, own: Payload, out: IO[bytes]) -> Patch | None:
+def make_patch(package: Path, fn: str, base: Payload, own: Payload, out: IO[bytes]) -> Patch | None:
     """Write the patch that makes ``package`` out of ``base``; None where no recipe is found.
 
     Args:
@@ -70,7 +70,7 @@ def make(package: Path, fn: str, base: Payload, own: Payload, out: IO[bytes]) ->
         SpaceError: the disk is full.
         PlaceError: a file cannot be read.
     """
-    with atomic.faults_at(package), package.open("rb") as stream:
+    with atomic.os_errors_at(package), package.open("rb") as stream:
         regions = _regions(stream, fn, own)
         end = stream.seek(0, 2)
         if regions is None:
@@ -90,7 +90,9 @@ def make(package: Path, fn: str, base: Payload, own: Payload, out: IO[bytes]) ->
     return found
 
 
-def make_raw(package: Path, base: tuple[Path, Payload], own: Payload, out: IO[bytes]) -> Patch:
+def make_raw_patch(
+    package: Path, base: tuple[Path, Payload], own: Payload, out: IO[bytes]
+) -> Patch:
     """Write the raw patch that makes ``package`` out of another one.
 
     Args:
@@ -281,18 +283,18 @@ def is_raw(patch: Path) -> bool:
     Raises:
         IntegrityError: it is none.
     """
-    with atomic.faults_at(patch), patch.open("rb") as stream:
+    with atomic.os_errors_at(patch), patch.open("rb") as stream:
         return read_index(stream, patch).raw
 
 
-def apply(patch: Path, base: Payload, out: IO[bytes]) -> None:
+def apply_patch(patch: Path, base: Payload, out: IO[bytes]) -> None:
     """Write the package that ``patch`` makes out of ``base``; the caller checks its SHA-256.
 
     Raises:
         IntegrityError: the patch is damaged, or zstd here makes other bytes.
         SpaceError: the disk is full.
     """
-    with atomic.faults_at(patch), patch.open("rb") as stream:
+    with atomic.os_errors_at(patch), patch.open("rb") as stream:
         for part in read_index(stream, patch).parts:
             if part.recipe is not None:
                 _press(part, part.recipe, _pieces(stream, part.segments, base), out)
@@ -304,7 +306,7 @@ def apply(patch: Path, base: Payload, out: IO[bytes]) -> None:
 
 def _copy(stream: IO[bytes], segments: Sequence[Segment], base: Payload, out: IO[bytes]) -> None:
     """Write the segments of a raw patch."""
-    with atomic.faults_at(base.path), base.path.open("rb") as old:
+    with atomic.os_errors_at(base.path), base.path.open("rb") as old:
         for own, group in itertools.groupby(segments, lambda segment: segment.data > 0):
             if own:
                 for piece in _pieces(stream, list(group), base):

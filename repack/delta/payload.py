@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repack.archive import reader
-from repack.archive.tar_reader import Tar
+from repack.archive.tar_reader import TarReader
 from repack.errors import IntegrityError
 from repack.fs import atomic
 
@@ -39,7 +39,7 @@ class Payload:
         Raises:
             PlaceError: it cannot be read.
         """
-        with atomic.faults_at(package):
+        with atomic.os_errors_at(package):
             return cls(package, ((0, package.stat().st_size),))
 
     @property
@@ -50,7 +50,7 @@ class Payload:
     def read(self, span: Span) -> bytes:
         """A stretch of it; not by a memory map, whose pages would count as ours."""
         start, size = span
-        with atomic.faults_at(self.path), self.path.open("rb", buffering=0) as stream:
+        with atomic.os_errors_at(self.path), self.path.open("rb", buffering=0) as stream:
             stream.seek(start)
             return stream.read(size)
 
@@ -58,7 +58,7 @@ class Payload:
         """The files of one stream and where they lie; those before damage, if it is damaged."""
         found: list[tuple[str, Span]] = []
         start, size = span
-        tar = Tar(chunks(self.path, span), size)
+        tar = TarReader(chunks(self.path, span), size)
         with contextlib.suppress(IntegrityError):
             found.extend(
                 (member.name, (start + tar.position, member.size))
@@ -94,9 +94,9 @@ def unpack(package: Path, fn: str, scratch: Path, limit: int) -> Payload:
     """
     spans, marks, at = [], [(0, 0)], 0
     with (
-        atomic.faults_at(package),
+        atomic.os_errors_at(package),
         package.open("rb") as stream,
-        atomic.faults_at(scratch),
+        atomic.os_errors_at(scratch),
         scratch.open("wb") as out,
         contextlib.closing(reader.parts(stream, fn)) as streams,
     ):
@@ -117,7 +117,7 @@ def unpack(package: Path, fn: str, scratch: Path, limit: int) -> Payload:
 def chunks(path: Path, span: Span) -> Iterator[bytes]:
     """A stretch of a file, in pieces."""
     start, left = span
-    with atomic.faults_at(path), path.open("rb") as stream:
+    with atomic.os_errors_at(path), path.open("rb") as stream:
         stream.seek(start)
         while left > 0 and (piece := stream.read(min(atomic.CHUNK, left))):
             left -= len(piece)

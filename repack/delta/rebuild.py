@@ -24,7 +24,7 @@ _AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Remake:
+class RebuildJob:
     """A package to be made.
 
     Attributes:
@@ -39,7 +39,9 @@ class Remake:
     sha256: Digest
 
 
-def remake(due: Sequence[Remake], work: Path, tools: tuple[tuple[str, str], ...]) -> list[Path]:
+def rebuild(
+    due: Sequence[RebuildJob], work: Path, tools: tuple[tuple[str, str], ...]
+) -> list[Path]:
     """Make packages, each in ``work`` by its SHA-256; what is there and right is kept.
 
     Args:
@@ -53,7 +55,7 @@ def remake(due: Sequence[Remake], work: Path, tools: tuple[tuple[str, str], ...]
         return list(pool.map(lambda one: _one(one, work, tools), due))
 
 
-def _one(due: Remake, work: Path, tools: tuple[tuple[str, str], ...]) -> Path:
+def _one(due: RebuildJob, work: Path, tools: tuple[tuple[str, str], ...]) -> Path:
     made = work / due.sha256
     if made.is_file() and digests.digest(made)[0] == due.sha256:
         return made
@@ -74,7 +76,7 @@ def _one(due: Remake, work: Path, tools: tuple[tuple[str, str], ...]) -> Path:
     return made
 
 
-def _apply(due: Remake, scratch: Path, made: Path) -> str:
+def _apply(due: RebuildJob, scratch: Path, made: Path) -> str:
     """Make the package; the SHA-256 of what came out.
 
     The base is hashed beside. If it is damaged, that is what is said, whatever else went wrong.
@@ -85,7 +87,7 @@ def _apply(due: Remake, scratch: Path, made: Path) -> str:
         hashed = beside.submit(digests.digest, due.base)
         try:
             with atomic.writing(made) as out:
-                patch.apply(due.patch, _base(due, scratch), out)
+                patch.apply_patch(due.patch, _base(due, scratch), out)
         except IntegrityError:
             if hashed.result()[0] != due.row.base_sha256:
                 raise _damaged(due) from None
@@ -97,13 +99,13 @@ def _apply(due: Remake, scratch: Path, made: Path) -> str:
     return got
 
 
-def _base(due: Remake, scratch: Path) -> Payload:
+def _base(due: RebuildJob, scratch: Path) -> Payload:
     if patch.is_raw(due.patch):
         return Payload.raw(due.base)
     return unpack(due.base, due.row.base.rpartition("/")[2], scratch, due.row.unpacked)
 
 
-def _damaged(due: Remake) -> IntegrityError:
+def _damaged(due: RebuildJob) -> IntegrityError:
     return IntegrityError(
         "a package of the channel is missing or damaged",
         where=due.base,

@@ -39,7 +39,7 @@ _LEAST_SHARE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PatchCandidate:
     """One way for a package to travel as a patch.
 
     Attributes:
@@ -75,7 +75,7 @@ def _seconds(part: Part) -> float:
     return part.unpacked / next(s for name, top, s in _SPEEDS if name == kind and level <= top)
 
 
-def pays(way: Way, carry: float | None) -> bool:
+def pays(way: PatchCandidate, carry: float | None) -> bool:
     """Whether a patch is worth its work at all. Arguments as for :func:`choose`."""
     if carry is not None:
         return carry > 0 and way.saved / carry > way.seconds
@@ -84,8 +84,8 @@ def pays(way: Way, carry: float | None) -> bool:
 
 
 def choose(
-    ways: Mapping[RelPath, Sequence[Way]], channel: int, carry: float | None
-) -> dict[RelPath, Way]:
+    ways: Mapping[RelPath, Sequence[PatchCandidate]], channel: int, carry: float | None
+) -> dict[RelPath, PatchCandidate]:
     """The way that each package goes which goes as a patch.
 
     Args:
@@ -116,6 +116,6 @@ def choose(
     return chosen
 
 
-def _gain(way: Way, free: Way | None) -> float:
+def _gain(way: PatchCandidate, free: PatchCandidate | None) -> float:
     """Bytes a second that it saves beyond a way that costs nothing."""
     return (way.saved - (free.saved if free else 0)) / way.pressed

@@ -31,7 +31,7 @@ _NO_MODES: Final = {errno.ENOSYS, errno.ENOTSUP}
 _BUSY_RETRIES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
-def fault(error: OSError, path: Path) -> RepackError:
+def from_os_error(error: OSError, path: Path) -> RepackError:
     """The repack error for an ``OSError`` at ``path``."""
     if error.errno in NO_SPACE:
         return SpaceError("no space left", where=path, hint="free some space and run again")
@@ -42,7 +42,7 @@ def fault(error: OSError, path: Path) -> RepackError:
 
 
 @contextlib.contextmanager
-def faults_at(path: Path) -> Iterator[None]:
+def os_errors_at(path: Path) -> Iterator[None]:
     """Turn any ``OSError`` inside into repack's error about ``path``.
 
     Raises:
@@ -52,7 +52,7 @@ def faults_at(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise fault(error, path) from error
+        raise from_os_error(error, path) from error
 
 
 def rename(source: Path, target: Path) -> None:
@@ -111,7 +111,7 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
         SpaceError: the disk is full; ``path`` is as it was.
         PlaceError: the folder cannot be written; ``path`` is as it was.
     """
-    with faults_at(path):
+    with os_errors_at(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
         temp = Path(name)
@@ -139,7 +139,7 @@ def write_cached(path: Path, data: bytes) -> None:
 
     A crash may cut the file off, so whoever reads it checks it. Raises as :func:`writing` does.
     """
-    with faults_at(path):
+    with os_errors_at(path):
         try:
             path.write_bytes(data)
         except FileNotFoundError:
@@ -152,7 +152,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
 
     Raises as :func:`writing` does, but may leave half a file.
     """
-    with faults_at(path):
+    with os_errors_at(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         _set_mode(path, mode)
@@ -172,7 +172,7 @@ def flush(paths: Iterable[Path]) -> None:
 
 
 def _flush_one(path: Path) -> None:
-    with faults_at(path):
+    with os_errors_at(path):
         sync_folder(path)
 
 
@@ -183,7 +183,7 @@ def read(path: Path, limit: int) -> bytes:
         IntegrityError: it is longer.
         PlaceError: it cannot be read.
     """
-    with faults_at(path), path.open("rb") as stream:
+    with os_errors_at(path), path.open("rb") as stream:
         # read() sets aside as much as it is asked for: ask for what is there. Pipes and the
         # system's own files say 0 and have more.
         size = os.fstat(stream.fileno()).st_size or limit
@@ -195,7 +195,7 @@ def read(path: Path, limit: int) -> bytes:
 
 def remove(path: Path) -> None:
     """Remove a file or a whole folder, read-only files included; what is gone already is fine."""
-    with faults_at(path):
+    with os_errors_at(path):
         if not path.is_dir() or path.is_symlink():
             unlink(path)
         elif sys.platform != "win32":
@@ -222,7 +222,7 @@ def unlink(path: Path) -> None:
 
 def _once_more(action: Callable[..., object], path: str, _: object) -> None:
     """Remove what ``rmtree`` could not, if that was read-only; else say which file it was."""
-    with faults_at(Path(path)):
+    with os_errors_at(Path(path)):
         if action is os.unlink and _freed(Path(path)):
             Path(path).unlink(missing_ok=True)
         elif isinstance(error := sys.exc_info()[1], OSError):  # it calls from its `except` block

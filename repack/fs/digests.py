@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from repack.fs.atomic import CHUNK, faults_at
+from repack.fs.atomic import CHUNK, os_errors_at
 from repack.names import Digest
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileDigests:
     """A file that is there: SHA-256 and size."""
 
     sha256: str
@@ -25,7 +25,7 @@ def sha384(path: Path) -> str:
     """SHA-384 of a file, as manifests want it."""
     digest, buffer = hashlib.sha384(), bytearray(CHUNK)
     view = memoryview(buffer)
-    with faults_at(path), path.open("rb", buffering=0) as stream:
+    with os_errors_at(path), path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffer):
             digest.update(view[:count])
     return digest.hexdigest()
@@ -33,7 +33,7 @@ def sha384(path: Path) -> str:
 
 def digest(path: Path) -> tuple[Digest, int]:
     """SHA-256 and size in bytes of a file."""
-    with faults_at(path), path.open("rb") as stream:
+    with os_errors_at(path), path.open("rb") as stream:
         return digest_stream(stream)
 
 

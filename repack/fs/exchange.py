@@ -35,7 +35,7 @@ def exchange(one: Path, other: Path) -> bool:
     except OSError as error:
         if error.errno in {errno.EINVAL, errno.EBUSY, errno.EXDEV, errno.ENOSYS}:
             return False
-        raise atomic.fault(error, other) from error
+        raise atomic.from_os_error(error, other) from error
     atomic.sync_folder(other.parent)
     return True
 

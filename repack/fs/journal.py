@@ -54,7 +54,7 @@ class Move:
         Raises:
             PlaceError: there is none.
         """
-        with atomic.faults_at(source):
+        with atomic.os_errors_at(source):
             return cls(source, target, source.stat().st_ino)
 
     def pending(self) -> bool:
@@ -63,7 +63,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class JournalPlan:
     """What a journal holds.
 
     Attributes:
@@ -88,7 +88,7 @@ def aside(target: Path) -> Path:
     return target.with_name(_ASIDE + target.name)
 
 
-def carry_out(plan: Plan, folders: Sequence[Path]) -> None:
+def carry_out(plan: JournalPlan, folders: Sequence[Path]) -> None:
     """Make all moves of ``plan``, or none.
 
     Args:
@@ -159,7 +159,7 @@ def _write(path: Path, data: bytes) -> None:
     unwritten = path.with_name(_UNWRITTEN)
     atomic.write_new(unwritten, data)
     atomic.flush([unwritten])
-    with atomic.faults_at(path):
+    with atomic.os_errors_at(path):
         atomic.rename(unwritten, path)
         atomic.sync_folder(path.parent)
 
@@ -168,12 +168,12 @@ def _make(moves: Sequence[Move]) -> None:
     made: list[Move] = []
     try:
         for move in moves:
-            with atomic.faults_at(move.target):
+            with atomic.os_errors_at(move.target):
                 if move.pending():
                     _move(move.source, move.target)
                     made.append(move)
         for folder in {path.parent for move in moves for path in (move.source, move.target)}:
-            with atomic.faults_at(folder):
+            with atomic.os_errors_at(folder):
                 atomic.sync_folder(folder)
     except BaseException as error:
         for move in reversed(made):
@@ -233,13 +233,13 @@ def _load(journal: Path) -> dict[str, object]:
     return found if isinstance(found, dict) and found else {"moves": None}
 
 
-def _plan(document: dict[str, object], journal: Path) -> Plan:
+def _plan(document: dict[str, object], journal: Path) -> JournalPlan:
     try:
         moves = [Move(Path(a), Path(b), int(c)) for a, b, c in document["moves"]]  # type: ignore[attr-defined]
         litter = [Path(path) for path in document["litter"]]  # type: ignore[attr-defined]
     except (LookupError, TypeError, ValueError) as fault:
         raise _unreadable(journal) from fault
-    return Plan(tuple(moves), tuple(litter))
+    return JournalPlan(tuple(moves), tuple(litter))
 
 
 def _unreadable(journal: Path) -> PlaceError:

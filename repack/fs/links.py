@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from repack.errors import UsageError
-from repack.fs.atomic import TEMP_PREFIX, faults_at, rename, unlink
+from repack.fs.atomic import TEMP_PREFIX, os_errors_at, rename, unlink
 
 _NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
 _FICLONE: Final = 0x40049409
@@ -39,7 +39,10 @@ def can_link(folder: Path) -> bool:
         SpaceError: the disk is full.
         PlaceError: the folder cannot be written.
     """
-    with faults_at(folder), tempfile.TemporaryDirectory(prefix=TEMP_PREFIX, dir=folder) as inside:
+    with (
+        os_errors_at(folder),
+        tempfile.TemporaryDirectory(prefix=TEMP_PREFIX, dir=folder) as inside,
+    ):
         one, other = Path(inside) / "one", Path(inside) / "other"
         one.touch()
         try:
@@ -60,7 +63,7 @@ def place(source: Path, target: Path) -> Placed:
         SpaceError: the disk is full.
         PlaceError: anything else the system refuses.
     """
-    with faults_at(target):
+    with os_errors_at(target):
         with contextlib.suppress(FileNotFoundError):
             if target.samefile(source):
                 return "kept"

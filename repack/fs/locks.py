@@ -14,7 +14,7 @@ from repack.errors import BusyError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-from repack.fs.atomic import faults_at
+from repack.fs.atomic import os_errors_at
 
 _LOCK_RETRIES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
 # wine's C library gives no reason: 0
@@ -31,7 +31,7 @@ def exclusive(path: Path, what: str) -> Iterator[int]:
     Raises:
         BusyError: somebody else holds it; ``what`` says what they are doing.
     """
-    with faults_at(path):
+    with os_errors_at(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a+b")
     with stream:
@@ -44,7 +44,7 @@ def _lock_soon(stream: IO[bytes], path: Path) -> bool:
     # A run that was killed while it started a program has left a copy of itself, which holds the
     # lock until it has become that program.
     for pause in (*_LOCK_RETRIES, 0):
-        with faults_at(path):
+        with os_errors_at(path):
             if try_lock(stream):
                 return True
         time.sleep(pause)

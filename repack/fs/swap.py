@@ -71,14 +71,14 @@ def exchanging(exchanges: Sequence[Exchange], what: str) -> Iterator[dict[Path, 
     folders = sorted({*parents, *(exchange.backup.parent for exchange in exchanges)})
     with contextlib.ExitStack() as held:
         for folder in folders:
-            with atomic.faults_at(folder):
+            with atomic.os_errors_at(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(_locked(folder, what))
         _recover(folders, held, what)
         _sweep(exchanges, folders)
         try:
             for exchange in exchanges:
-                with atomic.faults_at(exchange.new):
+                with atomic.os_errors_at(exchange.new):
                     exchange.new.mkdir()
             yield backups
             plan, made = _plan(exchanges)
@@ -116,7 +116,7 @@ def _recover(folders: Sequence[Path], held: contextlib.ExitStack, what: str) -> 
         journal.recover(folder)
 
 
-def _plan(exchanges: Sequence[Exchange]) -> tuple[journal.Plan, dict[Path, Path]]:
+def _plan(exchanges: Sequence[Exchange]) -> tuple[journal.JournalPlan, dict[Path, Path]]:
     """Make the backups, and get everything to disk."""
     moves: list[journal.Move] = []  # the backups first
     fresh: list[Path] = []
@@ -127,13 +127,13 @@ def _plan(exchanges: Sequence[Exchange]) -> tuple[journal.Plan, dict[Path, Path]
             backup = backups[exchange.target] = _free(exchange.backup)
             part = backup.with_name(_PART + backup.name)
             fresh += copy_tree(exchange.target, part)
-            with atomic.faults_at(exchange.new):
+            with atomic.os_errors_at(exchange.new):
                 shutil.copymode(exchange.target, exchange.new)
             moves.append(journal.Move.of(part, backup))
     moves += [journal.Move.of(exchange.new, exchange.target) for exchange in exchanges]
     atomic.flush(fresh)
     litter = [path for e in exchanges for path in (e.new, journal.aside(e.target))]
-    return journal.Plan(tuple(moves), tuple(litter)), backups
+    return journal.JournalPlan(tuple(moves), tuple(litter)), backups
 
 
 def _free(path: Path) -> Path:
@@ -156,11 +156,11 @@ def copy_tree(source: Path, target: Path) -> list[Path]:
         PlaceError: it holds a device, a pipe or a socket, or the system refuses.
     """
     folders, copied = [(source, target)], []
-    with atomic.faults_at(target):
+    with atomic.os_errors_at(target):
         target.mkdir()
     for path, entry in walk(source):
         copy = target / path.relative_to(source)
-        with atomic.faults_at(path):
+        with atomic.os_errors_at(path):
             if entry.is_symlink():
                 copy.symlink_to(path.readlink())
             elif entry.is_dir(follow_symlinks=False):
@@ -172,7 +172,7 @@ def copy_tree(source: Path, target: Path) -> list[Path]:
                 shutil.copystat(path, copy)
                 copied.append(copy)
     for path, copy in folders:  # last, for filling a folder changes its time
-        with atomic.faults_at(path):
+        with atomic.os_errors_at(path):
             shutil.copystat(path, copy)
     return [*copied, *(copy for _, copy in folders)]
 
@@ -183,7 +183,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, os.DirEntry[str]]]:
     Raises:
         PlaceError: a folder cannot be read.
     """
-    with atomic.faults_at(folder):
+    with atomic.os_errors_at(folder):
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     for entry in entries:
         yield Path(entry.path), entry
@@ -210,10 +210,10 @@ def _locked(folder: Path, what: str) -> Iterator[None]:
         with locks.exclusive(folder / _LOCK, what):
             yield
         return
-    with atomic.faults_at(folder):
+    with atomic.os_errors_at(folder):
         handle = os.open(folder, os.O_RDONLY)
     try:
-        with atomic.faults_at(folder):
+        with atomic.os_errors_at(folder):
             mine = locks.try_lock(handle)
         if not mine:
             raise BusyError(f"{what} is already running", where=folder, hint="wait for it to end")

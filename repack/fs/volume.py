@@ -42,7 +42,7 @@ def volume(folder: Path, kind: FileSystem | None = None) -> Volume:
         PlaceError: no parent of ``folder`` can be looked at.
     """
     there = next((p for p in (folder, *folder.absolute().parents) if p.exists()), folder)
-    with atomic.faults_at(there):
+    with atomic.os_errors_at(there):
         usage = shutil.disk_usage(there)
         # Some network and FUSE file systems don't count; what is full will say so.
         free = usage.free if usage.total else sys.maxsize
@@ -131,5 +131,5 @@ def free_bytes(path: Path) -> int:
         PlaceError: no parent of ``path`` can be looked at.
     """
     there = next((p for p in (path, *path.absolute().parents) if p.exists()), path)
-    with atomic.faults_at(there):
+    with atomic.os_errors_at(there):
         return shutil.disk_usage(there).free

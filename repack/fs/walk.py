@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def read_or_none(path: Path) -> bytes | None:
     """The whole of one of our own metadata files; None when there is none."""
-    with atomic.faults_at(path):
+    with atomic.os_errors_at(path):
         try:
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -36,6 +36,6 @@ def sizes(folder: Path) -> dict[str, int]:
     """Bytes of every file below ``folder``, by path; litter left out."""
     found = {}
     for path in walk(folder):
-        with atomic.faults_at(folder / path):
+        with atomic.os_errors_at(folder / path):
             found[path] = (folder / path).stat().st_size
     return found

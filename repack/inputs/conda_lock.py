@@ -8,21 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repack.codec.tree import Table
-from repack.inputs.pins import Pin, Wanted, pin_from_url
+from repack.inputs.pins import LockedPackages, Pin, pin_from_url
 from repack.inputs.pixi_lock import items_of, text_of
 
 if TYPE_CHECKING:
-    from repack.codec.tree import Findings
+    from repack.codec.tree import ProblemList
 
 
 def read_conda_lock(
-    tree: Table, findings: Findings, categories: tuple[str, ...], platforms: tuple[str, ...]
-) -> Wanted:
+    tree: Table, findings: ProblemList, categories: tuple[str, ...], platforms: tuple[str, ...]
+) -> LockedPackages:
     """The pins of the chosen categories; mistakes go to ``findings``."""
     version = text_of(tree.get("version"))
     if version != "1":
         findings.add(1, f"conda-lock version {version!r} is not known", "version 1 is read")
-        return Wanted("conda-lock")
+        return LockedPackages("conda-lock")
     pins: dict[str, list[Pin]] = {}
     left: dict[str, int] = {}
     for package in items_of(tree.get("package")):
@@ -42,7 +42,7 @@ def read_conda_lock(
             f"no package of category {' or '.join(categories)} in the lock",
             f"name one with from: {{file: …, categories: [{', '.join(left)}]}}",
         )
-    return Wanted(
+    return LockedPackages(
         "conda-lock",
         pins={platform: tuple(pins[platform]) for platform in platforms if platform in pins},
         platforms=tuple(sorted(pins)),
@@ -53,7 +53,7 @@ def read_conda_lock(
     )
 
 
-def _pin(package: Table, findings: Findings) -> list[Pin]:
+def _pin(package: Table, findings: ProblemList) -> list[Pin]:
     manager = text_of(package.get("manager"))
     if manager != "conda":
         findings.add(

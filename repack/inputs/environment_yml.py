@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 
 from repack.codec.tree import Items, Scalar, Table
 from repack.conda.match_spec import spaced
-from repack.inputs.pins import Wanted
+from repack.inputs.pins import LockedPackages
 from repack.inputs.pixi_lock import items_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from repack.codec.tree import Findings
+    from repack.codec.tree import ProblemList
 
 
 def read_environment(
-    tree: Table, findings: Findings, check_spec: Callable[[str], str | None]
-) -> Wanted:
+    tree: Table, findings: ProblemList, check_spec: Callable[[str], str | None]
+) -> LockedPackages:
     """Its MatchSpecs; mistakes go to ``findings``."""
     dependencies = tree.get("dependencies")
     if not isinstance(dependencies, Items):
         findings.add(tree.line, "'dependencies' must be a list")
-        return Wanted("environment")
+        return LockedPackages("environment")
     specs: list[str] = []
     for item in dependencies.values:
         if isinstance(item, Table):
@@ -54,10 +54,10 @@ def read_environment(
         )
         if tree.get(key) is not None
     ]
-    return Wanted("environment", specs=tuple(specs), notes=tuple(notes))
+    return LockedPackages("environment", specs=tuple(specs), notes=tuple(notes))
 
 
-def _refuse_pip(item: Table, findings: Findings) -> None:
+def _refuse_pip(item: Table, findings: ProblemList) -> None:
     for entry in item.entries:
         names = ", ".join(text_of(one) for one in items_of(entry.value))
         findings.add(

@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from repack.inputs.pins import Pin, Wanted, pin_from_url
+from repack.inputs.pins import LockedPackages, Pin, pin_from_url
 
 if TYPE_CHECKING:
-    from repack.codec.tree import Findings
+    from repack.codec.tree import ProblemList
 
 _PLATFORM: Final = re.compile(r"#\s*platform:\s*(\S+)", re.IGNORECASE)
 _SUBDIR: Final = re.compile(r"[\\/](linux|win|osx)-[a-z0-9]+[\\/][^\\/]*\Z")
 
 
-def read_explicit(text: str, findings: Findings, platforms: tuple[str, ...]) -> Wanted:
+def read_explicit(text: str, findings: ProblemList, platforms: tuple[str, ...]) -> LockedPackages:
     """The pins of the one platform such a list has; mistakes go to ``findings``."""
     said: set[str] = set()
     seen: set[str] = set()
@@ -43,15 +43,15 @@ def read_explicit(text: str, findings: Findings, platforms: tuple[str, ...]) -> 
 
 
 def _for_platform(
-    pins: tuple[Pin, ...], found: list[str], findings: Findings, platforms: tuple[str, ...]
-) -> Wanted:
+    pins: tuple[Pin, ...], found: list[str], findings: ProblemList, platforms: tuple[str, ...]
+) -> LockedPackages:
     if not pins:
         findings.add(1, "the list names no package")
     if len(found) > 1:
         findings.add(1, f"the list mixes platforms: {', '.join(found)}")
     # With noarch packages alone it fits every platform.
     fits = found or platforms
-    return Wanted(
+    return LockedPackages(
         "explicit",
         pins={platform: pins for platform in fits if platform in platforms},
         platforms=tuple(found),

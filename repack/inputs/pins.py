@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from repack.conda.record import ARCHIVE_SUFFIXES
 from repack.errors import RepackError
 from repack.names import RelPath
-from repack.urls import scrub
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LockedPackages:
     """What a ``from:`` file asks for: pins per platform, or specs to solve.
 
     Attributes:
@@ -72,7 +72,7 @@ def pin_from_url(url: str, sha256: str | None, md5: str | None) -> Pin:
     except RepackError:
         plain = False
     if not plain or dist == fn or len(parts) != 3 or not all(parts):
-        raise ValueError(f"{scrub(url)[:200]!r} is no archive of a conda package")
+        raise ValueError(f"{redact_url(url)[:200]!r} is no archive of a conda package")
     for digest, length in ((sha256, 64), (md5, 32)):
         if digest and not (len(digest) == length and _HEX.match(digest)):
             raise ValueError(f"{fn}: {digest[:70]!r} is no hash of {length} hex digits")

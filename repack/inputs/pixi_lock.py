@@ -9,22 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from repack.codec.tree import Items, Scalar, Table
-from repack.inputs.pins import Pin, Wanted, pin_from_url
+from repack.inputs.pins import LockedPackages, Pin, pin_from_url
 
 if TYPE_CHECKING:
-    from repack.codec.tree import Findings, Node
+    from repack.codec.tree import Node, ProblemList
 
 _VERSIONS: Final = ("4", "5", "6", "7")
 
 
 def read_pixi_lock(
-    tree: Table, findings: Findings, environment: str, platforms: tuple[str, ...]
-) -> Wanted:
+    tree: Table, findings: ProblemList, environment: str, platforms: tuple[str, ...]
+) -> LockedPackages:
     """The pins of one environment; mistakes go to ``findings``."""
     version = text_of(tree.get("version"))
     if version not in _VERSIONS:
         findings.add(1, f"pixi.lock version {version!r} is not known", "versions 4 to 7 are read")
-        return Wanted("pixi.lock")
+        return LockedPackages("pixi.lock")
     by_platform = _by_platform(tree, findings, environment)
     known = _hashes(tree)
     subdirs = _subdirs(tree)
@@ -36,7 +36,7 @@ def read_pixi_lock(
         elif subdir in platforms:
             pins[subdir] = _pins(packages, known, findings)
     has = {subdirs.get(name, name) for name in by_platform}
-    return Wanted("pixi.lock", pins=pins, platforms=tuple(sorted(has)))
+    return LockedPackages("pixi.lock", pins=pins, platforms=tuple(sorted(has)))
 
 
 def text_of(node: Node | None) -> str:
@@ -49,7 +49,9 @@ def items_of(node: Node | None) -> tuple[Node, ...]:
     return node.values if isinstance(node, Items) else ()
 
 
-def _by_platform(tree: Table, findings: Findings, environment: str) -> dict[str, tuple[Node, ...]]:
+def _by_platform(
+    tree: Table, findings: ProblemList, environment: str
+) -> dict[str, tuple[Node, ...]]:
     environments = tree.get("environments")
     if not isinstance(environments, Table):
         findings.add(1, "'environments' must be a mapping")
@@ -87,7 +89,7 @@ def _hashes(tree: Table) -> dict[str, tuple[str, str]]:
 
 
 def _pins(
-    packages: tuple[Node, ...], known: dict[str, tuple[str, str]], findings: Findings
+    packages: tuple[Node, ...], known: dict[str, tuple[str, str]], findings: ProblemList
 ) -> tuple[Pin, ...]:
     pins: list[Pin] = []
     for package in packages:

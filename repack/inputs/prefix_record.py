@@ -57,7 +57,7 @@ _HIDDEN_TOKEN: Final = re.compile(r"/t/(<TOKEN>|%3CTOKEN%3E|\*+)(?=/)", re.IGNOR
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class PrefixRecord:
     """One installed package.
 
     Attributes:
@@ -90,7 +90,7 @@ class Installed:
         return digest_in(self.raw, "md5", 32)
 
 
-def of_meta(meta: Mapping[str, Any], platform: str) -> Installed | None:
+def of_meta(meta: Mapping[str, Any], platform: str) -> PrefixRecord | None:
     """The package that a file in ``conda-meta`` describes; None when it names none.
 
     Args:
@@ -105,7 +105,7 @@ def of_meta(meta: Mapping[str, Any], platform: str) -> Installed | None:
     raw["subdir"] = _subdir(meta, url, platform)
     channel, build = str(meta.get("channel") or ""), meta["build"]
     is_pypi = channel in _PYPI or build in _PYPI or build.startswith("pypi_")
-    return Installed(
+    return PrefixRecord(
         raw=raw,
         fn=_file_name(meta, url),
         url=url,

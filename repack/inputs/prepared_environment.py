@@ -18,7 +18,7 @@ from repack.errors import FetchError, IntegrityError
 from repack.fs import atomic
 from repack.inputs.conda_info import MAX_ENV_INFO, EnvInfo, parse_env_info
 from repack.inputs.prefix_record import (
-    Installed,
+    PrefixRecord,
     improve,
     is_poor,
     is_same,
@@ -28,7 +28,7 @@ from repack.inputs.prefix_record import (
 )
 from repack.prefix import conda_meta as places
 from repack.progress import SILENT
-from repack.urls import scrub, secrets_in
+from repack.urls import redact_url, secrets_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,7 +114,7 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
         info=info,
         records=tuple(sorted((record for record, _ in pairs), key=lambda record: record.path)),
         found={record.sha256: archive for record, archive in pairs if archive},
-        secrets=frozenset(secret for record, _ in pairs for secret in secrets_in(record.url)),
+        secrets=frozenset(secret for record, _ in pairs for secret in secrets_in_url(record.url)),
         warnings=tuple(warnings),
     )
 
@@ -130,7 +130,7 @@ def _report(faults: list[str], prefix: Path) -> None:
         )
 
 
-def _take(name: str, package: Installed | None, caches: tuple[Path, ...]) -> _Taken:
+def _take(name: str, package: PrefixRecord | None, caches: tuple[Path, ...]) -> _Taken:
     if package is None:
         return _Taken(fault=f"{name}: names no package, version and build")
     try:
@@ -139,7 +139,7 @@ def _take(name: str, package: Installed | None, caches: tuple[Path, ...]) -> _Ta
         return _Taken(fault=str(lost))
 
 
-def _take_whole(package: Installed, caches: tuple[Path, ...]) -> _Taken:
+def _take_whole(package: PrefixRecord, caches: tuple[Path, ...]) -> _Taken:
     if package.origin == "pypi":
         raise _LostError(f"{package.raw['name']}: is no conda package, it came from PyPI")
     warnings: list[str] = []
@@ -163,17 +163,17 @@ def _take_whole(package: Installed, caches: tuple[Path, ...]) -> _Taken:
     return _Taken(record, archive, warnings=tuple(warnings))
 
 
-def _check_fetchable(package: Installed) -> None:
+def _check_fetchable(package: PrefixRecord) -> None:
     if not package.url:
         raise _LostError(f"{package.fn}: in no package cache, and no URL is recorded")
     if not package.sha256 or not package.raw.get("size"):
         raise _LostError(
             f"{package.fn}: in no package cache, and without a recorded SHA-256 and size it cannot"
-            f" be fetched safely from {scrub(package.url)}"
+            f" be fetched safely from {redact_url(package.url)}"
         )
 
 
-def _with_hashes(package: Installed, caches: tuple[Path, ...]) -> Installed:
+def _with_hashes(package: PrefixRecord, caches: tuple[Path, ...]) -> PrefixRecord:
     """``package`` with the hashes that an unpacked copy knows, where the environment has none."""
     if package.sha256 or package.md5:
         return package
@@ -185,8 +185,8 @@ def _with_hashes(package: Installed, caches: tuple[Path, ...]) -> Installed:
 
 
 def _enriched(
-    package: Installed, caches: tuple[Path, ...], archive: Path | None, warnings: list[str]
-) -> Installed:
+    package: PrefixRecord, caches: tuple[Path, ...], archive: Path | None, warnings: list[str]
+) -> PrefixRecord:
     """``package`` with a whole record, from the best place that has one."""
     for name, document in _better(package, caches, archive):
         if is_same(package.raw, document) and not is_poor(document):
@@ -201,7 +201,9 @@ def _enriched(
     )
 
 
-def _index(package: Installed, caches: tuple[Path, ...], archive: Path | None) -> Mapping[str, Any]:
+def _index(
+    package: PrefixRecord, caches: tuple[Path, ...], archive: Path | None
+) -> Mapping[str, Any]:
     """The archive's own description; empty when it is not here."""
     found = (
         document
@@ -212,23 +214,23 @@ def _index(package: Installed, caches: tuple[Path, ...], archive: Path | None) -
 
 
 def _better(
-    package: Installed, caches: tuple[Path, ...], archive: Path | None
+    package: PrefixRecord, caches: tuple[Path, ...], archive: Path | None
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield from places.cached_records(caches, package.dist)
     if archive is not None:
-        from repack.archive.reader import survey
+        from repack.archive.reader import scan_archive
 
         stand_in = Record.of(
             {**package.raw, "build_number": 0, "sha256": "0" * 64, "size": 0}, package.fn, ""
         )
         try:
-            yield "index.json", survey(archive, stand_in, "info").index
+            yield "index.json", scan_archive(archive, stand_in, "info").index
         except IntegrityError as error:
             raise _LostError(f"{package.fn}: {error.what}") from None
 
 
 def _find(
-    package: Installed, caches: tuple[Path, ...], warnings: list[str]
+    package: PrefixRecord, caches: tuple[Path, ...], warnings: list[str]
 ) -> tuple[Path | None, places.Hashes | None]:
     candidates = [cache / package.fn for cache in caches]
     candidates += [Path(path) for path in package.archives]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from repack.codec.document import decode, parse
-from repack.codec.tree import Findings, Table
-from repack.inputs.pins import Pin, Wanted
+from repack.codec.tree import ProblemList, Table
+from repack.inputs.pins import LockedPackages, Pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ def parse_source(
     source: Source,
     platforms: tuple[str, ...],
     check_spec: Callable[[str], str | None],
-) -> Wanted:
+) -> LockedPackages:
     """Read a lock or environment file of any kind repack knows.
 
     Args:
@@ -59,7 +59,7 @@ def parse_source(
             at once.
     """
     # Each format is imported when it is met: a label has one of them at most.
-    findings = Findings(where)
+    findings = ProblemList(where)
     if _EXPLICIT.search(data[:MAX_SOURCE]):
         from repack.inputs.explicit import read_explicit
 
@@ -91,14 +91,14 @@ def parse_source(
     return wanted
 
 
-def join(parts: Sequence[Wanted], where: str, platforms: tuple[str, ...]) -> Wanted:
+def join(parts: Sequence[LockedPackages], where: str, platforms: tuple[str, ...]) -> LockedPackages:
     """What several files ask for together.
 
     Raises:
         LabelError: they are of different kinds, say different things of one platform, or lack one
             of the label's ``platforms``.
     """
-    findings = Findings(where)
+    findings = ProblemList(where)
     kind = parts[0].kind
     has = sorted({platform for part in parts for platform in part.platforms})
     pins: dict[str, tuple[Pin, ...]] = {}
@@ -113,7 +113,7 @@ def join(parts: Sequence[Wanted], where: str, platforms: tuple[str, ...]) -> Wan
         if platform not in pins:
             findings.add(1, f"nothing is locked for {platform}", f"for: {', '.join(has) or 'none'}")
     findings.end()
-    return Wanted(
+    return LockedPackages(
         kind,
         specs=tuple(dict.fromkeys(spec for part in parts for spec in part.specs)),
         pins=pins,

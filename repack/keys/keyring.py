@@ -80,7 +80,7 @@ class Keyring:
             key = ring.generate(role, "ed25519")
             ring.keyset = ring.keyset.adding(replace(key, development=True))
         ring.save()
-        with atomic.faults_at(folder):
+        with atomic.os_errors_at(folder):
             folder.chmod(0o700)
         return ring
 

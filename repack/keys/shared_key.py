@@ -46,7 +46,7 @@ class Signature(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class SharedKey:
     """A secret and the name it goes by."""
 
     key_id: str | None
@@ -76,7 +76,7 @@ class KeyRef:
 
     def resolve(
         self, environment: Mapping[str, str], read_file: Callable[[str], bytes], where: str = "key"
-    ) -> Key:
+    ) -> SharedKey:
         """Get the secret.
 
         Args:
@@ -104,7 +104,7 @@ class KeyRef:
                 secret = _base64(self.value, where)
         if not secret:
             raise KeyRefusedError("the key is empty", where=where)
-        return Key(key_id, secret)
+        return SharedKey(key_id, secret)
 
 
 def parse_key(text: str, where: str = "key") -> KeyRef:
@@ -125,13 +125,15 @@ def parse_key(text: str, where: str = "key") -> KeyRef:
     return KeyRef(key_id, source, rest)
 
 
-def sign_hmac_sha384(payload: object, key: Key) -> Signature:
+def sign_hmac_sha384(payload: object, key: SharedKey) -> Signature:
     """Sign the canonical JSON of ``payload``."""
     value = base64.b64encode(_mac(payload, key)).decode("ascii")
     return {"algorithm": HMAC_SHA384, "value": value, "key_id": key.key_id}
 
 
-def check_hmac_sha384(payload: object, signature: object, key: Key, where: object = None) -> None:
+def check_hmac_sha384(
+    payload: object, signature: object, key: SharedKey, where: object = None
+) -> None:
     """Check a signature made by :func:`sign_hmac_sha384`.
 
     ``signature`` is taken as it was read. The algorithm is not negotiable: whoever could choose
@@ -164,7 +166,7 @@ def check_hmac_sha384(payload: object, signature: object, key: Key, where: objec
         )
 
 
-def _mac(payload: object, key: Key) -> bytes:
+def _mac(payload: object, key: SharedKey) -> bytes:
     return hmac.new(key.secret, canonical(payload), hashlib.sha384).digest()
 
 

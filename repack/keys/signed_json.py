@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from repack.codec.canonical import canonical
 from repack.errors import KeyRefusedError, SignatureError
-from repack.keys.shared_key import Key, Signature, check_hmac_sha384, sign_hmac_sha384
+from repack.keys.shared_key import SharedKey, Signature, check_hmac_sha384, sign_hmac_sha384
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ ED25519: Final = "ed25519"
 _PEM: Final = b"-----BEGIN "
 
 
-def seal(document: Mapping[str, object], key: Key) -> dict[str, object]:
+def sign_json(document: Mapping[str, object], key: SharedKey) -> dict[str, object]:
     """``document`` with a signature.
 
     Raises:
@@ -41,7 +41,7 @@ def seal(document: Mapping[str, object], key: Key) -> dict[str, object]:
     return {**body, "signature": signature}
 
 
-def check(document: Mapping[str, object], key: Key, where: object = None) -> None:
+def verify_json(document: Mapping[str, object], key: SharedKey, where: object = None) -> None:
     """Check the signature in ``document``.
 
     Raises:
@@ -77,11 +77,11 @@ def _body(document: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in document.items() if name != "signature"}
 
 
-def _is_pem(key: Key) -> bool:
+def _is_pem(key: SharedKey) -> bool:
     return key.secret.lstrip().startswith(_PEM)
 
 
-def _private(key: Key) -> Ed25519PrivateKey:
+def _private(key: SharedKey) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric import ed25519
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -96,7 +96,7 @@ def _private(key: Key) -> Ed25519PrivateKey:
     return loaded
 
 
-def _public(key: Key) -> Ed25519PublicKey:
+def _public(key: SharedKey) -> Ed25519PublicKey:
     from cryptography.hazmat.primitives.asymmetric import ed25519
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 

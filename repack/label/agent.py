@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from repack.archive.package import Member, PackageSpec
+from repack.archive.package import PackageFile, PackageSpec
 from repack.names import RelPath
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def agent_package(version: str, sources: Mapping[str, bytes]) -> PackageSpec:
         UsageError: the version is none that conda allows.
     """
     members = [
-        Member.of(RelPath(f"site-packages/repack/{path}"), data) for path, data in sources.items()
+        PackageFile.of(RelPath(f"site-packages/repack/{path}"), data)
+        for path, data in sources.items()
     ]
     return PackageSpec(
         name=NAME,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from repack.errors import UsageError
-from repack.urls import channel_url, scrub
+from repack.urls import channel_url, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def read_channel(text: str, locate: Callable[[str], str]) -> str:
     if _NAME.match(text):
         return f"{_ALIAS}/{text}"
     raise ChannelFault(
-        f"{scrub(text)[:80]!r} is no channel",
+        f"{redact_url(text)[:80]!r} is no channel",
         "write a URL, an absolute path, a path that starts with './', or a name like conda-forge",
     )
 
@@ -72,7 +72,7 @@ def _from_path(path: str, *, windows: bool) -> str:
 
 
 def _from_url(text: str, scheme: str) -> str:
-    shown = repr(scrub(text)[:120])
+    shown = repr(redact_url(text)[:120])
     if scheme not in {"http", "https", "file"}:
         raise ChannelFault(
             f"channel {shown} is not http, https or file", "mirror it to one of them"

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 from repack.codec.schema import suggestion
 from repack.errors import IntegrityError, LabelError, PlaceError, Problem, RepackError, UsageError
 from repack.fs import atomic
-from repack.label.reader import MAX_LABEL, Surroundings, parse_label
+from repack.label.reader import MAX_LABEL, LabelContext, parse_label
 from repack.names import LabelName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from repack.inputs.pins import Wanted
+    from repack.inputs.pins import LockedPackages
     from repack.inputs.source import Source
     from repack.label.label import Label
     from repack.label.reader import PackagesFrom
@@ -64,7 +64,7 @@ def names(folder: Path) -> tuple[LabelName, ...]:
     Raises:
         PlaceError: the folder cannot be read.
     """
-    with atomic.faults_at(folder):
+    with atomic.os_errors_at(folder):
         found = {path.stem for path in folder.iterdir() if path.suffix in SUFFIXES}
     good = []
     for name in found:
@@ -118,7 +118,7 @@ def load(
         LabelError: the file has mistakes; holds all of them.
         PlaceError: it cannot be read.
     """
-    around = Surroundings(
+    around = LabelContext(
         environment=Variables(environment, path.parent),
         check_spec=check_spec,
         locate=lambda text: locate(text, path.parent),
@@ -135,7 +135,7 @@ def locate(text: str, folder: Path) -> str:
     return os.path.abspath(chosen)  # noqa: PTH100 - must not follow links as resolve() does
 
 
-def read_source(source: Source, platforms: tuple[str, ...]) -> Wanted:
+def read_source(source: Source, platforms: tuple[str, ...]) -> LockedPackages:
     """Read what a label's ``from:`` names.
 
     Args:

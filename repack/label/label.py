@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
 
-    from repack.conda.virtual_packages import Profile
+    from repack.conda.virtual_packages import TargetProfile
     from repack.inputs.source import Source
     from repack.names import Digest, LabelName
 from typing import TYPE_CHECKING
@@ -74,7 +74,7 @@ class Label:
 
     name: LabelName
     channels: tuple[str, ...] = field(repr=False)
-    platforms: Mapping[str, Profile]
+    platforms: Mapping[str, TargetProfile]
     packages: tuple[str, ...] = ()
     description: str = ""
     source: Source | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from repack.codec.document import parse
 from repack.codec.schema import check
-from repack.codec.tree import Findings, Line, Table, View
+from repack.codec.tree import Line, ProblemList, Table, View
 from repack.conda.match_spec import spaced
 from repack.conda.spdx import LicencePolicy
 from repack.conda.subdir import PLATFORMS
@@ -26,12 +26,12 @@ from repack.label.label import BundleSpec, Installer, Label, Signing
 from repack.label.schema import SCHEMA
 from repack.label.variables import fill
 from repack.names import Digest, LabelName
-from repack.urls import scrub_text, secrets_in
+from repack.urls import redact_text, secrets_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.conda.virtual_packages import Profile
+    from repack.conda.virtual_packages import TargetProfile
     from repack.label.label import AfterInstall, PackageFormat
 
 PackagesFrom = Literal["label", "env"]
@@ -43,7 +43,7 @@ _INSTALLER_URL: Final = re.compile(r"(https?://[^/\s]+|file://[^/\s]*)/\S+\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class LabelContext:
     """What a label file is read with.
 
     Attributes:
@@ -61,14 +61,14 @@ class Surroundings:
     packages_from: PackagesFrom = "label"
 
 
-def parse_label(data: bytes, where: str, around: Surroundings) -> Label:
+def parse_label(data: bytes, where: str, around: LabelContext) -> Label:
     """Read a label file, YAML or, when ``where`` ends in ``.json``, JSON.
 
     Raises:
         LabelError: it has mistakes; holds all of them.
     """
     tree = parse(data, where, MAX_LABEL)
-    findings = Findings(where)
+    findings = ProblemList(where)
     check(tree, SCHEMA, findings)
     if not isinstance(tree, Table):
         raise findings.error()
@@ -78,7 +78,7 @@ def parse_label(data: bytes, where: str, around: Surroundings) -> Label:
 class _Reader:
     """Takes the tree apart; ``findings`` has what its schema found already."""
 
-    def __init__(self, top: View, findings: Findings, around: Surroundings) -> None:
+    def __init__(self, top: View, findings: ProblemList, around: LabelContext) -> None:
         self._top = top
         self._findings = findings
         self._around = around
@@ -152,7 +152,7 @@ class _Reader:
         self._secrets |= filled.secrets
         if filled.faults:
             return None
-        self._secrets.update(secrets_in(filled.text))
+        self._secrets.update(secrets_in_url(filled.text))
         return filled.text
 
     def _path(self, given: Line) -> str:
@@ -171,7 +171,7 @@ class _Reader:
             try:
                 url = read_channel(text, self._around.locate)
             except ChannelFault as fault:
-                self._findings.add(given.line, scrub_text(fault.what, self._secrets), fault.hint)
+                self._findings.add(given.line, redact_text(fault.what, self._secrets), fault.hint)
                 continue
             if url in found:
                 first = f"first on line {found[url]}"
@@ -222,16 +222,16 @@ class _Reader:
             categories=table.words("categories") or ("main",),
         )
 
-    def _platforms(self) -> dict[str, Profile]:
+    def _platforms(self) -> dict[str, TargetProfile]:
         table = self._top.view("platforms")
-        found: dict[str, Profile] = {}
+        found: dict[str, TargetProfile] = {}
         for subdir, line, value in table.entries():
             if subdir in PLATFORMS:
                 profile = View(value if isinstance(value, Table) else Table(line, ()))
                 found[subdir] = self._profile(subdir, profile)
         return found
 
-    def _profile(self, subdir: str, table: View) -> Profile:
+    def _profile(self, subdir: str, table: View) -> TargetProfile:
         profile = read_profile(subdir, table, self._findings)
         if not profile.reads_conda_archives and self._top.word("package_format", "keep") == "keep":
             self._notes.append(
@@ -302,7 +302,7 @@ class _Reader:
             given, digest = table.text("url"), table.word("sha256", "")
             url = self._fill(given) if given else None
             if given and url and not _INSTALLER_URL.match(url):
-                shown = scrub_text(url, self._secrets)[:120]
+                shown = redact_text(url, self._secrets)[:120]
                 self._findings.add(given.line, f"{shown!r} is no URL of a file")
             if url and re.fullmatch("[0-9A-Fa-f]{64}", digest):
                 found.append(Installer(url, Digest(digest)))

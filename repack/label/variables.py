@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from repack.urls import secrets_in
+from repack.urls import secrets_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ _SHORTEST_SECRET: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class FilledText:
     """A text with its variables filled in.
 
     Attributes:
@@ -36,7 +36,7 @@ class Filled:
     faults: tuple[tuple[str, str | None], ...]
 
 
-def fill(text: str, environment: Mapping[str, str]) -> Filled:
+def fill(text: str, environment: Mapping[str, str]) -> FilledText:
     """Replace every ``${NAME}`` by the value of NAME in ``environment``.
 
     A user or password is percent-encoded where it would tear the URL. NAME is a variable, or ``env:VARIABLE``, or ``file:PATH`` where ``environment`` knows such keys.
@@ -64,7 +64,7 @@ def fill(text: str, environment: Mapping[str, str]) -> Filled:
         parts.append(value)
     if "${" in text[end:]:
         faults.append(("'${' is not closed", "write ${NAME}"))
-    return Filled("".join(parts) + text[end:], frozenset(secrets), tuple(faults))
+    return FilledText("".join(parts) + text[end:], frozenset(secrets), tuple(faults))
 
 
 def _fault(name: str, value: str | None) -> tuple[str, str | None]:
@@ -83,5 +83,5 @@ def _fault(name: str, value: str | None) -> tuple[str, str | None]:
 def _secrets_of(value: str) -> set[str]:
     """What of ``value``, which is no host, must not be seen."""
     if "://" in value:
-        return set(secrets_in(value))
+        return set(secrets_in_url(value))
     return {value} if len(value) >= _SHORTEST_SECRET else set()

@@ -121,7 +121,7 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
-class Cover:
+class Header:
     """What goes around a ledger: for whom, the how-manieth, and fresh random bytes."""
 
     fingerprint: Fingerprint

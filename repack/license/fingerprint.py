@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from repack.codec.canonical import canonical, loads
 from repack.errors import FingerprintError, SignatureError
-from repack.keys.shared_key import Key, Signature, check_hmac_sha384, sign_hmac_sha384
+from repack.keys.shared_key import SharedKey, Signature, check_hmac_sha384, sign_hmac_sha384
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,7 +94,7 @@ class Device(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class GivenFingerprint:
     """A device somebody named by its fingerprint."""
 
     text: Fingerprint
@@ -215,7 +215,7 @@ class FingerprintDocument:
     signature: Signature | None = None
 
     @classmethod
-    def of(cls, factors: Factors, stamp: str, key: Key | None = None) -> FingerprintDocument:
+    def of(cls, factors: Factors, stamp: str, key: SharedKey | None = None) -> FingerprintDocument:
         """Describe a device, at the time ``stamp``, signed when a key is given."""
         payload: dict[str, object] = {
             "fingerprint": factors.fingerprint(),
@@ -257,7 +257,7 @@ class FingerprintDocument:
             signature,
         )
 
-    def check(self, key: Key, where: object = None) -> None:
+    def check(self, key: SharedKey, where: object = None) -> None:
         """Check the signature.
 
         Raises:

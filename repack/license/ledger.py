@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import LicenseError, UsageError
-from repack.keys.shared_key import Key
+from repack.keys.shared_key import SharedKey
 from repack.license.fingerprint import Fingerprint
-from repack.license.license import STORE_KEY, Circumstances, Verdict, judge
+from repack.license.license import STORE_KEY, Circumstances, LicenseVerdict, judge_license
 from repack.timestamps import parse_date, stamp
 
 if TYPE_CHECKING:
@@ -108,9 +108,11 @@ class Ledger:
         }
 
     @property
-    def key(self) -> Key:
+    def key(self) -> SharedKey:
         """The store's own key for reports, named so that nobody takes it for the vendor's."""
-        return Key(f"{STORE_KEY}{Fingerprint.of(self.report_key)[:7].lower()}", self.report_key)
+        return SharedKey(
+            f"{STORE_KEY}{Fingerprint.of(self.report_key)[:7].lower()}", self.report_key
+        )
 
     def is_set_back(self, now: datetime) -> bool:
         """Whether the clock is behind a time this store has seen."""
@@ -154,13 +156,13 @@ class Ledger:
         """With a recovery on record."""
         return replace(self, recoveries=(*self.recoveries, report))
 
-    def verdicts(self, given: Circumstances) -> tuple[Verdict, ...]:
+    def verdicts(self, given: Circumstances) -> tuple[LicenseVerdict, ...]:
         """What is to be said of every licence in here."""
         return tuple(self.verdict(self.licenses[name], given) for name in sorted(self.licenses))
 
-    def verdict(self, raw: Mapping[str, Any], given: Circumstances) -> Verdict:
+    def verdict(self, raw: Mapping[str, Any], given: Circumstances) -> LicenseVerdict:
         """Judge a licence, in here or not."""
-        verdict = judge(raw, given)
+        verdict = judge_license(raw, given)
         held = self.licenses.get(verdict.license_id)
         if verdict.license_id in self.revoked:
             verdict = _outranking(verdict, "revoked")
@@ -172,7 +174,7 @@ class Ledger:
         return verdict
 
 
-def _outranking(verdict: Verdict, status: str) -> Verdict:
+def _outranking(verdict: LicenseVerdict, status: str) -> LicenseVerdict:
     """What the store knows comes after a bad signature and a wrong device, before the term."""
     issues = (*verdict.issues, status)
     if status == "revoked":

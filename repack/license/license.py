@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from repack.codec.canonical import loads
 from repack.errors import LicenseError, RepackError, SignatureError, UsageError
-from repack.keys.signed_json import check
+from repack.keys.signed_json import verify_json
 from repack.license.fingerprint import Fingerprint
 from repack.names import LabelName
 from repack.timestamps import parse_date
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
 
 LIMIT: Final = 1 << 20
 _MAX_TEXT: Final = 200
@@ -132,13 +132,13 @@ class Circumstances:
 
     fingerprint: Fingerprint
     now: datetime
-    key: Key | None = None
+    key: SharedKey | None = None
     label: str | None = None
     moves: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LicenseVerdict:
     """What is to be said of one licence; ``issues`` names everything that is wrong with it."""
 
     license_id: str
@@ -152,13 +152,13 @@ class Verdict:
         """Whether nothing at all is wrong: valid, signature checked, no issue."""
         return self.status == "valid" and self.signed == "valid" and not self.issues
 
-    def worse(self, status: Status, issue: str) -> Verdict:
+    def worse(self, status: Status, issue: str) -> LicenseVerdict:
         """The verdict with one more issue; the status stays that of the gravest."""
         graver = self.status if self.status != "valid" else status
         return replace(self, status=graver, issues=(*self.issues, issue))
 
 
-def judge(raw: Mapping[str, Any], given: Circumstances) -> Verdict:
+def judge_license(raw: Mapping[str, Any], given: Circumstances) -> LicenseVerdict:
     """Judge a licence by itself: signature, device, term, label; gravest first."""
     name = raw.get("license_id")
     license_id = name if isinstance(name, str) else ""
@@ -166,9 +166,9 @@ def judge(raw: Mapping[str, Any], given: Circumstances) -> Verdict:
         found = License.of(raw)
     except LicenseError as error:
         issues = ("bad-signature", f"malformed: {error.what}")
-        return Verdict(license_id, "bad-signature", "bad", issues)
+        return LicenseVerdict(license_id, "bad-signature", "bad", issues)
     signed, problem = _signed(raw, given.key)
-    verdict = Verdict(license_id, "valid", signed, (), found)
+    verdict = LicenseVerdict(license_id, "valid", signed, (), found)
     if signed == "bad":
         verdict = verdict.worse("bad-signature", "bad-signature")
         verdict = replace(verdict, issues=(*verdict.issues, problem))
@@ -185,13 +185,13 @@ def judge(raw: Mapping[str, Any], given: Circumstances) -> Verdict:
     return verdict
 
 
-def _signed(raw: Mapping[str, Any], key: Key | None) -> tuple[Signed, str]:
+def _signed(raw: Mapping[str, Any], key: SharedKey | None) -> tuple[Signed, str]:
     if not isinstance(raw.get("signature"), dict):
         return "bad", "there is no signature"
     if key is None:
         return "unchecked", ""
     try:
-        check(raw, key)
+        verify_json(raw, key)
     except SignatureError as error:
         return "bad", error.what
     return "valid", ""

@@ -7,16 +7,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import BusyError, LicenseError, PlaceError, RepackError, SpaceError, UsageError
-from repack.license.license import Circumstances, Verdict
+from repack.license.license import Circumstances, LicenseVerdict
 from repack.timestamps import stamp
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
     from repack.license.fingerprint import Device
     from repack.license.license import License
-    from repack.license.store import Opened, Vault
+    from repack.license.store import LicenseStore, OpenStore
 
 _TIME_STEP: Final = timedelta(hours=24)
 
@@ -24,16 +24,16 @@ OldFormat = Literal["rewrite", "leave"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class LicenseQuery:
     """Who asks about which store, and what they know."""
 
-    vault: Vault
+    vault: LicenseStore
     device: Device
     now: datetime
-    key: Key | None = None
+    key: SharedKey | None = None
     label: str | None = None
 
-    def circumstances(self, opened: Opened) -> Circumstances:
+    def circumstances(self, opened: OpenStore) -> Circumstances:
         """Under which the licences of ``opened`` are judged."""
         ledger = opened.ledger
         return Circumstances(
@@ -42,7 +42,7 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StoreStatus:
     """A store as it was found.
 
     Attributes:
@@ -50,8 +50,8 @@ class Finding:
         notes: what is worth saying but no fault.
     """
 
-    opened: Opened
-    verdicts: tuple[Verdict, ...]
+    opened: OpenStore
+    verdicts: tuple[LicenseVerdict, ...]
     issues: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -61,7 +61,7 @@ class Finding:
         return bool(self.verdicts) and not self.issues and all(v.is_right for v in self.verdicts)
 
 
-def look(asking: Asking, old_format: OldFormat = "rewrite") -> Finding:
+def store_status(asking: LicenseQuery, old_format: OldFormat = "rewrite") -> StoreStatus:
     """Judge every licence of the store.
 
     Args:
@@ -77,10 +77,10 @@ def look(asking: Asking, old_format: OldFormat = "rewrite") -> Finding:
         _open(asking) if old_format == "rewrite" else (asking.vault.open(asking.device), ())
     )
     verdicts = opened.ledger.verdicts(asking.circumstances(opened))
-    return Finding(opened, verdicts, store_issues(opened, asking.now), notes)
+    return StoreStatus(opened, verdicts, store_issues(opened, asking.now), notes)
 
 
-def verify(asking: Asking, found: License | None) -> Finding:
+def verify(asking: LicenseQuery, found: License | None) -> StoreStatus:
     """Judge one licence, or all of the store, and remember the time when all is right.
 
     The time is not remembered otherwise: a clock that once ran ahead must not lock a device out.
@@ -90,7 +90,7 @@ def verify(asking: Asking, found: License | None) -> Finding:
         FingerprintError: the device cannot be told.
         PlaceError: there is no store.
     """
-    finding = look(asking)
+    finding = store_status(asking)
     if found is not None:
         opened = finding.opened
         verdict = opened.ledger.verdict(found.raw, asking.circumstances(opened))
@@ -100,7 +100,7 @@ def verify(asking: Asking, found: License | None) -> Finding:
     return replace(finding, notes=(*finding.notes, *_remember(asking, finding.opened)))
 
 
-def install(asking: Asking, found: License) -> Finding:
+def install(asking: LicenseQuery, found: License) -> StoreStatus:
     """Put a licence into the store; the store is made when there is none.
 
     Raises:
@@ -124,10 +124,10 @@ def install(asking: Asking, found: License) -> Finding:
             )
         issues = store_issues(opened, asking.now)
         opened = vault.save(replace(opened, ledger=ledger.seen(asking.now)))
-    return Finding(opened, ledger.verdicts(asking.circumstances(opened)), issues)
+    return StoreStatus(opened, ledger.verdicts(asking.circumstances(opened)), issues)
 
 
-def revoke(asking: Asking, license_id: str, reason: str) -> Finding:
+def revoke(asking: LicenseQuery, license_id: str, reason: str) -> StoreStatus:
     """Revoke a licence in the store, for good.
 
     Raises:
@@ -140,10 +140,10 @@ def revoke(asking: Asking, license_id: str, reason: str) -> Finding:
         ledger = opened.ledger.revoke(license_id, asking.now, reason)
         issues = store_issues(opened, asking.now)
         opened = asking.vault.save(replace(opened, ledger=ledger))
-    return Finding(opened, ledger.verdicts(asking.circumstances(opened)), issues)
+    return StoreStatus(opened, ledger.verdicts(asking.circumstances(opened)), issues)
 
 
-def _open(asking: Asking) -> tuple[Opened, tuple[str, ...]]:
+def _open(asking: LicenseQuery) -> tuple[OpenStore, tuple[str, ...]]:
     """Open the store; one of the old format is written anew, where that can be done."""
     opened = asking.vault.open(asking.device)
     if not opened.migrated:
@@ -158,7 +158,7 @@ def _open(asking: Asking) -> tuple[Opened, tuple[str, ...]]:
     return opened, ("the store was found in the old format and written anew",)
 
 
-def store_issues(opened: Opened, now: datetime) -> tuple[str, ...]:
+def store_issues(opened: OpenStore, now: datetime) -> tuple[str, ...]:
     """What is wrong with an open store that can still be used: its clock or its generation went back."""
     found: list[str] = []
     if opened.ledger.is_set_back(now):
@@ -171,7 +171,7 @@ def store_issues(opened: Opened, now: datetime) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _remember(asking: Asking, opened: Opened) -> tuple[str, ...]:
+def _remember(asking: LicenseQuery, opened: OpenStore) -> tuple[str, ...]:
     highest = opened.ledger.highest
     if highest is not None and asking.now < highest + _TIME_STEP:
         return ()

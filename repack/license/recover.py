@@ -11,23 +11,23 @@ from repack.errors import RepackError, UsageError
 from repack.fs import atomic
 from repack.fs.links import refuse_symlinks
 from repack.fs.locks import exclusive
-from repack.keys.signed_json import seal
-from repack.license.fingerprint import FingerprintDocument, Told
-from repack.license.recovery_report import KIND, LIMIT, Report, file_of, link
-from repack.license.store import Opened, Vault
+from repack.keys.signed_json import sign_json
+from repack.license.fingerprint import FingerprintDocument, GivenFingerprint
+from repack.license.recovery_report import KIND, LIMIT, RecoveryReport, file_of, link
+from repack.license.store import LicenseStore, OpenStore
 from repack.timestamps import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-from repack.license.operations import Asking, Finding, store_issues
+from repack.license.operations import LicenseQuery, StoreStatus, store_issues
 
 _MAX_REPORTS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Recovery:
+class RecoveryJob:
     """A store to be moved to another device.
 
     Attributes:
@@ -38,23 +38,23 @@ class Recovery:
         tags: the new device's factor hashes, when it is this machine.
     """
 
-    asking: Asking
+    asking: LicenseQuery
     old: FingerprintDocument
-    output: Vault
+    output: LicenseStore
     report: Path
     tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class RecoveryResult:
     """The report, and the licences as they stand on the new device."""
 
     report: Mapping[str, Any]
-    finding: Finding
+    finding: StoreStatus
     resumed: bool = False
 
 
-def recover(job: Recovery) -> Recovered:
+def recover(job: RecoveryJob) -> RecoveryResult:
     """Bind a store to another device: keep the old one, write, prove, report.
 
     The report's file appears with the store or not at all; when a kill parts them, the next call
@@ -78,7 +78,7 @@ def recover(job: Recovery) -> Recovered:
             return done
         if job.report.exists():
             raise UsageError("there is a report of that name", where=job.report)
-        opened = source.open(Told(job.old.fingerprint))
+        opened = source.open(GivenFingerprint(job.old.fingerprint))
         fingerprint = job.asking.device.fingerprint()
         if fingerprint == opened.fingerprint:
             raise UsageError("the store is bound to this device already", where=source.path)
@@ -87,13 +87,13 @@ def recover(job: Recovery) -> Recovered:
         return _write(job, opened)
 
 
-def _write(job: Recovery, opened: Opened) -> Recovered:
+def _write(job: RecoveryJob, opened: OpenStore) -> RecoveryResult:
     kept = job.output.keep()
     backup = kept if job.output.path == job.asking.vault.path else job.asking.vault.path
-    report = seal(_draft(job, opened, backup), job.asking.key or opened.ledger.key)
+    report = sign_json(_draft(job, opened, backup), job.asking.key or opened.ledger.key)
     ledger = opened.ledger.recovered(report)
     device = job.asking.device
-    bound = Opened(ledger, device.fingerprint(), device.names, opened.generation)
+    bound = OpenStore(ledger, device.fingerprint(), device.names, opened.generation)
     with atomic.writing(job.report) as stream:
         # All that needs space is on disk before the store is touched; what is left is a rename
         stream.write(file_of(report))
@@ -101,10 +101,10 @@ def _write(job: Recovery, opened: Opened) -> Recovered:
         os.fsync(stream.fileno())
         bound = job.output.save(bound)
     verdicts = ledger.verdicts(job.asking.circumstances(bound))
-    return Recovered(report, Finding(bound, verdicts, store_issues(bound, job.asking.now)))
+    return RecoveryResult(report, StoreStatus(bound, verdicts, store_issues(bound, job.asking.now)))
 
 
-def _draft(job: Recovery, opened: Opened, backup: Path | None) -> dict[str, object]:
+def _draft(job: RecoveryJob, opened: OpenStore, backup: Path | None) -> dict[str, object]:
     changed = job.old.differing(job.tags) if job.tags else ()
     return {
         "kind": KIND,
@@ -122,7 +122,7 @@ def _draft(job: Recovery, opened: Opened, backup: Path | None) -> dict[str, obje
     }
 
 
-def _resumed(job: Recovery) -> Recovered | None:
+def _resumed(job: RecoveryJob) -> RecoveryResult | None:
     """Finish a recovery that was killed between the store and its report."""
     asking = replace(job.asking, vault=job.output)
     if not job.output.exists():
@@ -145,27 +145,27 @@ def _resumed(job: Recovery) -> Recovered | None:
             raise UsageError("there is a report of that name", where=job.report)
         atomic.write(job.report, file_of(last))
     verdicts = opened.ledger.verdicts(asking.circumstances(opened))
-    return Recovered(
-        last, Finding(opened, verdicts, store_issues(opened, asking.now)), resumed=True
+    return RecoveryResult(
+        last, StoreStatus(opened, verdicts, store_issues(opened, asking.now)), resumed=True
     )
 
 
-def reports_in(folder: Path) -> list[Report]:
+def reports_in(folder: Path) -> list[RecoveryReport]:
     """Every report of a recovery in a folder; other files are passed over.
 
     Raises:
         PlaceError: the folder cannot be read.
     """
-    with atomic.faults_at(folder):
+    with atomic.os_errors_at(folder):
         paths = sorted(
             path for path in folder.iterdir() if path.suffix == ".json" and path.is_file()
         )
     if len(paths) > _MAX_REPORTS:
         raise UsageError("too many files for a folder of reports", where=folder, got=len(paths))
-    found = [Report.parse(atomic.read(path, LIMIT), path.name) for path in paths]
+    found = [RecoveryReport.parse(atomic.read(path, LIMIT), path.name) for path in paths]
     return [report for report in found if report is not None]
 
 
 def _make_folder(folder: Path) -> None:
-    with atomic.faults_at(folder):
+    with atomic.os_errors_at(folder):
         folder.mkdir(parents=True, exist_ok=True)

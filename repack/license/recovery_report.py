@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from repack.codec.canonical import loads
 from repack.errors import RepackError
-from repack.keys.signed_json import check
+from repack.keys.signed_json import verify_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
 
 KIND: Final = "repack-license-recovery"
 LIMIT: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RecoveryReport:
     """A report in a file."""
 
     name: str
@@ -35,7 +35,7 @@ class Report:
     document: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def parse(cls, data: bytes, name: str) -> Report | None:
+    def parse(cls, data: bytes, name: str) -> RecoveryReport | None:
         """Read a file of the reports' folder; None when it is no report of a recovery."""
         try:
             document = loads(data, name, LIMIT)
@@ -48,7 +48,7 @@ class Report:
         return cls(name, number, hashlib.sha384(data).hexdigest(), document)
 
 
-def link(earlier: Iterable[Report]) -> dict[str, object]:
+def link(earlier: Iterable[RecoveryReport]) -> dict[str, object]:
     """``sequence`` and ``previous`` of the report that comes after ``earlier``."""
     last = max(earlier, key=lambda report: report.sequence, default=None)
     if last is None:
@@ -65,7 +65,9 @@ def file_of(document: Mapping[str, Any]) -> bytes:
 
 
 def faults(
-    reports: Iterable[Report], keys: Sequence[Key], in_store: Sequence[Mapping[str, Any]] = ()
+    reports: Iterable[RecoveryReport],
+    keys: Sequence[SharedKey],
+    in_store: Sequence[Mapping[str, Any]] = (),
 ) -> list[str]:
     """Everything that is wrong with a folder of reports.
 
@@ -76,7 +78,7 @@ def faults(
     """
     ordered = sorted(reports, key=lambda report: (report.sequence, report.name))
     found: list[str] = []
-    before: Report | None = None
+    before: RecoveryReport | None = None
     for number, report in enumerate(ordered, 1):
         if report.sequence != number:
             found.append(f"{report.name}: is number {report.sequence}, {number} was expected")
@@ -95,9 +97,9 @@ def faults(
     return found
 
 
-def _fits(report: Report, key: Key) -> bool:
+def _fits(report: RecoveryReport, key: SharedKey) -> bool:
     try:
-        check(report.document, key)
+        verify_json(report.document, key)
     except RepackError:
         return False
     return True

@@ -17,7 +17,7 @@ from repack.codec.canonical import canonical, loads
 from repack.errors import IntegrityError, LicenseError, PlaceError
 from repack.fs import atomic, links, locks
 from repack.fs.links import refuse_symlinks
-from repack.license.encryption import LIMIT, NONCE_BYTES, OLD_VERSION, SALT_BYTES, Cover, Envelope
+from repack.license.encryption import LIMIT, NONCE_BYTES, OLD_VERSION, SALT_BYTES, Envelope, Header
 from repack.license.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Keep = Literal["before", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenStore:
     """A store that was opened, or a new one that was not written yet.
 
     Attributes:
@@ -54,7 +54,7 @@ class Opened:
     newer: int | None = None
 
 
-class Vault:
+class LicenseStore:
     """The licence store in the file ``path``."""
 
     def __init__(self, path: Path) -> None:
@@ -70,16 +70,16 @@ class Vault:
         refuse_symlinks(self.path, lock)
         return locks.exclusive(lock, "a change of this licence store")
 
-    def new(self, device: Device) -> Opened:
+    def new(self, device: Device) -> OpenStore:
         """An empty store for ``device``; nothing is written.
 
         Raises:
             FingerprintError: the device cannot be told.
         """
         ledger = Ledger(os.urandom(_REPORT_KEY_BYTES))
-        return Opened(ledger, device.fingerprint(), device.names, 0)
+        return OpenStore(ledger, device.fingerprint(), device.names, 0)
 
-    def open(self, device: Device) -> Opened:
+    def open(self, device: Device) -> OpenStore:
         """Open the store on ``device``.
 
         Raises:
@@ -92,9 +92,9 @@ class Vault:
         raw = loads(envelope.open(fingerprint, self.path), self.path, LIMIT)
         if envelope.version == OLD_VERSION:
             ledger = Ledger.of_version_2(raw, os.urandom(_REPORT_KEY_BYTES), self.path)
-            return Opened(ledger, fingerprint, device.names, 0, migrated=True)
+            return OpenStore(ledger, fingerprint, device.names, 0, migrated=True)
         above = [number for number in self._generations() if number > envelope.generation]
-        return Opened(
+        return OpenStore(
             Ledger.of(raw, self.path),
             fingerprint,
             envelope.factors,
@@ -102,7 +102,7 @@ class Vault:
             newer=max(above) if above else None,
         )
 
-    def save(self, opened: Opened, before: Keep = "before") -> Opened:
+    def save(self, opened: OpenStore, before: Keep = "before") -> OpenStore:
         """Write the store anew, keep the generation before, and prove that the new one opens.
 
         The caller holds :meth:`lock`. A kill at any instant leaves the old store or the new one.
@@ -124,7 +124,7 @@ class Vault:
         # Above all that lie here: a store that was put back must not use a number again
         generation = max([opened.generation, *self._generations()]) + 1
         salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
-        cover = Cover(opened.fingerprint, opened.factors, generation, salt, nonce)
+        cover = Header(opened.fingerprint, opened.factors, generation, salt, nonce)
         plain = canonical(opened.ledger.to_json())
         atomic.write(self.path, cover.around(plain), _MODE)
         try:
@@ -174,7 +174,7 @@ class Vault:
         if not self.path.parent.is_dir():
             return []
         pattern = re.compile(re.escape(self.path.name) + r"\.(\d{1,12})")
-        with atomic.faults_at(self.path.parent):
+        with atomic.os_errors_at(self.path.parent):
             names = [pattern.fullmatch(found.name) for found in self.path.parent.iterdir()]
         return sorted(int(match[1]) for match in names if match)
 

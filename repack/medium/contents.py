@@ -18,14 +18,14 @@ from urllib.parse import unquote, urlsplit
 
 from repack.errors import UsageError, WrongTypeError
 from repack.names import windows_fault
-from repack.trust.selection import Seen, Wanted, choose
+from repack.trust.selection import ReleaseFilter, RollbackState, choose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from repack.label.label import Installer
     from repack.names import LabelName
-    from repack.sync.plan import Sent
+    from repack.sync.plan import SyncResult
     from repack.trust.selection import SignedFor, SignedRelease
 
 CHECKLIST: Final = "CHECKLIST.md"
@@ -37,7 +37,7 @@ RESERVED: Final = frozenset({INSTALLERS, OEM, NOTARY})
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReleaseChoice:
     """Which release a medium is to carry.
 
     Attributes:
@@ -57,7 +57,9 @@ class Wish:
         return self.type == "production" or self.tag is not None
 
 
-def select(label: LabelName, signed: Sequence[SignedRelease], wish: Wish, standing: int) -> int:
+def select(
+    label: LabelName, signed: Sequence[SignedRelease], wish: ReleaseChoice, standing: int
+) -> int:
     """The number of the release that is wished for.
 
     Args:
@@ -82,7 +84,11 @@ def select(label: LabelName, signed: Sequence[SignedRelease], wish: Wish, standi
         )
     platforms = sorted({platform for one in signed for platform in one.platforms})
     found = {
-        choose(signed, Wanted(label, platform, wish.type, wish.tag, wish.release), Seen()).number
+        choose(
+            signed,
+            ReleaseFilter(label, platform, wish.type, wish.tag, wish.release),
+            RollbackState(),
+        ).number
         for platform in platforms
         if any(platform in one.platforms for one in signed if wish.release in {None, one.number})
     }
@@ -109,7 +115,7 @@ def file_names(installers: Sequence[Installer]) -> dict[str, Installer]:
 
 
 @dataclass(frozen=True, slots=True)
-class OnMedium:
+class ListedRelease:
     """One release on a medium, as the checklist shows it.
 
     Attributes:
@@ -136,7 +142,7 @@ class OnMedium:
 
 
 def checklist(
-    template: str, releases: Sequence[OnMedium], installers: Mapping[str, str], made: str
+    template: str, releases: Sequence[ListedRelease], installers: Mapping[str, str], made: str
 ) -> str:
     """The checklist, from its template.
 
@@ -161,10 +167,10 @@ def checklist(
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class MediumResult:
     """What was written to a medium."""
 
-    sent: Sent
+    sent: SyncResult
     type: SignedFor
     tag: str | None
     installers: tuple[str, ...]

@@ -15,7 +15,7 @@ from repack.channel.releases import manifests
 from repack.codec import sha256sums
 from repack.fs import atomic
 from repack.fs.walk import read_or_none
-from repack.medium.contents import INSTALLERS, OnMedium
+from repack.medium.contents import INSTALLERS, ListedRelease
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +30,12 @@ _ROLES: Final = ("production", "ci")
 
 def channels(root: Path) -> list[Path]:
     """The channels on a medium."""
-    with atomic.faults_at(root):
+    with atomic.os_errors_at(root):
         there = sorted(root.iterdir()) if root.is_dir() else []
     return [folder for folder in there if (folder / MANIFEST).is_file()]
 
 
-def nearby(root: Path, channel: Path, wanted: Mapping[RelPath, Piece]) -> dict[str, Path]:
+def same_medium(root: Path, channel: Path, wanted: Mapping[RelPath, Piece]) -> dict[str, Path]:
     """Packages of ``wanted`` that other channels of the medium hold already, by path."""
     there: dict[tuple[str, int], Path] = {}
     for other in channels(root):
@@ -52,7 +52,7 @@ def nearby(root: Path, channel: Path, wanted: Mapping[RelPath, Piece]) -> dict[s
     }
 
 
-def heirs(root: Path, channel: Path) -> dict[str, Path]:
+def moved_to(root: Path, channel: Path) -> dict[str, Path]:
     """Where packages of ``channel`` must go, once it needs them no more, because others do."""
     wanted: dict[str, Path] = {}
     for other in channels(root):
@@ -64,7 +64,7 @@ def heirs(root: Path, channel: Path) -> dict[str, Path]:
     return wanted
 
 
-def inventory(root: Path) -> list[OnMedium]:
+def inventory(root: Path) -> list[ListedRelease]:
     """Every release on a medium, for the checklist."""
     return [
         _shown(channel, found, data)
@@ -73,7 +73,7 @@ def inventory(root: Path) -> list[OnMedium]:
     ]
 
 
-def _shown(channel: Path, found: Manifest, data: bytes) -> OnMedium:
+def _shown(channel: Path, found: Manifest, data: bytes) -> ListedRelease:
     metadata = channel / layout.METADATA_DIR
     signed_for = "nobody"
     expires = "unsigned"
@@ -89,7 +89,7 @@ def _shown(channel: Path, found: Manifest, data: bytes) -> OnMedium:
     if metadata.is_dir():
         expires = min((date[:10] for date in dates if date), default="unknown")
     platforms = (found.platform,) if isinstance(found.platform, str) else found.platform
-    return OnMedium(
+    return ListedRelease(
         label=found.id,
         release=found.release,
         platforms=tuple(name for name in platforms if name != "noarch"),

@@ -12,32 +12,32 @@ from typing import TYPE_CHECKING
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST_PATH
 from repack.codec.sha256sums import SUMS
-from repack.delta.create import Leap, create_delta
+from repack.delta.create import DeltaRequest, create_delta
 from repack.errors import UsageError
 from repack.fs import atomic
 from repack.medium import oem_bundle
 from repack.medium.contents import NOTARY
-from repack.medium.oem_bundle import OemWritten, Sheet
+from repack.medium.oem_bundle import OemChecklist, OemWritten
 from repack.medium.write import chosen, write_medium
 from repack.names import Digest, LabelName, RelPath
-from repack.provenance.notarize import papers
+from repack.provenance.notarize import documents
 from repack.sync.plan import pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
     from repack.license.fingerprint import Fingerprint
-    from repack.medium.contents import Wish
-    from repack.medium.write import Desk
+    from repack.medium.contents import ReleaseChoice
+    from repack.medium.write import MediumContext
     from repack.provenance.statement import PublicHalf
-    from repack.sync.plan import Cargo, Piece
-    from repack.sync.sync import Terms
+    from repack.sync.plan import Piece, ReleaseFiles
+    from repack.sync.sync import SyncOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class OemSite:
     """What is known of the site.
 
     Attributes:
@@ -54,11 +54,15 @@ class Site:
     platforms: tuple[str, ...]
     notary: Path
     known: Sequence[PublicHalf]
-    key: Callable[[], Key | None]
+    key: Callable[[], SharedKey | None]
 
 
 def write_oem(
-    name: str, root: Path, wish: Wish, site: Site, places: tuple[Desk, Terms]
+    name: str,
+    root: Path,
+    wish: ReleaseChoice,
+    site: OemSite,
+    places: tuple[MediumContext, SyncOptions],
 ) -> OemWritten:
     """Put a release on the medium ``root`` with everything an OEM site needs.
 
@@ -75,7 +79,7 @@ def write_oem(
     wish = replace(wish, release=cargo.release)
     platforms, old = _platforms(cargo, site), _old(desk, cargo, site)
     digest = Digest(hashlib.sha256(cargo.texts[MANIFEST_PATH]).hexdigest())
-    found = papers(site.notary, f"{label}-{cargo.release}", digest, site.known)
+    found = documents(site.notary, f"{label}-{cargo.release}", digest, site.known)
     texts = {RelPath(f"{NOTARY}/{file}"): data for file, data in found.items()}
     if terms.dry_run:
         names = [oem_bundle.bundle_path(label, cargo.release, one) for one in platforms]
@@ -86,7 +90,9 @@ def write_oem(
         bulk = _bundles(cargo, tree, platforms, folder, terms)
         bulk |= _deltas(cargo, old, site, folder, (desk, terms))
         made = f"{desk.now:%Y-%m-%d %H:%M} UTC"
-        sheet = Sheet(label, cargo.release, platforms, site.fingerprint, digest, [*bulk], made)
+        sheet = OemChecklist(
+            label, cargo.release, platforms, site.fingerprint, digest, [*bulk], made
+        )
         texts[RelPath(f"{oem_bundle.folder(label)}/{oem_bundle.CHECKLIST}")] = oem_bundle.checklist(
             sheet
         )
@@ -100,7 +106,7 @@ def write_oem(
 def _put(
     root: Path,
     label: LabelName,
-    wish: Wish,
+    wish: ReleaseChoice,
     extras: tuple[Mapping[Piece, Path], Mapping[RelPath, bytes]],
     rate: int | None,
 ) -> None:
@@ -119,7 +125,7 @@ def _lacks(root: Path, piece: Piece) -> bool:
     return not place.is_file() or place.stat().st_size != piece.size
 
 
-def _platforms(cargo: Cargo, site: Site) -> tuple[str, ...]:
+def _platforms(cargo: ReleaseFiles, site: OemSite) -> tuple[str, ...]:
     """The platforms whose bundles are wanted."""
     found = manifest.parse(cargo.texts[MANIFEST_PATH], MANIFEST_PATH).platform
     there = [one for one in ([found] if isinstance(found, str) else found) if one != "noarch"]
@@ -133,7 +139,7 @@ def _platforms(cargo: Cargo, site: Site) -> tuple[str, ...]:
     return tuple(dict.fromkeys(site.platforms or there))
 
 
-def _old(desk: Desk, cargo: Cargo, site: Site) -> list[int]:
+def _old(desk: MediumContext, cargo: ReleaseFiles, site: OemSite) -> list[int]:
     """The releases that deltas lead from."""
     kept = desk.channels.releases(cargo.label)
     wanted = site.has or [number for number in kept if number < cargo.release]
@@ -141,11 +147,11 @@ def _old(desk: Desk, cargo: Cargo, site: Site) -> list[int]:
 
 
 def _bundles(
-    cargo: Cargo,
+    cargo: ReleaseFiles,
     tree: Mapping[RelPath, Path],
     platforms: Sequence[str],
     scratch: Path,
-    terms: Terms,
+    terms: SyncOptions,
 ) -> dict[Piece, Path]:
     made = {}
     for platform in platforms:
@@ -157,14 +163,18 @@ def _bundles(
 
 
 def _deltas(
-    cargo: Cargo, old: Sequence[int], site: Site, scratch: Path, places: tuple[Desk, Terms]
+    cargo: ReleaseFiles,
+    old: Sequence[int],
+    site: OemSite,
+    scratch: Path,
+    places: tuple[MediumContext, SyncOptions],
 ) -> dict[Piece, Path]:
     desk, terms = places
     made = {}
     for number in old:
         path = oem_bundle.delta_path(cargo.label, number, cargo.release)
         file = scratch / path.rpartition("/")[2]
-        leap = Leap(cargo.label, number, cargo.release, "patched", None, site.key)
+        leap = DeltaRequest(cargo.label, number, cargo.release, "patched", None, site.key)
         create_delta(leap, desk.channels, desk.store, file, terms.progress)
         made[oem_bundle.piece(path, file)] = file
     return made

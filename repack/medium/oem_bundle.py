@@ -26,7 +26,7 @@ from repack.fs.walk import read_or_none
 from repack.medium.contents import OEM
 from repack.names import RelPath
 from repack.progress import SILENT, Progress
-from repack.sync.copy import Brake, copy
+from repack.sync.copy import RateLimit, copy
 from repack.sync.plan import Piece, pieces_of
 from repack.sync.staging import right
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.license.fingerprint import Fingerprint
-    from repack.medium.contents import Written
+    from repack.medium.contents import MediumResult
     from repack.names import Digest, LabelName
-    from repack.sync.plan import Cargo
+    from repack.sync.plan import ReleaseFiles
 
 
 # Packages are compressed already; more would only cost time.
@@ -62,7 +62,7 @@ def delta_path(label: LabelName, old: int, new: int) -> RelPath:
     return RelPath(f"{folder(label)}/{label}-{old}-{new}.delta.tar.zst")
 
 
-def packages_for(cargo: Cargo, platform: str) -> list[Piece]:
+def packages_for(cargo: ReleaseFiles, platform: str) -> list[Piece]:
     """The packages that ``platform`` can use, sorted."""
     others = {name for name in PLATFORMS if name != platform}
     return [
@@ -72,13 +72,13 @@ def packages_for(cargo: Cargo, platform: str) -> list[Piece]:
     ]
 
 
-def texts_in_order(cargo: Cargo) -> list[tuple[RelPath, bytes]]:
+def texts_in_order(cargo: ReleaseFiles) -> list[tuple[RelPath, bytes]]:
     """The metadata in the order of publishing, so that unpacking over a channel is a publishing."""
     return sorted(cargo.texts.items(), key=lambda row: publish_rank(row[0]))
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class OemChecklist:
     """What the checklist is filled in with.
 
     Attributes:
@@ -122,7 +122,7 @@ class OemWritten:
         files: paths on the medium; with ``--dry-run`` those that would be written.
     """
 
-    written: Written
+    written: MediumResult
     fingerprint: Fingerprint | None
     files: tuple[RelPath, ...]
 
@@ -135,7 +135,7 @@ class OemWritten:
 
 
 def bundle(
-    cargo: Cargo,
+    cargo: ReleaseFiles,
     tree: Mapping[RelPath, Path],
     platform: str,
     out: Path,
@@ -167,7 +167,7 @@ def bundle(
         tar.close()
 
 
-def checklist(sheet: Sheet) -> bytes:
+def checklist(sheet: OemChecklist) -> bytes:
     """The checklist for one release and device."""
     template = resources.files("repack.shipped").joinpath(CHECKLIST).read_text(encoding="utf-8")
     return sheet.fill(template).encode()
@@ -188,7 +188,7 @@ def put(
         SpaceError: the medium is full.
         PlaceError: it cannot be written, or was pulled.
     """
-    brake, quiet = Brake(rate), lambda _count: None
+    brake, quiet = RateLimit(rate), lambda _count: None
     for wanted, source in bulk.items():
         if right(root, [wanted], quiet):
             continue
@@ -196,7 +196,7 @@ def put(
         temp = place.with_name(f"{atomic.TEMP_PREFIX}{place.name}")
         copy(source, temp, wanted, brake, quiet)
         atomic.flush([temp])
-        with atomic.faults_at(place):
+        with atomic.os_errors_at(place):
             atomic.rename(temp, place)
     for path, data in texts.items():
         atomic.write(root / path, data)
@@ -231,7 +231,7 @@ def drop_others(root: Path, label: LabelName, keep: frozenset[str]) -> None:
         PlaceError: the medium cannot be written.
     """
     base = folder(label)
-    with atomic.faults_at(root / base):
+    with atomic.os_errors_at(root / base):
         there = sorted((root / base).iterdir()) if (root / base).is_dir() else []
     for path in there:
         if f"{base}/{path.name}" not in keep:

@@ -13,7 +13,7 @@ from repack.channel.folder import Channels
 from repack.channel.history import past_tree
 from repack.channel.layout import MANIFEST
 from repack.channel.metadata_folder import newest
-from repack.channel.releases import held
+from repack.channel.releases import stored_releases
 from repack.channel.scripts import sync_scripts
 from repack.codec.sha256sums import SUMS
 from repack.errors import FetchError, IntegrityError, UsageError
@@ -26,7 +26,7 @@ from repack.medium.contents import (
     CHECKLIST,
     INSTALLERS,
     RESERVED,
-    Written,
+    MediumResult,
     checklist,
     file_names,
     select,
@@ -34,49 +34,49 @@ from repack.medium.contents import (
 from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
 from repack.store.store import Store
-from repack.sync.copy import Brake, Copier, copy
+from repack.sync.copy import LocalCopy, RateLimit, copy
 from repack.sync.deliver import check_apart, packages_of, standing
-from repack.sync.plan import Cargo, Piece
+from repack.sync.plan import Piece, ReleaseFiles
 from repack.sync.staging import right
 from repack.sync.sync import look, sync
 from repack.trust.selection import check_times
 from repack.trust.sign import load
 from repack.upstream.client import Upstream
-from repack.upstream.errors import PassingError
-from repack.upstream.response import Pace
-from repack.urls import scrub
+from repack.upstream.errors import TransientError
+from repack.upstream.response import AdaptiveReader
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
-    from repack.channel.releases import Held
+    from repack.channel.releases import StoredRelease
     from repack.label.label import Installer
     from repack.label.reader import PackagesFrom
-    from repack.medium.contents import Wish
+    from repack.medium.contents import ReleaseChoice
     from repack.progress import Progress
     from repack.settings import Settings
-    from repack.sync.sync import Terms
+    from repack.sync.sync import SyncOptions
     from repack.trust.selection import SignedRelease
 
 
 _DATA: Final = "repack.shipped"
 
 
-def joined(cargo: Cargo, others: list[Held]) -> tuple[Cargo, set[str]]:
+def joined(cargo: ReleaseFiles, others: list[StoredRelease]) -> tuple[ReleaseFiles, set[str]]:
     """``cargo`` with the texts of ``others`` beside it, and all their packages' paths."""
     texts = dict(cargo.texts)
     for other in others:
         texts |= other.beside(cargo.texts)
     stays = {str(row.path) for other in others for row in other.manifest.artifacts}
-    return Cargo(cargo.label, cargo.release, cargo.packages, texts), stays
+    return ReleaseFiles(cargo.label, cargo.release, cargo.packages, texts), stays
 
 
-def staying(channel: Path, release: int, progress: Progress) -> list[Held]:
+def staying(channel: Path, release: int, progress: Progress) -> list[StoredRelease]:
     """The other releases on a medium, as they are; one that is damaged does not stay."""
     found = []
-    for one in held(channel):
+    for one in stored_releases(channel):
         if one.manifest.release == release:
             continue
         if one.whole:
@@ -113,7 +113,7 @@ def _fetch(installer: Installer, place: Path, upstream: Upstream) -> None:
         for failed in range(1, upstream.patience.tries + 1):
             try:
                 _take(url, installer, place, upstream)
-            except PassingError as error:
+            except TransientError as error:
                 faults.append(error)
                 pause = upstream.patience.pause(failed, error.retry_after)
                 if pause is None:
@@ -128,18 +128,18 @@ def _fetch(installer: Installer, place: Path, upstream: Upstream) -> None:
 
 
 def _take(url: str, installer: Installer, place: Path, upstream: Upstream) -> None:
-    pace, sha, size = Pace(), hashlib.sha256(), 0
+    pace, sha, size = AdaptiveReader(), hashlib.sha256(), 0
     with upstream.open(url) as answer, atomic.writing(place) as out:
         while data := pace.read(answer):
             sha.update(data)
             size += len(data)
             out.write(data)
         if answer.length is not None and size != answer.length:
-            raise PassingError("less came than there should be", where=scrub(url))
+            raise TransientError("less came than there should be", where=redact_url(url))
         if sha.hexdigest() != installer.sha256:
             raise IntegrityError(
                 "an installer is not the file that the label names",
-                where=scrub(url),
+                where=redact_url(url),
                 expected=installer.sha256,
                 got=sha.hexdigest(),
             )
@@ -164,9 +164,9 @@ def put_installers(root: Path, pieces: Mapping[str, Piece], cache: Path) -> None
     for name, piece in pieces.items():
         if not right(root, [piece], lambda _count: None):
             temp = root / INSTALLERS / f"{atomic.TEMP_PREFIX}{name}"
-            copy(cache / piece.sha256, temp, piece, Brake(None), lambda _count: None)
+            copy(cache / piece.sha256, temp, piece, RateLimit(None), lambda _count: None)
             atomic.flush([temp])
-            with atomic.faults_at(root / piece.path):
+            with atomic.os_errors_at(root / piece.path):
                 atomic.rename(temp, root / piece.path)
     if pieces:
         listed |= {name: piece.sha256 for name, piece in pieces.items()}
@@ -209,7 +209,7 @@ def _data(name: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class MediumContext:
     """What writing a medium works with.
 
     Attributes:
@@ -225,7 +225,9 @@ class Desk:
     rate: int | None = None
 
     @classmethod
-    def of(cls, name: str, settings: Settings, rate: int | None, progress: Progress) -> Desk:
+    def of(
+        cls, name: str, settings: Settings, rate: int | None, progress: Progress
+    ) -> MediumContext:
         """Open every place; a label without a file has no installers.
 
         Raises:
@@ -246,7 +248,9 @@ class Desk:
         )  # fmt: skip
 
 
-def write_medium(name: str, root: Path, wish: Wish, desk: Desk, terms: Terms) -> Written:
+def write_medium(
+    name: str, root: Path, wish: ReleaseChoice, desk: MediumContext, terms: SyncOptions
+) -> MediumResult:
     """Put a release of label ``name`` on the medium ``root``, beside what is there.
 
     Raises:
@@ -274,23 +278,25 @@ def write_medium(name: str, root: Path, wish: Wish, desk: Desk, terms: Terms) ->
         terms = replace(
             terms,
             stays=stays,
-            nearby=medium_folder.nearby(root, root / label, cargo.packages),
-            heirs=medium_folder.heirs(root, root / label),
+            nearby=medium_folder.same_medium(root, root / label, cargo.packages),
+            moved_to=medium_folder.moved_to(root, root / label),
             beside=[*terms.beside, *(p for p in pieces.values() if p.path in missing)],
         )
         if not terms.dry_run:
             look(cargo, root / label, terms)
             put_installers(root, pieces, cache)
             terms = replace(terms, beside=extra)
-        carrier = Copier(lambda path: tree[RelPath(path)], desk.rate)
+        carrier = LocalCopy(lambda path: tree[RelPath(path)], desk.rate)
         sent = sync(cargo, root / label, carrier, terms)
         if not terms.dry_run:
             put_papers(root, f"{desk.now:%Y-%m-%d %H:%M} UTC")
     numbers = sorted({cargo.release, *(one.manifest.release for one in others)})
-    return Written(sent, wish.type, wish.tag, tuple(named), tuple(numbers))
+    return MediumResult(sent, wish.type, wish.tag, tuple(named), tuple(numbers))
 
 
-def chosen(desk: Desk, label: LabelName, wish: Wish) -> tuple[Cargo, Mapping[RelPath, Path]]:
+def chosen(
+    desk: MediumContext, label: LabelName, wish: ReleaseChoice
+) -> tuple[ReleaseFiles, Mapping[RelPath, Path]]:
     """The release that is wished for, and where each of its packages is.
 
     Raises:
@@ -317,4 +323,4 @@ def chosen(desk: Desk, label: LabelName, wish: Wish) -> tuple[Cargo, Mapping[Rel
     tree = past_tree(channels, label, number, desk.store)
     where = channels.history(label) / str(number)
     found = manifest.parse(tree.texts[RelPath(MANIFEST)], where)
-    return Cargo(label, number, packages_of(found, where), tree.texts), tree.packages
+    return ReleaseFiles(label, number, packages_of(found, where), tree.texts), tree.packages

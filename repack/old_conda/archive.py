@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Final
 
 from repack.archive.reader import DAMAGE
 from repack.errors import IntegrityError
-from repack.fs.atomic import faults_at
+from repack.fs.atomic import os_errors_at
 from repack.names import Digest
-from repack.store.derived import Made
+from repack.store.derived import DerivedArchive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def recipe() -> str:
     return f"tarbz2-{streaming}-py{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def convert(source: Path, record: Record, target: Path) -> Made:
+def convert(source: Path, record: Record, target: Path) -> DerivedArchive:
     """Write the ``.conda`` archive ``source`` of ``record`` as ``target``, a new ``.tar.bz2``.
 
     Raises:
@@ -53,7 +53,7 @@ def convert(source: Path, record: Record, target: Path) -> Made:
 
     try:
         with (
-            faults_at(target),
+            os_errors_at(target),
             source.open("rb") as stream,
             target.open("xb") as file,
         ):
@@ -68,7 +68,7 @@ def convert(source: Path, record: Record, target: Path) -> Made:
                         archive.addfile(member, data)
     except (*DAMAGE, tarfile.TarError, LookupError, AssertionError) as fault:
         raise IntegrityError("archive is damaged", where=record.path, got=fault) from fault
-    return Made(Digest(hashed.sha256.hexdigest()), hashed.md5.hexdigest(), hashed.size)
+    return DerivedArchive(Digest(hashed.sha256.hexdigest()), hashed.md5.hexdigest(), hashed.size)
 
 
 class _Hashed(io.RawIOBase):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from repack.archive.reader import recall_facts, remember_facts
 from repack.errors import RepackError
 from repack.old_conda import archive
-from repack.old_conda.records import Change, for_old_conda
+from repack.old_conda.records import ConversionChange, for_old_conda
 from repack.progress import SILENT, Progress
 from repack.store import derived
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from repack.conda.record import Record
     from repack.names import Digest
-    from repack.store.derived import Made
+    from repack.store.derived import DerivedArchive
     from repack.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Transmuted:
+class Converted:
     """A record as an old conda gets it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Transmuted:
     """
 
     record: Record
-    change: Change | None
+    change: ConversionChange | None
 
 
 def unmade(records: Sequence[Record], store: Store) -> tuple[Record, ...]:
@@ -50,7 +50,7 @@ def transmute(
     records: Sequence[Record],
     store: Store,
     progress: Progress = SILENT,
-) -> tuple[Transmuted, ...]:
+) -> tuple[Converted, ...]:
     """Turn every package into one that conda below 4.7 installs; the order stays.
 
     The archives of those that :func:`unmade` names must be in the store. Facts that are known of
@@ -61,7 +61,7 @@ def transmute(
         SpaceError: the disk is full.
         PlaceError: the store cannot be read or written.
     """
-    made: dict[Digest, Made] = {}
+    made: dict[Digest, DerivedArchive] = {}
     todo: dict[Digest, Record] = {}
     for record in records:
         if record.fn.endswith(".conda"):
@@ -73,18 +73,20 @@ def transmute(
     if todo:
         made |= _make_all(tuple(todo.values()), store, progress)
     pairs = (for_old_conda(record, made.get(record.sha256)) for record in records)
-    return tuple(Transmuted(record, change) for record, change in pairs)
+    return tuple(Converted(record, change) for record, change in pairs)
 
 
-def _recall(record: Record, store: Store) -> Made | None:
+def _recall(record: Record, store: Store) -> DerivedArchive | None:
     """What was made of the archive, if the store still has it."""
     if not record.fn.endswith(".conda"):
         return None
-    made = derived.read_made(store.made_path(record.sha256, archive.recipe()))
+    made = derived.read_derived(store.made_path(record.sha256, archive.recipe()))
     return made if made is not None and store.holds(made.sha256, made.size) else None
 
 
-def _make_all(records: Sequence[Record], store: Store, progress: Progress) -> dict[Digest, Made]:
+def _make_all(
+    records: Sequence[Record], store: Store, progress: Progress
+) -> dict[Digest, DerivedArchive]:
     # Largest first, so that no thread is left with it in the end. Threads do, because compressing
     # by bzip2 is nearly all of the work and lets other threads run.
     order = sorted(records, key=lambda record: (-record.size, record.path))
@@ -95,7 +97,7 @@ def _make_all(records: Sequence[Record], store: Store, progress: Progress) -> di
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
 
-        def make(record: Record) -> Made:
+        def make(record: Record) -> DerivedArchive:
             made = _make(record, store, folder)
             done(record.size)
             return made
@@ -110,12 +112,12 @@ def _make_all(records: Sequence[Record], store: Store, progress: Progress) -> di
             raise
 
 
-def _make(record: Record, store: Store, folder: Path) -> Made:
+def _make(record: Record, store: Store, folder: Path) -> DerivedArchive:
     target = folder / f"{record.sha256}.tar.bz2"
     made = archive.convert(store.path(record.sha256), record, target)
     store.admit(target, made.sha256, how="move")
     facts = recall_facts(store.facts_path(record.sha256))
     if facts is not None:
         remember_facts(store.facts_path(made.sha256), replace(facts, sha384=None))
-    derived.write_made(store.made_path(record.sha256, archive.recipe()), made)
+    derived.write_derived(store.made_path(record.sha256, archive.recipe()), made)
     return made

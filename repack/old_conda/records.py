@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from repack.archive.facts import Facts
     from repack.names import Digest, RelPath
-    from repack.store.derived import Made
+    from repack.store.derived import DerivedArchive
 
 _WITH_SPECS: Final = ("depends", "constrains")
 # They describe another archive, the one that upstream has, or had, as .tar.bz2.
@@ -29,7 +29,7 @@ _FIRST_BROKEN_PYTHON: Final = (3, 10)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ConversionChange:
     """What was changed about a package, for the lock and for ``--json``.
 
     Attributes:
@@ -62,7 +62,9 @@ class Change:
         return f"{self.before} -> {self.after}{went}"
 
 
-def for_old_conda(record: Record, made: Made | None) -> tuple[Record, Change | None]:
+def for_old_conda(
+    record: Record, made: DerivedArchive | None
+) -> tuple[Record, ConversionChange | None]:
     """The record for conda below 4.7, and what was changed about it if anything was.
 
     Args:
@@ -88,7 +90,7 @@ def for_old_conda(record: Record, made: Made | None) -> tuple[Record, Change | N
         raw |= made.to_json()
     new = Record.of(raw, f"{record.dist}.tar.bz2", record.url)
     digests = (record.sha256, new.sha256)
-    return new, Change(record.path, new.path, *digests, tuple(dropped), tuple(respelled))
+    return new, ConversionChange(record.path, new.path, *digests, tuple(dropped), tuple(respelled))
 
 
 def unspeakable(records: Iterable[Record]) -> tuple[str, ...]:
@@ -125,7 +127,7 @@ def without_link_json(packages: Iterable[tuple[Record, Facts]]) -> tuple[str, ..
     )
 
 
-def changes_json(changes: Iterable[Change]) -> list[Mapping[str, Any]]:
+def changes_json(changes: Iterable[ConversionChange]) -> list[Mapping[str, Any]]:
     """All changes for machines, sorted by path."""
     return [change.to_json() for change in sorted(changes, key=lambda change: change.after)]
 

@@ -53,7 +53,7 @@ def read_meta(prefix: Path, where: object) -> dict[str, Mapping[str, Any]]:
             where=where,
             hint="run repack on the machine where the environment was prepared",
         )
-    with atomic.faults_at(folder):
+    with atomic.os_errors_at(folder):
         paths = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
     if not paths:
         raise UsageError(f"the environment at {prefix} has no packages", where=where)
@@ -88,7 +88,7 @@ def hashes(path: Path) -> Hashes | None:
     view = memoryview(buffer)
     if not path.is_file():
         return None
-    with atomic.faults_at(path), path.open("rb", buffering=0) as stream:
+    with atomic.os_errors_at(path), path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffer):
             sha256.update(view[:count])
             md5.update(view[:count])
@@ -106,7 +106,7 @@ def foreign_distributions(prefix: Path, metas: Iterable[Mapping[str, Any]]) -> t
             if inside:
                 owned.add(rest.split("/", 1)[0])
     found: set[str] = set()
-    with atomic.faults_at(prefix):
+    with atomic.os_errors_at(prefix):
         for pattern in ("lib/python*/site-packages/*-info", "Lib/site-packages/*-info"):
             for path in prefix.glob(pattern):
                 match = _DIST_INFO.match(path.name)

@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repack.conda.rattler import to_natives, wait
+from repack.conda.rattler import to_rattler_records, wait
 from repack.errors import IntegrityError
 from repack.fs import atomic
-from repack.urls import scrub_text
+from repack.urls import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ def link(records: Sequence[Record], prefix: Path, cache: Path, done: Callable[[i
     from rattler import exceptions as rx
 
     with tempfile.TemporaryDirectory(prefix="repack-link-") as name:
-        found = to_natives(records, Path(name))
+        found = to_rattler_records(records, Path(name))
         try:
             wait(
                 rattler.install(
@@ -73,9 +73,9 @@ def link(records: Sequence[Record], prefix: Path, cache: Path, done: Callable[[i
             rx.TransactionError,
             rx.IoError,
         ) as error:
-            text = scrub_text(str(error))
+            text = redact_text(str(error))
             if "no space left" in text.lower():
-                raise atomic.fault(
+                raise atomic.from_os_error(
                     OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), prefix
                 ) from None
             raise IntegrityError("the packages cannot be linked", got=text) from None

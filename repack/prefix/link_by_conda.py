@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from repack.errors import IntegrityError, PlaceError, UsageError
 from repack.fs import atomic, locks
 from repack.prefix import commands, conda_meta
-from repack.urls import scrub_text
+from repack.urls import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def find(environment: Mapping[str, str]) -> Path | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class CondaRun:
     """Where conda works.
 
     Attributes:
@@ -69,7 +69,7 @@ class Workshop:
     environment: Mapping[str, str] = field(repr=False)
 
 
-def create(records: Sequence[Record], target: Path, shop: Workshop) -> None:
+def create(records: Sequence[Record], target: Path, shop: CondaRun) -> None:
     """Install ``records``, whose URLs name local files, into a new prefix.
 
     conda runs the link scripts of packages; py-rattler does not.
@@ -95,7 +95,7 @@ def create(records: Sequence[Record], target: Path, shop: Workshop) -> None:
         )
     home = work / "home"
     atomic.remove(work)
-    with atomic.faults_at(work):
+    with atomic.os_errors_at(work):
         home.mkdir(parents=True)
         (work / "condarc.yml").write_text(_condarc(work), "utf-8")
         (work / "packages.txt").write_text(_listed(records), "utf-8")
@@ -105,9 +105,11 @@ def create(records: Sequence[Record], target: Path, shop: Workshop) -> None:
         with locks.exclusive(shop.lock, "a conda that fills an environment") as handle:
             commands.run(words, None, _variables(work, environment), _TIMEOUT, inherited=(handle,))
     except commands.CommandFailedError as error:
-        said = scrub_text(str(error.got))
+        said = redact_text(str(error.got))
         if _FULL.search(said):
-            raise atomic.fault(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), target) from None
+            raise atomic.from_os_error(
+                OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), target
+            ) from None
         raise IntegrityError("conda does not install the packages", got=said) from None
     _complete(target, records)
 
@@ -148,7 +150,7 @@ def _started(program: Path) -> list[str]:
     near = ["python", "../bin/python"]
     if sys.platform == "win32":
         near = ["../python.exe", "python.exe", "../../python.exe"]
-    with atomic.faults_at(program), program.open("rb") as stream:
+    with atomic.os_errors_at(program), program.open("rb") as stream:
         first = re.match(rb"#!\s*(/\S*python[0-9.]*)\s", stream.readline(4096))
     found = [Path(os.fsdecode(first[1]))] if first else []
     for python in (*found, *(program.parent / one for one in near)):

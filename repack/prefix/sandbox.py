@@ -124,7 +124,7 @@ def clobbered(prefix: Path) -> tuple[str, ...]:
 def fresh(prefix: Path) -> Path:
     """An empty place for a scratch prefix."""
     discard(prefix)
-    with atomic.faults_at(prefix):
+    with atomic.os_errors_at(prefix):
         prefix.parent.mkdir(parents=True, exist_ok=True)
     return prefix
 

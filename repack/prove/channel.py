@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.archive.facts import Depth
-    from repack.channel.contents import Shipment
+    from repack.channel.contents import ChannelContents
     from repack.conda.record import Record
     from repack.prove.proof import Proof
-    from repack.release.context import Bench
+    from repack.release.context import BuildContext
     from repack.settings import Mode
-    from repack.solve.solution import Found, Question
+    from repack.solve.solution import Solution, SolveRequest
 
 
 @contextlib.contextmanager
-def reading(shipment: Shipment, bench: Bench) -> Iterator[None]:
+def reading_archives(shipment: ChannelContents, bench: BuildContext) -> Iterator[None]:
     """Read archives to the last byte while the block runs, which leaves the processors time.
 
     The block ends when all are read; what is wrong with one says more than what came of it.
@@ -50,12 +50,12 @@ def reading(shipment: Shipment, bench: Bench) -> Iterator[None]:
         aside.shutdown(wait=False, cancel_futures=True)
 
 
-def proved(
-    found: Found,
-    shipment: Shipment,
+def prove_channel(
+    found: Solution,
+    shipment: ChannelContents,
     tops: Mapping[str, tuple[Record, ...]],
     staged: Path,
-    bench: Bench,
+    bench: BuildContext,
 ) -> dict[str, Proof]:
     """Prove every subdir of the staged channel, by linking where it is this machine's.
 
@@ -65,12 +65,12 @@ def proved(
     proofs = {
         subdir: prove(
             staged,
-            _asked(found.questions[subdir], tops[subdir]),
-            shipment.installs[subdir],
+            _asked(found.requests[subdir], tops[subdir]),
+            shipment.records_by_subdir[subdir],
             _scratch(mode, bench),
             bench.progress,
         )
-        for subdir, mode in bench.modes(found.questions).items()
+        for subdir, mode in bench.modes(found.requests).items()
     }
     for subdir, proof in proofs.items():
         for path in proof.clobbered:
@@ -78,7 +78,7 @@ def proved(
     return proofs
 
 
-def read_whole(shipment: Shipment, bench: Bench) -> tuple[Record, ...]:
+def read_whole(shipment: ChannelContents, bench: BuildContext) -> tuple[Record, ...]:
     """Upstream's packages whose archives are read to the last byte before they are published.
 
     What this machine does not install is read instead. Linking does not find what an archive hides
@@ -90,13 +90,13 @@ def read_whole(shipment: Shipment, bench: Bench) -> tuple[Record, ...]:
     return tuple(r for r in records if r.name not in made and r.subdir not in here)
 
 
-def _asked(question: Question, tops: tuple[Record, ...]) -> Question:
+def _asked(question: SolveRequest, tops: tuple[Record, ...]) -> SolveRequest:
     """What a target asks for: the label's question, and the packages that carry the release."""
     pins = tuple(f"{r.name} =={r.version} {r.build}" for r in tops)
     return replace(question, specs=(*question.specs, *pins), exclude_newer=None)
 
 
-def _scratch(mode: Mode, bench: Bench) -> Scratch | None:
+def _scratch(mode: Mode, bench: BuildContext) -> Scratch | None:
     if mode != "linked":
         return None
     return Scratch(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.conda.record import Record
-    from repack.solve.solution import Question
+    from repack.solve.solution import SolveRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Scratch:
 
 def prove(
     channel: Path,
-    question: Question,
+    question: SolveRequest,
     expected: Sequence[Record],
     scratch: Scratch | None,
     progress: Progress = SILENT,

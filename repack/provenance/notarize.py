@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 from repack.channel import integrity, layout
 from repack.channel.layout import MANIFEST
 from repack.channel.manifest import MAX_BYTES, Manifest, parse
-from repack.channel.releases import beside
+from repack.channel.releases import extra_files
 from repack.codec.canonical import loads
 from repack.errors import IntegrityError, RepackError, SignatureError, UsageError
 from repack.fs import atomic, digests, locks
 from repack.fs.walk import walk
 from repack.provenance import statement
-from repack.provenance.statement import Built, Input, Occasion, Sealed
+from repack.provenance.statement import BuildRun, Input, ReleaseSubject, VerifiedStatement
 from repack.solve.lockfile import read_lock
 from repack.timestamps import stamp
 
@@ -80,11 +80,11 @@ def notarize(channel: Path, notary_: Notary, now: datetime) -> Notarized:
             if sealed.manifest == built.manifest and sealed.subjects == dict(built.subjects):
                 return _papers(folder, sealed, changed=False)
         sequence, previous = statement.next_place(log)
-        occasion = Occasion(
+        occasion = BuildRun(
             notary_.builder, notary_.tools, stamp(now), notary_.keys, sequence, previous
         )
-        data = statement.seal(statement.statement(built, occasion), notary_.signers)
-        sealed = statement.unseal(data, notary_.known, folder)
+        data = statement.sign_envelope(statement.statement(built, occasion), notary_.signers)
+        sealed = statement.verify_envelope(data, notary_.known, folder)
         atomic.write(folder / statement.envelope_file(sealed), data)
         atomic.write(folder / statement.report_file(sealed), statement.report(sealed))
         atomic.write(
@@ -93,7 +93,7 @@ def notarize(channel: Path, notary_: Notary, now: datetime) -> Notarized:
         return _papers(folder, sealed, changed=True)
 
 
-def describe(channel: Path) -> Built:
+def describe(channel: Path) -> ReleaseSubject:
     """Read a release where it lies, and make sure that it is whole.
 
     Raises:
@@ -116,7 +116,7 @@ def describe(channel: Path) -> Built:
         )
     channels, inputs = _inputs(channel, manifest)
     platform = manifest.platform
-    return Built(
+    return ReleaseSubject(
         label=manifest.id,
         release=manifest.release,
         platforms=(platform,) if isinstance(platform, str) else platform,
@@ -148,9 +148,9 @@ def _inputs(channel: Path, manifest: Manifest) -> tuple[tuple[str, ...], tuple[I
 
 
 def _clean(url: str) -> str:
-    from repack.urls import scrub
+    from repack.urls import redact_url
 
-    return scrub(url)
+    return redact_url(url)
 
 
 def differences(channel: Path, subjects: Mapping[str, str]) -> list[str]:
@@ -182,13 +182,13 @@ def check(folder: Path, known: Sequence[PublicHalf], channel: Path | None) -> Ch
         PlaceError: the folder or the channel cannot be read.
     """
     faults: list[str] = []
-    with atomic.faults_at(folder):
+    with atomic.os_errors_at(folder):
         papers = {path.name for path in folder.iterdir() if path.suffix == ".json"}
     try:
         log = _log(folder)
     except IntegrityError as error:
         return Checked(0, (error.what,))
-    sealed: list[Sealed] = []
+    sealed: list[VerifiedStatement] = []
     for number, line in enumerate(log, 1):
         try:
             sealed.append(_read(folder, line, known))
@@ -211,7 +211,9 @@ def check(folder: Path, known: Sequence[PublicHalf], channel: Path | None) -> Ch
     return Checked(len(log), (*faults, *more), release)
 
 
-def _entry_faults(folder: Path, sealed: Sealed, before: Sequence[bytes], line: bytes) -> list[str]:
+def _entry_faults(
+    folder: Path, sealed: VerifiedStatement, before: Sequence[bytes], line: bytes
+) -> list[str]:
     number = len(before) + 1
     found = []
     inner = sealed.document["predicate"]["buildDefinition"]["internalParameters"]["log"]
@@ -228,7 +230,9 @@ def _entry_faults(folder: Path, sealed: Sealed, before: Sequence[bytes], line: b
     return found
 
 
-def _channel_faults(channel: Path, sealed: Sequence[Sealed]) -> tuple[str | None, list[str]]:
+def _channel_faults(
+    channel: Path, sealed: Sequence[VerifiedStatement]
+) -> tuple[str | None, list[str]]:
     data = atomic.read(channel / MANIFEST, MAX_BYTES)
     digest = hashlib.sha256(data).hexdigest()
     about = [one for one in sealed if one.manifest == digest]
@@ -237,7 +241,9 @@ def _channel_faults(channel: Path, sealed: Sequence[Sealed]) -> tuple[str | None
     return about[-1].name, differences(channel, about[-1].subjects)
 
 
-def papers(folder: Path, name: str, manifest: str, known: Sequence[PublicHalf]) -> dict[str, bytes]:
+def documents(
+    folder: Path, name: str, manifest: str, known: Sequence[PublicHalf]
+) -> dict[str, bytes]:
     """Envelope and report of one release, by file name, checked but for their place in the log.
 
     Args:
@@ -258,7 +264,7 @@ def papers(folder: Path, name: str, manifest: str, known: Sequence[PublicHalf]) 
             where=path,
             hint="notarise it first: repack notarize channels/LABEL",
         )
-    sealed = statement.unseal(atomic.read(path, statement.ENVELOPE_LIMIT), known, path)
+    sealed = statement.verify_envelope(atomic.read(path, statement.ENVELOPE_LIMIT), known, path)
     if (sealed.name, sealed.manifest) != (name, manifest):
         raise IntegrityError(
             "the notarisation is about another release",
@@ -285,11 +291,11 @@ def check_copy(folder: Path, known: Sequence[PublicHalf], channel: Path) -> Chec
     found = parse(data, channel / MANIFEST)
     name, digest = f"{found.id}-{found.release}", hashlib.sha256(data).hexdigest()
     try:
-        envelope = papers(folder, name, digest, known)[f"{name}.intoto.json"]
+        envelope = documents(folder, name, digest, known)[f"{name}.intoto.json"]
     except (IntegrityError, SignatureError) as error:
         return Checked(0, (error.what,))
-    subjects = statement.unseal(envelope, known, folder).subjects
-    others = {f"{path}: not listed" for path in beside(channel)}
+    subjects = statement.verify_envelope(envelope, known, folder).subjects
+    others = {f"{path}: not listed" for path in extra_files(channel)}
     faults = [fault for fault in differences(channel, subjects) if fault not in others]
     return Checked(0, tuple(faults), name)
 
@@ -299,17 +305,17 @@ def _log(folder: Path) -> list[bytes]:
     return statement.lines(atomic.read(path, statement.LOG_LIMIT), path) if path.exists() else []
 
 
-def _read(folder: Path, line: bytes, known: Sequence[PublicHalf]) -> Sealed:
+def _read(folder: Path, line: bytes, known: Sequence[PublicHalf]) -> VerifiedStatement:
     row = loads(line, LOG, statement.LOG_LIMIT)
     name = row.get("envelope") if isinstance(row, dict) else None
     if not isinstance(name, str) or "/" in name or "\\" in name:
         raise IntegrityError("an entry of the log names no envelope", where=folder / LOG)
-    return statement.unseal(
+    return statement.verify_envelope(
         atomic.read(folder / name, statement.ENVELOPE_LIMIT), known, folder / name
     )
 
 
-def _papers(folder: Path, sealed: Sealed, *, changed: bool) -> Notarized:
+def _papers(folder: Path, sealed: VerifiedStatement, *, changed: bool) -> Notarized:
     inner = sealed.document["predicate"]["buildDefinition"]["internalParameters"]
     return Notarized(
         folder / statement.envelope_file(sealed),

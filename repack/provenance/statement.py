@@ -54,7 +54,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class ReleaseSubject:
     """A release as it lies in its channel.
 
     Attributes:
@@ -74,7 +74,7 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class BuildRun:
     """Who notarises, when, with what, and after which entry of the log."""
 
     builder: str
@@ -85,7 +85,7 @@ class Occasion:
     previous: str | None
 
 
-def statement(built: Built, occasion: Occasion) -> dict[str, Any]:
+def statement(built: ReleaseSubject, occasion: BuildRun) -> dict[str, Any]:
     """The in-toto statement about a release."""
     subjects = [
         {"name": path, "digest": {"sha256": digest}}
@@ -123,7 +123,7 @@ def statement(built: Built, occasion: Occasion) -> dict[str, Any]:
     }
 
 
-def seal(document: Mapping[str, Any], signers: Sequence[Signer]) -> bytes:
+def sign_envelope(document: Mapping[str, Any], signers: Sequence[Signer]) -> bytes:
     """The statement in its envelope, as a file."""
     envelope = Envelope(canonical(document), PAYLOAD_TYPE, {})
     for signer in signers:
@@ -132,7 +132,7 @@ def seal(document: Mapping[str, Any], signers: Sequence[Signer]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class VerifiedStatement:
     """An envelope that was checked."""
 
     data: bytes
@@ -157,7 +157,7 @@ class Sealed:
         return str(inner["manifest"]["sha256"])
 
 
-def unseal(data: bytes, keys: Sequence[PublicHalf], where: object) -> Sealed:
+def verify_envelope(data: bytes, keys: Sequence[PublicHalf], where: object) -> VerifiedStatement:
     """Check an envelope and take the statement out.
 
     Raises:
@@ -183,7 +183,9 @@ def unseal(data: bytes, keys: Sequence[PublicHalf], where: object) -> Sealed:
             got=", ".join(keyid[:16] for keyid in envelope.signatures) or "no signature",
         ) from error
     document = loads(envelope.payload, where, ENVELOPE_LIMIT)
-    sealed = Sealed(data, document if isinstance(document, dict) else {}, tuple(sorted(accepted)))
+    sealed = VerifiedStatement(
+        data, document if isinstance(document, dict) else {}, tuple(sorted(accepted))
+    )
     try:
         kinds = (document["_type"], document["predicateType"])  # type: ignore[index]
         if kinds != (STATEMENT, PREDICATE) or sealed.manifest not in sealed.subjects.values():
@@ -194,7 +196,7 @@ def unseal(data: bytes, keys: Sequence[PublicHalf], where: object) -> Sealed:
     return sealed
 
 
-def report(sealed: Sealed) -> bytes:
+def report(sealed: VerifiedStatement) -> bytes:
     """What the envelope says, for people: a file beside it."""
     definition = sealed.document["predicate"]["buildDefinition"]
     run = sealed.document["predicate"]["runDetails"]
@@ -224,17 +226,17 @@ def report(sealed: Sealed) -> bytes:
     return json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
-def envelope_file(sealed: Sealed) -> str:
+def envelope_file(sealed: VerifiedStatement) -> str:
     """The name of the envelope's file."""
     return f"{sealed.name}.intoto.json"
 
 
-def report_file(sealed: Sealed) -> str:
+def report_file(sealed: VerifiedStatement) -> str:
     """The name of the report's file."""
     return f"{sealed.name}.json"
 
 
-def entry(sealed: Sealed) -> bytes:
+def entry(sealed: VerifiedStatement) -> bytes:
     """The log's line about an envelope, without the line's end."""
     inner = sealed.document["predicate"]["buildDefinition"]["internalParameters"]
     return canonical(

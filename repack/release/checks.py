@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from repack.conda.dependencies import depended_on, edges, lineage
+from repack.conda.dependencies import depended_on, dependency_chains, edges
 from repack.conda.spdx import judge_licence, odd_identifiers
 from repack.display import shown
 from repack.errors import IntegrityError, ProofError
@@ -13,10 +13,10 @@ from repack.report.compose import licence_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from repack.channel.contents import Shipment
+    from repack.channel.contents import ChannelContents
     from repack.label.label import Label
     from repack.names import RelPath
-    from repack.solve.solution import Question
+    from repack.solve.solution import SolveRequest
 
 # Shorter words occur by chance; a secret that short protects nothing anyway.
 _SHORTEST: Final = 4
@@ -41,7 +41,7 @@ def search_secrets(
             )
 
 
-def judge(shipment: Shipment, label: Label) -> tuple[str, ...]:
+def check_scripts(shipment: ChannelContents, label: Label) -> tuple[str, ...]:
     """What a release engineer should know of the packages, a line each.
 
     Raises:
@@ -63,8 +63,11 @@ def judge(shipment: Shipment, label: Label) -> tuple[str, ...]:
     return tuple(found)
 
 
-def judge_licences(
-    shipment: Shipment, questions: Mapping[str, Question], own: Iterable[str], label: Label
+def check_licences(
+    shipment: ChannelContents,
+    requests: Mapping[str, SolveRequest],
+    own: Iterable[str],
+    label: Label,
 ) -> tuple[str, ...]:
     """Judge the licences of all packages but the label's own by its policy.
 
@@ -77,8 +80,8 @@ def judge_licences(
     policy, mine = label.licences, frozenset(own)
     closed = policy.unknown == "deny" or label.strict
     chains = {
-        subdir: lineage(edges(records), map(depended_on, questions[subdir].specs))
-        for subdir, records in shipment.installs.items()
+        subdir: dependency_chains(edges(records), map(depended_on, requests[subdir].specs))
+        for subdir, records in shipment.records_by_subdir.items()
     }
     denied, unknown = [], []
     for path, item in shipment.items.items():

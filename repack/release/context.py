@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class BuildContext:
     """One label and the places its build works with."""
 
     settings: Settings
@@ -37,7 +37,7 @@ class Bench:
     progress: Progress
 
     @classmethod
-    def of(cls, name: str, settings: Settings, progress: Progress) -> Bench:
+    def open(cls, name: str, settings: Settings, progress: Progress) -> BuildContext:
         """Read the label and open every place; nothing is written yet.
 
         Raises:

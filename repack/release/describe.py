@@ -11,26 +11,26 @@ from repack.names import RelPath
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from repack.channel.contents import Shipment
+    from repack.channel.contents import ChannelContents
     from repack.conda.record import Record
     from repack.names import LabelName
-    from repack.solve.solution import Question
+    from repack.solve.solution import SolveRequest
 
 
 def describe(
     name: LabelName,
     lock: bytes,
-    questions: Sequence[Question],
-    shipment: Shipment,
+    requests: Sequence[SolveRequest],
+    shipment: ChannelContents,
 ) -> dict[RelPath, bytes]:
     """Lock, environment file, explicit lists and target profile, by path in the channel."""
-    specs = sorted({spec for question in questions for spec in question.specs})
+    specs = sorted({spec for request in requests for spec in request.specs})
     texts = {
         RelPath("repack/lock.yml"): lock,
         RelPath("repack/environment.yml"): _environment(name, specs),
-        RelPath("repack/profile.json"): _profile(questions, shipment),
+        RelPath("repack/profile.json"): _profile(requests, shipment),
     }
-    for subdir, installed in shipment.installs.items():
+    for subdir, installed in shipment.records_by_subdir.items():
         texts[RelPath(f"repack/explicit-{subdir}.txt")] = _explicit(subdir, installed)
     return texts
 
@@ -63,16 +63,16 @@ def _explicit(subdir: str, records: Sequence[Record]) -> bytes:
     return "\n".join(lines).encode() + b"\n"
 
 
-def _profile(questions: Sequence[Question], shipment: Shipment) -> bytes:
+def _profile(requests: Sequence[SolveRequest], shipment: ChannelContents) -> bytes:
     document: dict[str, dict[str, object]] = {
-        question.profile.subdir: {
-            "virtual_packages": [str(package) for package in question.profile.virtual_packages],
-            "conda": question.profile.conda,
-            "specs": list(question.specs),
-            "constraints": list(question.constraints),
-            "add_pip": question.add_pip,
+        request.profile.subdir: {
+            "virtual_packages": [str(package) for package in request.profile.virtual_packages],
+            "conda": request.profile.conda,
+            "specs": list(request.specs),
+            "constraints": list(request.constraints),
+            "add_pip": request.add_pip,
         }
-        for question in questions
+        for request in requests
     }
     for subdir, profile in document.items():
         if reach := shipment.reach(subdir):

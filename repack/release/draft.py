@@ -6,19 +6,19 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from repack.channel.install_plan import TARGET, Wishes
+from repack.channel.install_plan import TARGET, TargetPolicy
 from repack.channel.integrity import Entry
 from repack.channel.manifest import Artifact, Manifest, Release
 from repack.codec.canonical import canonical
 from repack.conda.subdir import NOARCH, package_name
 from repack.names import Digest, Digest384
 from repack.prove.proof import Proof
-from repack.release.outcome import Platform
+from repack.release.outcome import PlatformResult
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from repack.channel.contents import Shipment
+    from repack.channel.contents import ChannelContents
     from repack.conda.record import Record
     from repack.names import LabelName, RelPath
     from repack.settings import Mode
@@ -41,12 +41,12 @@ class Draft:
     """
 
     label: LabelName
-    shipment: Shipment
+    shipment: ChannelContents
     texts: Mapping[RelPath, bytes]
     roots: Mapping[str, tuple[Record, ...]]
     modes: Mapping[str, Mode]
     signers: tuple[str, ...] = ()
-    wishes: Wishes = field(default_factory=Wishes)
+    wishes: TargetPolicy = field(default_factory=TargetPolicy)
     policy: tuple[str, ...] = ()
 
     @property
@@ -83,7 +83,7 @@ class Draft:
         )
 
 
-def artifacts(shipment: Shipment) -> tuple[Artifact, ...]:
+def artifacts(shipment: ChannelContents) -> tuple[Artifact, ...]:
     """The packages as the manifest lists them."""
     return tuple(
         Artifact(
@@ -96,7 +96,7 @@ def artifacts(shipment: Shipment) -> tuple[Artifact, ...]:
     )
 
 
-def contents(shipment: Shipment, texts: Mapping[RelPath, bytes]) -> tuple[Entry, ...]:
+def contents(shipment: ChannelContents, texts: Mapping[RelPath, bytes]) -> tuple[Entry, ...]:
     """Every file of a channel, for the integrity list."""
     packages = [Entry(p, i.record.sha256, i.record.size) for p, i in shipment.items.items()]
     written = [
@@ -107,7 +107,7 @@ def contents(shipment: Shipment, texts: Mapping[RelPath, bytes]) -> tuple[Entry,
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PublishedRelease:
     """The release that is published now.
 
     Attributes:
@@ -134,7 +134,9 @@ class Standing:
         """Path -> SHA-256 of its packages."""
         return {a.path: a.sha256 or "" for a in self.manifest.artifacts}
 
-    def platforms(self, shipment: Shipment, own: Collection[str]) -> dict[str, Platform]:
+    def platforms(
+        self, shipment: ChannelContents, own: Collection[str]
+    ) -> dict[str, PlatformResult]:
         """What installs per subdir: what the draft holds and the numbered packages beside it."""
         numbered = [
             artifact
@@ -155,12 +157,12 @@ class Standing:
         )
 
 
-def platforms(shipment: Shipment, proofs: Mapping[str, Proof]) -> dict[str, Platform]:
+def platforms(shipment: ChannelContents, proofs: Mapping[str, Proof]) -> dict[str, PlatformResult]:
     """What installs per subdir, and how that is proved."""
     found = {}
-    for subdir, records in shipment.installs.items():
+    for subdir, records in shipment.records_by_subdir.items():
         reach = shipment.reach(subdir)
-        found[subdir] = Platform(
+        found[subdir] = PlatformResult(
             packages=len(records),
             bytes=sum(record.size for record in records),
             proof=proofs[subdir],

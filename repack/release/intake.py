@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repack.channel.contents import Shipment
+from repack.channel.contents import ChannelContents
 from repack.conda import spdx
 from repack.old_conda.records import noarch_python_trouble, unspeakable, without_link_json
 from repack.release import own_packages
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from repack.archive.facts import Depth
     from repack.conda.record import Record
     from repack.names import RelPath
-    from repack.old_conda.records import Change
-    from repack.release.context import Bench
-    from repack.solve.solution import Found
-    from repack.store.write_behind import Flushing
+    from repack.old_conda.records import ConversionChange
+    from repack.release.context import BuildContext
+    from repack.solve.solution import Solution
+    from repack.store.write_behind import WriteBehind
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Intake:
         warnings: what an old conda will make of them.
     """
 
-    shipment: Shipment
+    shipment: ChannelContents
     bytes: int
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ConversionChange, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def take_in(found: Found, bench: Bench) -> Intake:
+def take_in(found: Solution, bench: BuildContext) -> Intake:
     """Fetch what the store lacks, look into each archive once ever, convert where that is wanted.
 
     Raises:
@@ -59,21 +59,21 @@ def take_in(found: Found, bench: Bench) -> Intake:
         return _as_it_comes(found, flushed, bench)
 
 
-def _as_it_comes(found: Found, flushed: Flushing, bench: Bench) -> Intake:
-    fetched = fetch(found.distinct, bench.store, bench.upstream, bench.progress, flushed)
+def _as_it_comes(found: Solution, flushed: WriteBehind, bench: BuildContext) -> Intake:
+    fetched = fetch(found.unique_records, bench.store, bench.upstream, bench.progress, flushed)
     with ThreadPoolExecutor(1) as aside:
         if fetched.files:
             # Hashing leaves the interpreter free for what a new release is going to need.
             aside.submit(spdx.make_ready)
             aside.submit(html.make_ready)
-        shipment = _look_into(found, found.distinct, bench)
+        shipment = _look_into(found, found.unique_records, bench)
     return Intake(shipment, fetched.bytes)
 
 
-def _for_old_conda(found: Found, flushed: Flushing, bench: Bench) -> Intake:
+def _for_old_conda(found: Solution, flushed: WriteBehind, bench: BuildContext) -> Intake:
     from repack.old_conda.convert import transmute, unmade
 
-    upstream = found.distinct
+    upstream = found.unique_records
     # Once an archive was made, upstream's is not needed any more.
     needed = unmade(upstream, bench.store)
     fetched = fetch(needed, bench.store, bench.upstream, bench.progress, flushed)
@@ -83,23 +83,23 @@ def _for_old_conda(found: Found, flushed: Flushing, bench: Bench) -> Intake:
     new: dict[RelPath, Record] = {
         old.path: result.record for old, result in zip(upstream, made, strict=True)
     }
-    installs = {s: tuple(new[r.path] for r in group) for s, group in found.records.items()}
-    converted = found.shipping(installs)
-    shipment = _look_into(converted, converted.distinct, bench)
+    converted_records = {s: tuple(new[r.path] for r in group) for s, group in found.records.items()}
+    converted = found.with_records(converted_records)
+    shipment = _look_into(converted, converted.unique_records, bench)
     changes = tuple(result.change for result in made if result.change is not None)
     return Intake(shipment, fetched.bytes, changes, tuple(_trouble(shipment)))
 
 
-def _look_into(found: Found, records: Sequence[Record], bench: Bench) -> Shipment:
+def _look_into(found: Solution, records: Sequence[Record], bench: BuildContext) -> ChannelContents:
     bundles = own_packages.bundles(bench)
     wanted: list[tuple[Record, Depth]] = [(record, "info") for record in (*records, *bundles)]
     facts = inspect(wanted, bench.store, "sha384", bench.progress)
-    return Shipment.of(found.records, facts).with_own(bundles, facts)
+    return ChannelContents.of(found.records, facts).with_packages(bundles, facts)
 
 
-def _trouble(shipment: Shipment) -> list[str]:
+def _trouble(shipment: ChannelContents) -> list[str]:
     found = []
-    for subdir, records in shipment.installs.items():
+    for subdir, records in shipment.records_by_subdir.items():
         pairs = [(r, shipment.items[r.path].facts) for r in records]
         if names := noarch_python_trouble(records):
             found.append(

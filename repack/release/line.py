@@ -18,8 +18,8 @@ from repack.channel.folder import Channels
 from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
 from repack.prove.proof import Proof
-from repack.release.context import Bench
-from repack.release.outcome import Outcome, Platform
+from repack.release.context import BuildContext
+from repack.release.outcome import Outcome, PlatformResult
 from repack.report import failures
 from repack.solve.resolve import resolve
 from repack.store.store import Store
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from repack.conda.record import Record
     from repack.settings import Settings
-    from repack.solve.solution import Found
+    from repack.solve.solution import Solution
 
 
 def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome:
@@ -40,14 +40,14 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
     """
     began = time.monotonic()
     channels, label = Channels(settings.channels_dir), LabelName(name)
-    with channels.exclusive(label), failures.remembered(channels, label, settings.now):
-        bench = Bench.of(name, settings, progress)
+    with channels.exclusive(label), failures.recording_failure(channels, label, settings.now):
+        bench = BuildContext.open(name, settings, progress)
         with ThreadPoolExecutor(1) as aside:
             aside.submit(import_module, "repack.release.make")
             found = _resolve(bench)
-        from repack.release.make import release
+        from repack.release.make import make_release
 
-        outcome = release(found, bench)
+        outcome = make_release(found, bench)
     return replace(outcome, seconds=time.monotonic() - began)
 
 
@@ -60,16 +60,16 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     from repack.conda.subdir import package_name
     from repack.label.label import numbered_names
     from repack.release import own_packages
-    from repack.release.published import standing
-    from repack.release.report import foreseen
+    from repack.release.published import read_published
+    from repack.release.report import preview_changes
 
     began = time.monotonic()
-    bench = Bench.of(name, settings, progress)
+    bench = BuildContext.open(name, settings, progress)
     found = _resolve(bench)
-    before = standing(bench.channels, bench.label.name)
+    before = read_published(bench.channels, bench.label.name)
     known, mine = (before.packages if before else {}), numbered_names(bench.label)
-    modes = bench.modes(found.questions)
-    new = {_published_path(record, bench) for record in found.distinct}
+    modes = bench.modes(found.requests)
+    new = {_published_path(record, bench) for record in found.unique_records}
     new |= own_packages.bundle_paths(bench)
     kept = {path for path in known if path in new or package_name(path) in mine}
     return Outcome(
@@ -78,14 +78,16 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
         release=before.release if before else 0,
         channel=str(bench.channels.published(bench.label.name)),
         platforms={
-            subdir: Platform(len(records), sum(r.size for r in records), Proof(modes[subdir]))
+            subdir: PlatformResult(len(records), sum(r.size for r in records), Proof(modes[subdir]))
             for subdir, records in found.records.items()
         },
         added=tuple(sorted(new - known.keys())),
         removed=tuple(sorted(set(known) - kept)),
         since=before.release if before else None,
-        differences=foreseen(found, before, bench),
-        new_bytes=sum(r.size for r in found.distinct if _published_path(r, bench) not in known),
+        differences=preview_changes(found, before, bench),
+        new_bytes=sum(
+            r.size for r in found.unique_records if _published_path(r, bench) not in known
+        ),
         seconds=time.monotonic() - began,
         warnings=found.warnings,
     )
@@ -108,13 +110,13 @@ def restore(name: str, release: int, channels_dir: Path, store_dir: Path) -> Pat
     return channels.published(label)
 
 
-def _published_path(record: Record, bench: Bench) -> RelPath:
+def _published_path(record: Record, bench: BuildContext) -> RelPath:
     """Where a record's package will be in the channel, converted or not."""
     suffix = bench.archive if bench.label.package_format == "tar.bz2" else ""
     return RelPath(f"{record.subdir}/{record.dist}{suffix}") if suffix else record.path
 
 
-def _resolve(bench: Bench) -> Found:
+def _resolve(bench: BuildContext) -> Solution:
     if bench.settings.env_file is not None:
         from repack.solve.from_environment import harvested
 

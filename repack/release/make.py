@@ -10,30 +10,30 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from repack.channel import history
-from repack.channel.contents import Shipment, check_same_content
-from repack.channel.folder import Tree
+from repack.channel.contents import ChannelContents, check_same_content
+from repack.channel.folder import ChannelTree
 from repack.channel.history import past_tree
 from repack.channel.index import index
-from repack.channel.install_plan import Wishes
+from repack.channel.install_plan import TargetPolicy
 from repack.channel.layout import METADATA_DIR, check_names
 from repack.channel.metadata_folder import newest, read_folder
-from repack.channel.scripts import InstallPlan, PlatformPlan, installers, sync_scripts, verifier
+from repack.channel.scripts import InstallerPlan, PlatformPlan, installers, sync_scripts, verifier
 from repack.conda.match_spec import spec_name
 from repack.fs.atomic import write
 from repack.fs.walk import read_or_none
 from repack.label import label
-from repack.prove.channel import proved, reading
+from repack.prove.channel import prove_channel, reading_archives
 from repack.release import own_packages, signing_keys
 from repack.release import published as releases
-from repack.release.checks import judge, judge_licences, search_secrets
+from repack.release.checks import check_licences, check_scripts, search_secrets
 from repack.release.describe import describe
 from repack.release.draft import Draft, artifacts, contents, platforms
 from repack.release.intake import take_in
 from repack.release.outcome import Outcome
-from repack.release.report import Making, told
+from repack.release.report import Making, compose_build_report
 from repack.report.compose import policy_words
 from repack.report.overview import write_page
-from repack.report.render import report
+from repack.report.render import render_report
 from repack.solve.lockfile import annotated
 from repack.timestamps import moment
 from repack.trust.sign import Contents, outlook, sign
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
     from repack.conda.record import Record
     from repack.names import RelPath
-    from repack.release.context import Bench
-    from repack.release.draft import Standing
+    from repack.release.context import BuildContext
+    from repack.release.draft import PublishedRelease
     from repack.release.outcome import State
-    from repack.solve.solution import Found
+    from repack.solve.solution import Solution
     from repack.trust.sign import Signing
 
 
-def release(found: Found, bench: Bench) -> Outcome:
+def make_release(found: Solution, bench: BuildContext) -> Outcome:
     """Fetch, index, report, sign, prove and publish what a label resolved to.
 
     Raises:
@@ -65,7 +65,7 @@ def release(found: Found, bench: Bench) -> Outcome:
     )
     keys = signing_keys.signing(bench)
     draft = _draft(found, goods.shipment, keys, bench)
-    before = releases.standing(bench.channels, bench.label.name)
+    before = releases.read_published(bench.channels, bench.label.name)
     if before is not None and before.serves(draft):
         outcome = _keep_standing(before, goods.shipment, bench)
     else:
@@ -78,19 +78,19 @@ def release(found: Found, bench: Bench) -> Outcome:
     )
 
 
-def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Draft:
+def _draft(found: Solution, shipment: ChannelContents, keys: Signing, bench: BuildContext) -> Draft:
     """All of the next release that does not depend on its number."""
     name = bench.label.name
     roots = {}
-    for subdir, question in found.questions.items():
+    for subdir, question in found.requests.items():
         named = {spec_name(spec) for spec in question.specs}
         roots[subdir] = tuple(
             record
-            for record in shipment.installs[subdir]
+            for record in shipment.records_by_subdir[subdir]
             if record.name in named or record.name in label.names(bench.label)
         )
     texts = {
-        **describe(name, found.lock, tuple(found.questions.values()), shipment),
+        **describe(name, found.lock, tuple(found.requests.values()), shipment),
         **installers(_plan(roots, shipment, bench)),
         **verifier(),
         **sync_scripts("repack/"),
@@ -100,15 +100,17 @@ def _draft(found: Found, shipment: Shipment, keys: Signing, bench: Bench) -> Dra
         shipment=shipment,
         texts=texts,
         roots=roots,
-        modes=bench.modes(found.questions),
+        modes=bench.modes(found.requests),
         signers=keys.names,
         policy=policy_words(bench.label.licences, strict=bench.label.strict),
-        wishes=Wishes.of_label(bench.label),
+        wishes=TargetPolicy.of_label(bench.label),
     )
 
 
-def _plan(tops: Mapping[str, tuple[Record, ...]], shipment: Shipment, bench: Bench) -> InstallPlan:
-    return InstallPlan(
+def _plan(
+    tops: Mapping[str, tuple[Record, ...]], shipment: ChannelContents, bench: BuildContext
+) -> InstallerPlan:
+    return InstallerPlan(
         label=bench.label.name,
         package_format=bench.label.package_format,
         add_pip=bench.label.add_pip,
@@ -118,12 +120,14 @@ def _plan(tops: Mapping[str, tuple[Record, ...]], shipment: Shipment, bench: Ben
                 packages=tuple(record.dist for record in records),
                 reach=shipment.reach(subdir),
             )
-            for subdir, records in shipment.installs.items()
+            for subdir, records in shipment.records_by_subdir.items()
         },
     )
 
 
-def _keep_standing(before: Standing, shipment: Shipment, bench: Bench) -> Outcome:
+def _keep_standing(
+    before: PublishedRelease, shipment: ChannelContents, bench: BuildContext
+) -> Outcome:
     """Nothing new: leave the published release as it is, or put back what is damaged of it."""
     channels, name = bench.channels, bench.label.name
     state: State = "unchanged"
@@ -143,20 +147,24 @@ def _keep_standing(before: Standing, shipment: Shipment, bench: Bench) -> Outcom
         channel=str(channels.published(name)),
         platforms=before.platforms(shipment, label.names(bench.label)),
         warnings=(
-            *judge(shipment, bench.label),
+            *check_scripts(shipment, bench.label),
             *outlook(read_folder(channels.published(name) / METADATA_DIR), bench.settings.now),
         ),
     )
 
 
 def _release(
-    found: Found, draft: Draft, before: Standing | None, keys: Signing, bench: Bench
+    found: Solution,
+    draft: Draft,
+    before: PublishedRelease | None,
+    keys: Signing,
+    bench: BuildContext,
 ) -> Outcome:
     """Make the draft a release: number it, sign it, prove it, publish it."""
     channels, name, now = bench.channels, bench.label.name, bench.settings.now
     warnings = (
-        *judge(draft.shipment, bench.label),
-        *judge_licences(draft.shipment, found.questions, label.names(bench.label), bench.label),
+        *check_scripts(draft.shipment, bench.label),
+        *check_licences(draft.shipment, found.requests, label.names(bench.label), bench.label),
     )
     records = [item.record for item in draft.shipment.items.values()]
     check_same_content(history.past_packages(channels, name), records)
@@ -164,18 +172,18 @@ def _release(
     shipment, tops = own_packages.add_release_packages(draft, release, keys, bench)
     texts = {**draft.texts, **installers(_plan(tops, shipment, bench)), **index(shipment)}
     making = Making(found, shipment, release, texts, keys, before, (*found.warnings, *warnings))
-    account = told(making, bench)
-    texts |= report(account)
+    account = compose_build_report(making, bench)
+    texts |= render_report(account)
     previous = newest(channels, name)
     texts |= sign(
         release, Contents(contents(shipment, texts), artifacts(shipment)), keys, previous, now
     )
-    tree = Tree(_archives(shipment, bench), texts)
+    tree = ChannelTree(_archives(shipment, bench), texts)
     check_names(tree.paths)
     search_secrets(tree.texts, tree.packages, _secrets(found, bench) | keys.secrets)
     staged = channels.stage(name, tree)
-    with reading(draft.shipment, bench):
-        proofs = proved(found, shipment, tops, staged, bench)
+    with reading_archives(draft.shipment, bench):
+        proofs = prove_channel(found, shipment, tops, staged, bench)
     if read_or_none(bench.lock) != found.lock:
         write(bench.lock, found.lock)
     channels.publish(name, tree)
@@ -203,9 +211,9 @@ def _metadata(texts: Mapping[RelPath, bytes]) -> dict[str, bytes]:
     return {path.rpartition("/")[2]: data for path, data in found.items()}
 
 
-def _secrets(found: Found, bench: Bench) -> frozenset[str]:
+def _secrets(found: Solution, bench: BuildContext) -> frozenset[str]:
     return bench.label.secrets | found.secrets | bench.upstream.secrets()
 
 
-def _archives(shipment: Shipment, bench: Bench) -> dict[RelPath, Path]:
+def _archives(shipment: ChannelContents, bench: BuildContext) -> dict[RelPath, Path]:
     return {path: bench.store.path(i.record.sha256) for path, i in shipment.items.items()}

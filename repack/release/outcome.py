@@ -10,7 +10,7 @@ from repack.old_conda.records import changes_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.old_conda.records import Change
+    from repack.old_conda.records import ConversionChange
     from repack.prove.proof import Proof
     from repack.report.document import Difference
 
@@ -18,7 +18,7 @@ State = Literal["published", "unchanged", "repaired", "previewed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Platform:
+class PlatformResult:
     """One subdir of a release.
 
     Attributes:
@@ -60,7 +60,7 @@ class Outcome:
     state: State
     release: int
     channel: str
-    platforms: Mapping[str, Platform]
+    platforms: Mapping[str, PlatformResult]
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     since: int | None = None
@@ -68,7 +68,7 @@ class Outcome:
     new_bytes: int = 0
     bytes_fetched: int = 0
     seconds: float = 0.0
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ConversionChange, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

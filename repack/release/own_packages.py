@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from repack import __version__
 from repack.archive.package import numbered
 from repack.archive.writer import pack
-from repack.bundle.build import Bundling, bundle
+from repack.bundle.build import Bundling, build_bundle
 from repack.bundle.package import follow, manifest_package, metapackage
 from repack.channel import manifest
 from repack.errors import FolderError, LabelError, Problem
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
     from repack.archive.package import PackageSpec
     from repack.bundle.package import Bundled
-    from repack.channel.contents import Shipment
+    from repack.channel.contents import ChannelContents
     from repack.channel.manifest import Release
     from repack.conda.record import Record
     from repack.label.label import Label
-    from repack.release.context import Bench
+    from repack.release.context import BuildContext
     from repack.release.draft import Draft
-    from repack.solve.solution import Found
+    from repack.solve.solution import Solution
     from repack.trust.sign import Signing
 
 
-def bundles(bench: Bench) -> tuple[Record, ...]:
+def bundles(bench: BuildContext) -> tuple[Record, ...]:
     """Bundles, and the agent if the label wants one, as packages in the store.
 
     What did not change is not packed.
@@ -47,7 +47,7 @@ def bundles(bench: Bench) -> tuple[Record, ...]:
     return tuple(_packed(made, bench) for made in _bundled(bench, stamps))
 
 
-def bundle_paths(bench: Bench) -> set[RelPath]:
+def bundle_paths(bench: BuildContext) -> set[RelPath]:
     """Where they will be in the channel; nothing is packed. Raises as :func:`bundles` does."""
     return {
         RelPath(f"noarch/{made.spec.dist}{bench.archive}")
@@ -57,7 +57,7 @@ def bundle_paths(bench: Bench) -> set[RelPath]:
     }
 
 
-def _bundled(bench: Bench, stamps: Path | None) -> list[Bundled]:
+def _bundled(bench: BuildContext, stamps: Path | None) -> list[Bundled]:
     label = bench.label
     if not label.bundles and not label.agent:
         return []
@@ -66,7 +66,7 @@ def _bundled(bench: Bench, stamps: Path | None) -> list[Bundled]:
     made, problems = [], []
     for name, spec in sorted(label.bundles.items()):
         try:
-            made.append(bundle(label.name, name, spec, how))
+            made.append(build_bundle(label.name, name, spec, how))
         except FolderError as error:
             problems += [replace(p, where=f"{spec.path}/{p.where}") for p in error.problems]
     if problems:
@@ -77,7 +77,7 @@ def _bundled(bench: Bench, stamps: Path | None) -> list[Bundled]:
     return made
 
 
-def _packed(made: Bundled, bench: Bench) -> Record:
+def _packed(made: Bundled, bench: BuildContext) -> Record:
     if made.unchanged is not None and bench.store.has(made.unchanged):
         return made.unchanged
     record = _pack(made.spec, bench)
@@ -87,14 +87,14 @@ def _packed(made: Bundled, bench: Bench) -> Record:
     return record
 
 
-def _pack(spec: PackageSpec, bench: Bench) -> Record:
+def _pack(spec: PackageSpec, bench: BuildContext) -> Record:
     folder = bench.store.scratch(f"{bench.key}.pack")
     packed = pack(spec, folder, bench.archive, progress=bench.progress)
     bench.store.admit(packed.path, packed.record.sha256, "move")
     return packed.record
 
 
-def check_names(found: Found, label: Label) -> None:
+def check_names(found: Solution, label: Label) -> None:
     """Make sure that no package is called like one of repack's, and that the agent can run.
 
     The metapackage may have a namesake: then there is none, see :func:`add_release_packages`.
@@ -103,7 +103,7 @@ def check_names(found: Found, label: Label) -> None:
         LabelError: one is, or a given lock or environment lacks what the agent needs.
     """
     taken = names(label) - {label.name}
-    upstream = {record.name for record in found.distinct}
+    upstream = {record.name for record in found.unique_records}
     twins = sorted(upstream & taken)
     needs = {spec.split(" ", 1)[0] for spec in agent_package.NEEDS} if label.agent else set()
     if missing := sorted(needs - upstream):
@@ -118,8 +118,8 @@ def check_names(found: Found, label: Label) -> None:
 
 
 def add_release_packages(
-    draft: Draft, release: Release, keys: Signing, bench: Bench
-) -> tuple[Shipment, dict[str, tuple[Record, ...]]]:
+    draft: Draft, release: Release, keys: Signing, bench: BuildContext
+) -> tuple[ChannelContents, dict[str, tuple[Record, ...]]]:
     """Make the manifest package and, per subdir, the metapackage of ``release``.
 
     Returns:
@@ -141,10 +141,10 @@ def add_release_packages(
     made, tops = [described], {}
     for subdir, roots in draft.roots.items():
         tops[subdir] = (*roots, described)
-        if any(record.name == name for record in shipment.installs[subdir]):
+        if any(record.name == name for record in shipment.records_by_subdir[subdir]):
             bench.progress.note(f"{subdir}: a package is called {name!r} like the label itself")
             continue
         tops[subdir] = (_pack(metapackage(name, release.number, subdir, tops[subdir]), bench),)
         made += tops[subdir]
     facts = inspect([(record, "info") for record in made], bench.store, "sha384")
-    return shipment.with_own(made, facts), tops
+    return shipment.with_packages(made, facts), tops

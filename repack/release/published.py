@@ -9,7 +9,7 @@ from repack.channel.layout import INTEGRITY_PATH, MANIFEST, METADATA_DIR
 from repack.channel.metadata_folder import newest, read_folder
 from repack.errors import IntegrityError
 from repack.fs.walk import sizes
-from repack.release.draft import Standing
+from repack.release.draft import PublishedRelease
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from repack.names import LabelName, RelPath
 
 
-def standing(channels: Channels, label: LabelName) -> Standing | None:
+def read_published(channels: Channels, label: LabelName) -> PublishedRelease | None:
     """The published release, or None when there is none that could be read."""
     data = channels.text(label, MANIFEST)
     listed = channels.text(label, INTEGRITY_PATH)
@@ -33,10 +33,10 @@ def standing(channels: Channels, label: LabelName) -> Standing | None:
         return None
     remembered = channels.remembered(label, number, MANIFEST)
     if not _whole(channels.published(label), entries) or remembered not in (None, data):
-        return Standing(found, "damaged")
+        return PublishedRelease(found, "damaged")
     if remembered is None:
-        return Standing(found, "unremembered")
-    return Standing(found, "whole" if _is_signed(channels, label, number) else "damaged")
+        return PublishedRelease(found, "unremembered")
+    return PublishedRelease(found, "whole" if _is_signed(channels, label, number) else "damaged")
 
 
 def _whole(folder: Path, entries: dict[RelPath, integrity.Entry]) -> bool:
@@ -51,6 +51,6 @@ def _is_signed(channels: Channels, label: LabelName, number: int) -> bool:
     return published == (newest(channels, label) if remembered.is_dir() else {})
 
 
-def next_number(channels: Channels, label: LabelName, before: Standing | None) -> int:
+def next_number(channels: Channels, label: LabelName, before: PublishedRelease | None) -> int:
     """The number after every one that was ever given."""
     return max(0, *channels.releases(label), before.release if before else 0) + 1

@@ -9,20 +9,20 @@ from repack.conda.rattler import older
 from repack.label.label import names
 from repack.prove.channel import read_whole
 from repack.report.changes import compare
-from repack.report.compose import Subject, account
-from repack.report.document import Signature
-from repack.report.history import before, bundles, hotfixes
+from repack.report.compose import ReportSubject, compose_report
+from repack.report.document import ReportSignature
+from repack.report.history import bundles, earlier_releases, hotfixes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repack.channel.contents import Shipment
+    from repack.channel.contents import ChannelContents
     from repack.channel.manifest import Release
     from repack.names import RelPath
-    from repack.release.context import Bench
-    from repack.release.draft import Standing
+    from repack.release.context import BuildContext
+    from repack.release.draft import PublishedRelease
     from repack.report.document import Difference, Report
-    from repack.solve.solution import Found
+    from repack.solve.solution import Solution
     from repack.trust.sign import Signing
 
 
@@ -35,16 +35,16 @@ class Making:
         before: the release that stands.
     """
 
-    found: Found
-    shipment: Shipment
+    found: Solution
+    shipment: ChannelContents
     release: Release
     texts: Mapping[RelPath, bytes]
     signing: Signing
-    before: Standing | None
+    before: PublishedRelease | None
     warnings: tuple[str, ...]
 
 
-def told(making: Making, bench: Bench) -> Report:
+def compose_build_report(making: Making, bench: BuildContext) -> Report:
     """What the report says.
 
     Raises:
@@ -52,16 +52,16 @@ def told(making: Making, bench: Bench) -> Report:
     """
     shipment, label = making.shipment, bench.label
     last = None if making.before is None else making.before.release
-    subject = Subject(
+    subject = ReportSubject(
         label=label,
         release=making.release,
         shipment=shipment,
-        questions=making.found.questions,
+        requests=making.found.requests,
         how=making.found.how,
         signature=_signature(making.signing),
         own=names(label),
         hotfixes=hotfixes(making.texts),
-        modes=bench.modes(making.found.questions),
+        modes=bench.modes(making.found.requests),
         whole=len(read_whole(shipment, bench)),
         bundles=bundles(
             label,
@@ -72,10 +72,12 @@ def told(making: Making, bench: Bench) -> Report:
         older=older,
         secrets=bench.label.secrets | making.found.secrets | making.signing.secrets,
     )
-    return account(subject, before(bench.channels, label.name, last))
+    return compose_report(subject, earlier_releases(bench.channels, label.name, last))
 
 
-def foreseen(found: Found, standing: Standing | None, bench: Bench) -> tuple[Difference, ...]:
+def preview_changes(
+    found: Solution, standing: PublishedRelease | None, bench: BuildContext
+) -> tuple[Difference, ...]:
     """What a build would change of the packages that are not the label's own.
 
     Raises:
@@ -84,20 +86,22 @@ def foreseen(found: Found, standing: Standing | None, bench: Bench) -> tuple[Dif
     if standing is None:
         return ()
     mine = names(bench.label)
-    was = before(bench.channels, bench.label.name, standing.release).records
-    return compare([record for record in was if record.name not in mine], found.distinct, older)
+    was = earlier_releases(bench.channels, bench.label.name, standing.release).records
+    return compare(
+        [record for record in was if record.name not in mine], found.unique_records, older
+    )
 
 
-def _signature(signing: Signing) -> Signature:
+def _signature(signing: Signing) -> ReportSignature:
     hmac = ""
     if signing.hmac is not None:
         name = f"{signing.hmac.key_id}, " if signing.hmac.key_id else ""
         hmac = f"{name}fingerprint {signing.hmac.fingerprint}"
     if signing.keys is None:
-        return Signature("shared" if hmac else "unsigned", hmac)
+        return ReportSignature("shared" if hmac else "unsigned", hmac)
     keyset = signing.keys.keyset
     keys = tuple(
         f"{role}: {one.threshold} of {', '.join(keyid[:16] for keyid in one.keys)}"
         for role, one in sorted(keyset.roles.items())
     )
-    return Signature("development" if keyset.development else "own", hmac, keys)
+    return ReportSignature("development" if keyset.development else "own", hmac, keys)

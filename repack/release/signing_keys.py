@@ -14,10 +14,10 @@ from repack.label.label import Signing as LabelSigning
 from repack.trust.sign import UNSIGNED, Signing
 
 if TYPE_CHECKING:
-    from repack.release.context import Bench
+    from repack.release.context import BuildContext
 
 
-def signing(bench: Bench) -> Signing:
+def signing(bench: BuildContext) -> Signing:
     """The keys the label signs with; none for a label without ``signing``.
 
     A label that names no key folder, or one that is not there, gets development keys in it.

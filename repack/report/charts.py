@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from repack.report.document import Past
+    from repack.report.document import PastRelease
 
 
 TREEMAP_WIDTH: Final = 1000
@@ -25,13 +25,13 @@ HEIGHT: Final = 120
 class Bar:
     """One release; heights grow from the bottom of the chart."""
 
-    past: Past
+    past: PastRelease
     x: int
     height: float
     new_height: float
 
 
-def bars(releases: Sequence[Past]) -> tuple[Bar, ...]:
+def bars(releases: Sequence[PastRelease]) -> tuple[Bar, ...]:
     """The bars, oldest release first."""
     tallest = max((row.bytes for row in releases), default=0) or 1
     return tuple(

@@ -7,23 +7,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from repack import __version__
-from repack.conda.dependencies import depended_on, edges, lineage
+from repack.conda.dependencies import depended_on, dependency_chains, edges
 from repack.conda.spdx import Licence, judge_licence
 from repack.display import shown
 from repack.report.changes import compare
-from repack.report.document import Check, Package, Past, Platform, Report
-from repack.urls import scrub, scrub_text
+from repack.report.document import Check, PastRelease, Report, ReportPackage, ReportPlatform
+from repack.urls import redact_text, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.channel.contents import Item, Shipment
+    from repack.channel.contents import ChannelContents, ChannelPackage
     from repack.channel.manifest import Release
     from repack.conda.record import Record
     from repack.conda.spdx import LicencePolicy
     from repack.label.label import Label
-    from repack.report.document import Bundle, Difference, Kind, Signature
-    from repack.solve.solution import How, Question
+    from repack.report.document import Difference, Kind, ReportBundle, ReportSignature
+    from repack.solve.solution import How, SolveRequest
 
 _RELEASES: Final = 40  # in the chart
 # A lock that was kept says the same as one that was made: a rebuild from it gives the same bytes.
@@ -36,7 +36,7 @@ _HOW: Final[Mapping[How, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class EarlierReleases:
     """What the report needs of the releases before.
 
     Attributes:
@@ -48,12 +48,12 @@ class Before:
 
     release: int | None = None
     records: tuple[Record, ...] = ()
-    releases: tuple[Past, ...] = ()
+    releases: tuple[PastRelease, ...] = ()
     kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ReportSubject:
     """The release that is accounted for.
 
     Attributes:
@@ -67,25 +67,25 @@ class Subject:
 
     label: Label
     release: Release
-    shipment: Shipment
-    questions: Mapping[str, Question]
+    shipment: ChannelContents
+    requests: Mapping[str, SolveRequest]
     how: How
-    signature: Signature
+    signature: ReportSignature
     own: frozenset[str]
     hotfixes: Mapping[str, tuple[str, ...]]
     modes: Mapping[str, str]
     whole: int
-    bundles: tuple[Bundle, ...]
+    bundles: tuple[ReportBundle, ...]
     warnings: tuple[str, ...]
     older: Callable[[str, str], bool] = field(repr=False)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     def hidden(self, text: str) -> str:
         """``text`` without secrets, short enough for the page."""
-        return shown(scrub_text(text, self.secrets), 500)
+        return shown(redact_text(text, self.secrets), 500)
 
 
-def account(subject: Subject, before: Before) -> Report:
+def compose_report(subject: ReportSubject, before: EarlierReleases) -> Report:
     """All that the report says."""
     label, release = subject.label, subject.release
     changes = _changes(subject, before)
@@ -97,7 +97,7 @@ def account(subject: Subject, before: Before) -> Report:
     )
     known = {record.sha256 for record in before.records}
     new = sum(one.size for one in packages if one.sha256 not in known)
-    current = Past(
+    current = PastRelease(
         release.number, release.generated_at, len(packages), sum(p.size for p in packages), new
     )
     earlier = [row for row in before.releases if row.release != release.number]
@@ -107,9 +107,9 @@ def account(subject: Subject, before: Before) -> Report:
         description=subject.hidden(label.description),
         release=release.number,
         date=release.generated_at,
-        platforms=tuple(_platform(subdir, subject) for subdir in sorted(subject.questions)),
+        platforms=tuple(_platform(subdir, subject) for subdir in sorted(subject.requests)),
         signature=subject.signature,
-        channels=tuple(scrub(url) for url in label.channels),
+        channels=tuple(redact_url(url) for url in label.channels),
         health_check=tuple(map(subject.hidden, label.health_check)),
         after_install=label.after_install,
         policy=policy_words(label.licences, strict=label.strict),
@@ -131,17 +131,17 @@ def policy_words(policy: LicencePolicy, *, strict: bool = False) -> tuple[str, .
     return (*denied, "denied: missing and unknown licences") if closed else denied
 
 
-def licence_of(item: Item) -> str:
+def licence_of(item: ChannelPackage) -> str:
     """The licence in the record, which upstream may have mended, or else in the archive."""
     return shown(item.record.raw.get("license") or item.facts.about.licence, 300)
 
 
 def channel_of(record: Record) -> str:
     """The channel a record comes from, without secrets."""
-    return shown(scrub(record.url).rsplit("/", 2)[0], 300)
+    return shown(redact_url(record.url).rsplit("/", 2)[0], 300)
 
 
-def kind_of(record: Record, subject: Subject) -> Kind:
+def kind_of(record: Record, subject: ReportSubject) -> Kind:
     """Whether a package is upstream's, a bundle, or one that carries the release's number."""
     if record.name not in subject.own or not _is_ours(record, subject):
         return "upstream"
@@ -149,24 +149,24 @@ def kind_of(record: Record, subject: Subject) -> Kind:
     return "bundle" if record.name in bundles else "release"
 
 
-def _is_ours(record: Record, subject: Subject) -> bool:
+def _is_ours(record: Record, subject: ReportSubject) -> bool:
     # The metapackage may have a namesake upstream; then repack makes none.
     twin = record.name == subject.label.name and record.version != str(subject.release.number)
     return not twin
 
 
 def _package(
-    item: Item,
+    item: ChannelPackage,
     why: Mapping[str, tuple[str, ...]],
     depends: frozenset[str],
     status: str,
-    subject: Subject,
-) -> Package:
+    subject: ReportSubject,
+) -> ReportPackage:
     record, facts = item.record, item.facts
     kind = kind_of(record, subject)
     licence: Licence = judge_licence(licence_of(item), subject.label.licences)
     ours = kind != "upstream"
-    return Package(
+    return ReportPackage(
         path=record.path,
         name=shown(record.name),
         version=shown(record.version, 80),
@@ -191,15 +191,15 @@ def _package(
 
 
 def _ways(
-    subject: Subject,
+    subject: ReportSubject,
 ) -> tuple[dict[str, dict[str, tuple[str, ...]]], dict[str, frozenset[str]]]:
     """Path -> platform -> the chain that leads there; path -> paths of what it depends on."""
     ways: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
     depends: dict[str, frozenset[str]] = defaultdict(frozenset)
-    for subdir, records in subject.shipment.installs.items():
+    for subdir, records in subject.shipment.records_by_subdir.items():
         graph = edges(records)
-        asked = {depended_on(spec) for spec in subject.questions[subdir].specs}
-        chains = lineage(graph, asked | subject.own)
+        asked = {depended_on(spec) for spec in subject.requests[subdir].specs}
+        chains = dependency_chains(graph, asked | subject.own)
         paths = {record.name.lower(): record.path for record in records}
         for name, path in paths.items():
             ways[path][subdir] = tuple(shown(one) for one in chains.get(name, (name,)))
@@ -207,7 +207,7 @@ def _ways(
     return ways, depends
 
 
-def _changes(subject: Subject, before: Before) -> tuple[Difference, ...]:
+def _changes(subject: ReportSubject, before: EarlierReleases) -> tuple[Difference, ...]:
     if before.release is None:
         return ()
     items = subject.shipment.items.values()
@@ -217,7 +217,7 @@ def _changes(subject: Subject, before: Before) -> tuple[Difference, ...]:
     return compare(was, now, subject.older)
 
 
-def _status(changes: tuple[Difference, ...], subject: Subject) -> dict[str, str]:
+def _status(changes: tuple[Difference, ...], subject: ReportSubject) -> dict[str, str]:
     by_name = {
         (change.name, platform): change.step for change in changes for platform in change.platforms
     }
@@ -228,10 +228,10 @@ def _status(changes: tuple[Difference, ...], subject: Subject) -> dict[str, str]
     }
 
 
-def _platform(subdir: str, subject: Subject) -> Platform:
-    question, records = subject.questions[subdir], subject.shipment.installs[subdir]
+def _platform(subdir: str, subject: ReportSubject) -> ReportPlatform:
+    question, records = subject.requests[subdir], subject.shipment.records_by_subdir[subdir]
     reach = subject.shipment.reach(subdir)
-    return Platform(
+    return ReportPlatform(
         subdir=subdir,
         specs=question.specs if subject.how != "harvested" else (),
         virtual_packages=tuple(
@@ -246,7 +246,9 @@ def _platform(subdir: str, subject: Subject) -> Platform:
     )
 
 
-def _checks(subject: Subject, before: Before, packages: tuple[Package, ...]) -> tuple[Check, ...]:
+def _checks(
+    subject: ReportSubject, before: EarlierReleases, packages: tuple[ReportPackage, ...]
+) -> tuple[Check, ...]:
     label, when = subject.label, subject.release.generated_at
     count = len(packages)
     unknown = sum(one.licence_verdict == "unknown" for one in packages)
@@ -299,12 +301,12 @@ def _checks(subject: Subject, before: Before, packages: tuple[Package, ...]) -> 
             _proof(subdir, subject),
             when,
         )
-        for subdir in sorted(subject.questions)
+        for subdir in sorted(subject.requests)
     ]
     return tuple(found)
 
 
-def _proof(subdir: str, subject: Subject) -> str:
+def _proof(subdir: str, subject: ReportSubject) -> str:
     solved = "solved again from this channel alone, which must give exactly these packages"
     if subject.modes[subdir] != "linked":
         return solved

@@ -32,7 +32,7 @@ Result = Literal["passed", "noted", "required"]
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
+class ReportPackage:
     """One archive of the release.
 
     Attributes:
@@ -69,7 +69,7 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True)
-class Platform:
+class ReportPlatform:
     """One target platform.
 
     Attributes:
@@ -90,7 +90,7 @@ class Platform:
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class ReportSignature:
     """Who vouches for the release.
 
     Attributes:
@@ -120,7 +120,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PastRelease:
     """One release in the chart; ``new_bytes`` is what the release before did not have."""
 
     release: int
@@ -131,7 +131,7 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class ReportFile:
     """One file of a bundle."""
 
     path: str
@@ -140,7 +140,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
+class ReportBundle:
     """A folder that the label packs.
 
     Attributes:
@@ -153,7 +153,7 @@ class Bundle:
     path: str
     count: int
     bytes: int
-    files: tuple[File, ...]
+    files: tuple[ReportFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +182,17 @@ class Report:
     description: str
     release: int
     date: str
-    platforms: tuple[Platform, ...]
-    signature: Signature
+    platforms: tuple[ReportPlatform, ...]
+    signature: ReportSignature
     channels: tuple[str, ...]
     health_check: tuple[str, ...]
     after_install: str
     policy: tuple[str, ...]
-    packages: tuple[Package, ...]
-    bundles: tuple[Bundle, ...]
+    packages: tuple[ReportPackage, ...]
+    bundles: tuple[ReportBundle, ...]
     since: int | None
     changes: tuple[Difference, ...]
-    releases: tuple[Past, ...]
+    releases: tuple[PastRelease, ...]
     checks: tuple[Check, ...]
     warnings: tuple[str, ...]
     new_bytes: int
@@ -221,7 +221,9 @@ class Report:
                     "unknown kind of report", where=where, expected=_FORMAT, got=document["format"]
                 )
             rows = {name: _rows(kind, document[name]) for name, kind in _PARTS.items()}
-            bundles = [{**row, "files": _rows(File, row["files"])} for row in document["bundles"]]
+            bundles = [
+                {**row, "files": _rows(ReportFile, row["files"])} for row in document["bundles"]
+            ]
             packages = [
                 {**row, "why": {key: tuple(way) for key, way in row["why"].items()}}
                 for row in document["packages"]
@@ -231,9 +233,9 @@ class Report:
                 document
                 | rows
                 | {
-                    "signature": _made(Signature, document["signature"]),
-                    "bundles": _rows(Bundle, bundles),
-                    "packages": _rows(Package, packages),
+                    "signature": _made(ReportSignature, document["signature"]),
+                    "bundles": _rows(ReportBundle, bundles),
+                    "packages": _rows(ReportPackage, packages),
                 },
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as fault:
@@ -242,9 +244,9 @@ class Report:
 
 
 _PARTS: Final[Mapping[str, type]] = {
-    "platforms": Platform,
+    "platforms": ReportPlatform,
     "changes": Difference,
-    "releases": Past,
+    "releases": PastRelease,
     "checks": Check,
 }
 

@@ -14,7 +14,7 @@ from repack.errors import BusyError, RepackError, UsageError
 from repack.fs import atomic
 from repack.fs.walk import read_or_none
 from repack.timestamps import stamp
-from repack.urls import scrub_text
+from repack.urls import redact_text
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -32,7 +32,7 @@ _LONGEST: Final = 240
 
 
 @contextlib.contextmanager
-def remembered(channels: Channels, label: LabelName, now: dt.datetime) -> Iterator[None]:
+def recording_failure(channels: Channels, label: LabelName, now: dt.datetime) -> Iterator[None]:
     """Keep the error that the block ends with, or forget the one before.
 
     A wrong command line is no failed build, and a second build at the same time is none either.
@@ -49,12 +49,12 @@ def remembered(channels: Channels, label: LabelName, now: dt.datetime) -> Iterat
         atomic.remove(path)
 
 
-def recall(channels: Channels, label: LabelName) -> Failure | None:
+def last_failure(channels: Channels, label: LabelName) -> LastFailure | None:
     """The failure of the last build; None when it went well or is not known."""
     try:
         data = read_or_none(_path(channels, label))
         row = json.loads(data) if data else None
-        return Failure(row["when"], row["error"], row["what"]) if row else None
+        return LastFailure(row["when"], row["error"], row["what"]) if row else None
     except (RepackError, ValueError, KeyError, TypeError):
         return None
 
@@ -64,7 +64,7 @@ def labels(channels: Channels) -> tuple[str, ...]:
     found = set()
     for folder in (channels.root, channels.root / ".history"):
         if folder.is_dir():
-            with atomic.faults_at(folder):
+            with atomic.os_errors_at(folder):
                 found |= {path.name for path in folder.iterdir() if path.is_dir()}
     return tuple(sorted(name for name in found if not name.startswith(".")))
 
@@ -78,13 +78,13 @@ def _words(error: RepackError) -> str:
 
     where = f"{error.where}: " if error.where else ""
     got = f"; {error.got}" if error.got else ""
-    return shown(scrub_text(f"{where}{error.what}{got}"), _LONGEST)
+    return shown(redact_text(f"{where}{error.what}{got}"), _LONGEST)
 
 
 def _keep(path: Path, when: str, error: RepackError) -> None:
     # Imported only now: a build that goes well is started with less.
 
-    failure = Failure(when, error.kind, _words(error))
+    failure = LastFailure(when, error.kind, _words(error))
     # The build's own error is what people must see, also where the disk is full.
     with contextlib.suppress(RepackError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def _keep(path: Path, when: str, error: RepackError) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class LastFailure:
     """The last build of a label, when it failed."""
 
     when: str

@@ -10,14 +10,14 @@ from repack.channel import manifest
 from repack.channel.layout import MANIFEST
 from repack.conda.record import Record
 from repack.display import shown
-from repack.report.compose import Before
-from repack.report.document import REPORT_DATA, Bundle, File, Past, Report
+from repack.report.compose import EarlierReleases
+from repack.report.document import REPORT_DATA, PastRelease, Report, ReportBundle, ReportFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from repack.channel.contents import Shipment
+    from repack.channel.contents import ChannelContents
     from repack.channel.folder import Channels
     from repack.label.label import Label
     from repack.names import LabelName, RelPath
@@ -42,7 +42,9 @@ def hotfixes(texts: Mapping[RelPath, bytes]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def bundles(label: Label, shipment: Shipment, store: Mapping[str, Path]) -> tuple[Bundle, ...]:
+def bundles(
+    label: Label, shipment: ChannelContents, store: Mapping[str, Path]
+) -> tuple[ReportBundle, ...]:
     """The label's bundles with their files; ``store`` says where an archive is, by SHA-256.
 
     Raises:
@@ -56,7 +58,7 @@ def bundles(label: Label, shipment: Shipment, store: Mapping[str, Path]) -> tupl
             rows = listed(store[path], item.record.fn)
             prefix = f"share/repack/{label.name}/{name}/"
             files = [
-                File(
+                ReportFile(
                     shown(row.get("_path", "").removeprefix(prefix), 300),
                     int(row.get("size_in_bytes", 0)),
                     shown(row.get("sha256")),
@@ -65,12 +67,14 @@ def bundles(label: Label, shipment: Shipment, store: Mapping[str, Path]) -> tupl
             ]
             size = sum(one.size for one in files)
             found.append(
-                Bundle(name, item.record.version, path, len(files), size, tuple(files[:_FILES]))
+                ReportBundle(
+                    name, item.record.version, path, len(files), size, tuple(files[:_FILES])
+                )
             )
     return tuple(found)
 
 
-def before(channels: Channels, label: LabelName, release: int | None) -> Before:
+def earlier_releases(channels: Channels, label: LabelName, release: int | None) -> EarlierReleases:
     """What was published so far.
 
     Args:
@@ -82,7 +86,7 @@ def before(channels: Channels, label: LabelName, release: int | None) -> Before:
         IntegrityError: a past release's metadata is damaged.
     """
     if release is None:
-        return Before()
+        return EarlierReleases()
     kept = channels.releases(label)
 
     def text(path: str) -> bytes | None:
@@ -94,7 +98,7 @@ def before(channels: Channels, label: LabelName, release: int | None) -> Before:
     records = [record for subdir in sorted(subdirs) for record in _records(subdir, text)]
     told = text(REPORT_DATA)
     rows = Report.parse(told, REPORT_DATA).releases if told else tuple(_past(channels, label))
-    return Before(release, tuple(records), rows, len(kept))
+    return EarlierReleases(release, tuple(records), rows, len(kept))
 
 
 def _records(subdir: str, text: Callable[[str], bytes | None]) -> Iterator[Record]:
@@ -105,12 +109,12 @@ def _records(subdir: str, text: Callable[[str], bytes | None]) -> Iterator[Recor
             yield Record.of(raw, fn, "")
 
 
-def _past(channels: Channels, label: LabelName) -> Iterator[Past]:
+def _past(channels: Channels, label: LabelName) -> Iterator[PastRelease]:
     known: set[str | None] = set()
     for number in channels.releases(label):
         data = channels.remembered(label, number, MANIFEST) or b""
         one = manifest.parse(data, channels.history(label) / str(number))
-        yield Past(
+        yield PastRelease(
             number,
             one.generated_at or "",
             len(one.artifacts),

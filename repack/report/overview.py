@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from repack.channel.folder import Channels
     from repack.channel.manifest import Manifest
-    from repack.report.failures import Failure
+    from repack.report.failures import LastFailure
 
 
 _LOCK: Final = "repack/lock.yml"
@@ -39,7 +39,7 @@ _SIGNING: Final = ("ci", "production")
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignatureSummary:
     """What a release's metadata says, unverified: that is for those who receive it.
 
     Attributes:
@@ -53,7 +53,7 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class LabelState:
     """One label.
 
     Attributes:
@@ -68,10 +68,10 @@ class State:
     bytes: int = 0
     packages: int = 0
     platforms: tuple[str, ...] = ()
-    signed: Signed = Signed()
+    signed: SignatureSummary = SignatureSummary()
     hmac: bool = False
     lock_since: str | None = None
-    failure: Failure | None = None
+    failure: LastFailure | None = None
     problem: str | None = None
 
     @property
@@ -119,7 +119,7 @@ def until(moment: str | None, now: datetime) -> int | None:
     return None if then is None else (then - now).days
 
 
-def signed_by(files: Mapping[str, bytes], found: Manifest) -> Signed:
+def signed_by(files: Mapping[str, bytes], found: Manifest) -> SignatureSummary:
     """What the metadata ``files`` say of the release ``found``, by file name."""
     roles: list[str] = []
     expiries: list[str] = []
@@ -135,7 +135,7 @@ def signed_by(files: Mapping[str, bytes], found: Manifest) -> Signed:
         role = name.removesuffix(".json")
         if role in _SIGNING:
             roles += _role(role, signed, found)
-    return Signed(tuple(roles), min(expiries, default=None), development)
+    return SignatureSummary(tuple(roles), min(expiries, default=None), development)
 
 
 def _signed(data: bytes, name: str) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _role(role: str, signed: dict[str, Any], found: Manifest) -> list[str]:
     return said
 
 
-def overview(channels: Channels, labels_dir: Path | None = None) -> tuple[State, ...]:
+def overview(channels: Channels, labels_dir: Path | None = None) -> tuple[LabelState, ...]:
     """The state of every label that has a file in ``labels_dir`` or a channel.
 
     Raises:
@@ -186,21 +186,21 @@ def write_page(channels: Channels) -> None:
         atomic.write(path, page)
 
 
-def _has_page(channels: Channels, state: State) -> bool:
+def _has_page(channels: Channels, state: LabelState) -> bool:
     return state.release is not None and (channels.root / state.label / REPORT_PAGE).is_file()
 
 
-def _state(channels: Channels, name: str) -> State:
+def _state(channels: Channels, name: str) -> LabelState:
     try:
         label = LabelName(name)
-        failure = failures.recall(channels, label)
+        failure = failures.last_failure(channels, label)
         data = channels.text(label, MANIFEST)
         if data is None:
-            return State(name, failure=failure)
+            return LabelState(name, failure=failure)
         found = manifest.parse(data, MANIFEST)
         folder = channels.published(label) / METADATA_DIR
         platforms = (found.platform,) if isinstance(found.platform, str) else found.platform
-        return State(
+        return LabelState(
             label=name,
             release=found.release,
             date=found.generated_at,
@@ -213,7 +213,7 @@ def _state(channels: Channels, name: str) -> State:
             failure=failure,
         )
     except RepackError as error:
-        return State(name, problem=error.what)
+        return LabelState(name, problem=error.what)
 
 
 def _lock_since(channels: Channels, label: LabelName, found: Manifest) -> str | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from repack.names import LabelName, RelPath
 
 
-def report(told: Report) -> dict[RelPath, bytes]:
+def render_report(told: Report) -> dict[RelPath, bytes]:
     """The files of the report, by path in the channel."""
     return {
         REPORT_PAGE: page(told),

@@ -22,7 +22,7 @@ from repack.codec.canonical import canonical, in_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from repack.report.document import Bundle, Package, Report
+    from repack.report.document import Report, ReportBundle, ReportPackage
 
 Document = dict[str, Any]
 _URL: Final = re.compile(r"https?://[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]+\Z")
@@ -33,7 +33,7 @@ _COLUMNS: Final = (
 )
 
 
-def purl(package: Package) -> str:
+def purl(package: ReportPackage) -> str:
     """The package URL, ``pkg:conda/numpy@2.3.5?build=py311_0&subdir=linux-64&type=conda``."""
     form = "conda" if package.path.endswith(".conda") else "tar.bz2"
     parts = {"build": package.build, "subdir": package.subdir, "type": form}
@@ -140,7 +140,7 @@ def _asked_for(report: Report) -> list[str]:
     ]
 
 
-def _component(package: Package, bundle: Bundle | None) -> Document:
+def _component(package: ReportPackage, bundle: ReportBundle | None) -> Document:
     hashes = [{"alg": "SHA-256", "content": package.sha256}]
     if package.sha384:
         hashes.append({"alg": "SHA-384", "content": package.sha384})
@@ -173,13 +173,13 @@ def _component(package: Package, bundle: Bundle | None) -> Document:
     return component
 
 
-def _licence(package: Package) -> Document:
+def _licence(package: ReportPackage) -> Document:
     if not package.licence_is_spdx:
         return {"license": {"name": package.licence, "acknowledgement": "declared"}}
     return {"expression": package.licence, "acknowledgement": "declared"}
 
 
-def _properties(package: Package) -> Iterator[Document]:
+def _properties(package: ReportPackage) -> Iterator[Document]:
     yield {"name": "repack:path", "value": package.path}
     yield {"name": "repack:size", "value": str(package.size)}
     if package.hotfixed:
@@ -188,14 +188,14 @@ def _properties(package: Package) -> Iterator[Document]:
         yield {"name": "repack:script", "value": script}
 
 
-def _links(package: Package) -> Iterator[Document]:
+def _links(package: ReportPackage) -> Iterator[Document]:
     if _URL.match(package.home):
         yield {"type": "website", "url": package.home}
     if _URL.match(package.source):
         yield {"type": "distribution", "url": package.source}
 
 
-def _spdx_package(package: Package, identifier: str) -> Document:
+def _spdx_package(package: ReportPackage, identifier: str) -> Document:
     checksums = [{"algorithm": "SHA256", "checksumValue": package.sha256}]
     if package.sha384:
         checksums.append({"algorithm": "SHA384", "checksumValue": package.sha384})

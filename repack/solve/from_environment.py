@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from repack.errors import LabelError, Problem
 from repack.inputs.prepared_environment import harvest
 from repack.solve import lockfile
-from repack.solve.solution import Found, Question
+from repack.solve.solution import Solution, SolveRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from repack.conda.virtual_packages import Profile
-    from repack.release.context import Bench
+    from repack.conda.virtual_packages import TargetProfile
+    from repack.release.context import BuildContext
 
 
-def harvested(env_file: Path, bench: Bench) -> Found:
+def harvested(env_file: Path, bench: BuildContext) -> Solution:
     """Exactly the packages of the environment that ``env_file`` describes.
 
     Archives found in its package caches go into the store; the rest is left to be fetched.
@@ -33,14 +33,14 @@ def harvested(env_file: Path, bench: Bench) -> Found:
             bench.store.admit(archive, sha256)
     specs = tuple(f"{r.name} =={r.version} {r.build}" for r in taken.records)
     add_pip = bench.label.add_pip and any(record.name == "pip" for record in taken.records)
-    question = Question(profile, specs, add_pip=add_pip)
+    question = SolveRequest(profile, specs, add_pip=add_pip)
     records = {taken.subdir: taken.records}
     lock = lockfile.write_lock(bench.label.channels, {profile: taken.records})
     warnings = (*bench.label.notes, *taken.warnings)
-    return Found({taken.subdir: question}, records, lock, "harvested", warnings, taken.secrets)
+    return Solution({taken.subdir: question}, records, lock, "harvested", warnings, taken.secrets)
 
 
-def _profile(subdir: str, env_file: Path, bench: Bench) -> Profile:
+def _profile(subdir: str, env_file: Path, bench: BuildContext) -> TargetProfile:
     platforms = bench.label.platforms
     if tuple(platforms) != (subdir,):
         what = f"the environment is for {subdir}, the label for {', '.join(platforms)}"

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from repack.conda.rattler import agree, to_natives, to_records, without_derived
+from repack.conda.rattler import agree, to_rattler_records, to_records, without_derived
 from repack.conda.record import Record
 from repack.errors import IntegrityError, PlaceError
 from repack.fs import atomic
-from repack.urls import scrub, scrub_text
+from repack.urls import redact_text, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from repack.conda.virtual_packages import Profile
+    from repack.conda.virtual_packages import TargetProfile
 
 _LIMIT: Final = 256 << 20
 _MARK: Final = "# repack: "
@@ -67,7 +67,7 @@ def read_lock(path: Path) -> Lock:
         raise IntegrityError(
             "the lock cannot be read",
             where=path,
-            got=scrub_text(str(error)),
+            got=redact_text(str(error)),
             hint="build with --update to make it anew",
         ) from None
     return Lock(
@@ -78,7 +78,9 @@ def read_lock(path: Path) -> Lock:
     )
 
 
-def write_lock(channels: Sequence[str], solutions: Mapping[Profile, Sequence[Record]]) -> bytes:
+def write_lock(
+    channels: Sequence[str], solutions: Mapping[TargetProfile, Sequence[Record]]
+) -> bytes:
     """Make a lock in pixi.lock format (rattler-lock v7); every URL in it is scrubbed.
 
     Source: rattler ``crates/rattler_lock``, read by pixi, pixi-pack and conda-ship too.
@@ -92,13 +94,16 @@ def write_lock(channels: Sequence[str], solutions: Mapping[Profile, Sequence[Rec
         )
         for profile in solutions
     }
-    with tempfile.TemporaryDirectory(prefix="repack-lock-") as name, atomic.faults_at(Path(name)):
+    with (
+        tempfile.TemporaryDirectory(prefix="repack-lock-") as name,
+        atomic.os_errors_at(Path(name)),
+    ):
         lock = LockFile(list(platforms.values()))
-        lock.set_channels("default", [LockChannel(scrub(url)) for url in channels])
+        lock.set_channels("default", [LockChannel(redact_url(url)) for url in channels])
         for profile, records in solutions.items():
-            for native in to_natives(records, Path(name)):
-                native.url = scrub(native.url)
-                native.channel = scrub(native.channel)
+            for native in to_rattler_records(records, Path(name)):
+                native.url = redact_url(native.url)
+                native.channel = redact_url(native.channel)
                 lock.add_conda_package("default", platforms[profile], native)
         target = Path(name) / "pixi.lock"
         try:

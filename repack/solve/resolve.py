@@ -10,9 +10,9 @@ from repack.label import agent
 from repack.label.files import read_source
 from repack.progress import SILENT, Progress
 from repack.solve import lockfile
-from repack.solve.solution import Found, Question
+from repack.solve.solution import Solution, SolveRequest
 from repack.solve.solver import solve, solve_among
-from repack.urls import scrub
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Resolution:
     """What a label asks of its upstream.
 
     Attributes:
         channels: URLs in priority order, secrets included.
-        questions: one per subdir.
+        requests: one per subdir.
         pins: when a foreign lock was given, its packages per subdir; the result must be these.
         warnings: what of a foreign file was left out.
     """
 
     channels: tuple[str, ...]
-    questions: tuple[Question, ...]
+    requests: tuple[SolveRequest, ...]
     pins: Mapping[str, tuple[Pin, ...]] | None = None
     warnings: tuple[str, ...] = ()
 
@@ -47,7 +47,7 @@ def resolve(
     channel: Path,
     store: Store,
     progress: Progress = SILENT,
-) -> Found:
+) -> Solution:
     """Find the label's exact records.
 
     Args:
@@ -63,26 +63,26 @@ def resolve(
         LabelError: the file that the label names in ``from`` has mistakes.
     """
     asked = _ask(label)
-    by_subdir = {question.profile.subdir: question for question in asked.questions}
+    by_subdir = {request.profile.subdir: request for request in asked.requests}
     memory = store.records_path(label.name)
     if old_lock is not None and old_lock.is_file():
         lock = lockfile.read_lock(old_lock)
         kept = keep(asked, lock)
         if kept is not None:
             records = lockfile.recall(memory, lock.data, kept, channel)
-            return Found(by_subdir, records, lock.data, "kept", asked.warnings)
+            return Solution(by_subdir, records, lock.data, "kept", asked.warnings)
     records = solve_all(asked, store.repodata_cache, progress)
     data = lockfile.write_lock(
-        asked.channels, {q.profile: records[q.profile.subdir] for q in asked.questions}
+        asked.channels, {q.profile: records[q.profile.subdir] for q in asked.requests}
     )
     lockfile.remember(memory, data, records)
-    return Found(by_subdir, records, data, "solved", asked.warnings)
+    return Solution(by_subdir, records, data, "solved", asked.warnings)
 
 
-def _ask(label: Label) -> Asked:
+def _ask(label: Label) -> Resolution:
     wanted = read_source(label.source, tuple(label.platforms)) if label.source else None
     pins = wanted.pins if wanted and wanted.pins else None
-    questions = []
+    requests = []
     for subdir, profile in label.platforms.items():
         specs, add_pip = label.packages, label.add_pip
         if pins is not None:
@@ -93,21 +93,23 @@ def _ask(label: Label) -> Asked:
             specs = wanted.specs
         if label.agent and pins is None:
             specs = (*specs, *agent.NEEDS)
-        questions.append(Question(profile, specs, label.constraints, label.exclude_newer, add_pip))
+        requests.append(
+            SolveRequest(profile, specs, label.constraints, label.exclude_newer, add_pip)
+        )
     warnings = (*label.notes, *(wanted.notes if wanted else ()))
-    return Asked(label.channels, tuple(questions), pins, warnings)
+    return Resolution(label.channels, tuple(requests), pins, warnings)
 
 
 def solve_all(
-    asked: Asked, cache: Path, progress: Progress = SILENT
+    asked: Resolution, cache: Path, progress: Progress = SILENT
 ) -> dict[str, tuple[Record, ...]]:
     """Solve every subdir from upstream; raises as :func:`resolve` does."""
     found: dict[str, tuple[Record, ...]] = {}
     unsolvable: list[UnsolvableError] = []
-    with progress.phase("solve", len(asked.questions), "files") as done:
-        for question in asked.questions:
+    with progress.phase("solve", len(asked.requests), "files") as done:
+        for request in asked.requests:
             try:
-                found[question.profile.subdir] = solve(asked.channels, question, cache)
+                found[request.profile.subdir] = solve(asked.channels, request, cache)
             except UnsolvableError as error:
                 unsolvable.append(error)
             done(1)
@@ -117,7 +119,7 @@ def solve_all(
     return found
 
 
-def keep(asked: Asked, lock: lockfile.Lock) -> dict[str, tuple[Record, ...]] | None:
+def keep(asked: Resolution, lock: lockfile.Lock) -> dict[str, tuple[Record, ...]] | None:
     """The lock's records when they still are the answer to what is asked, else None.
 
     No repodata is read: the lock satisfies the label if solving among its records alone takes
@@ -125,16 +127,16 @@ def keep(asked: Asked, lock: lockfile.Lock) -> dict[str, tuple[Record, ...]] | N
     """
     wanted = {
         q.profile.subdir: tuple(str(package) for package in q.profile.virtual_packages)
-        for q in asked.questions
+        for q in asked.requests
     }
-    channels = tuple(scrub(url).rstrip("/") for url in asked.channels)
+    channels = tuple(redact_url(url).rstrip("/") for url in asked.channels)
     if lock.virtual_packages != wanted or channels != tuple(c.rstrip("/") for c in lock.channels):
         return None
     found = {subdir: _with_secrets(lock.records[subdir], asked.channels) for subdir in wanted}
     try:
-        for question in asked.questions:
-            records = found[question.profile.subdir]
-            if identities(solve_among(records, question)) != identities(records):
+        for request in asked.requests:
+            records = found[request.profile.subdir]
+            if identities(solve_among(records, request)) != identities(records):
                 return None
         _check_pins(asked, found)
     except RepackError:
@@ -149,7 +151,7 @@ def identities(records: Sequence[Record]) -> frozenset[tuple[str, str]]:
 
 def _with_secrets(records: Sequence[Record], channels: Sequence[str]) -> tuple[Record, ...]:
     """Give scrubbed URLs of a lock the secrets back that the label's channels carry."""
-    bases = [(scrub(url).rstrip("/") + "/", url.rstrip("/") + "/") for url in channels]
+    bases = [(redact_url(url).rstrip("/") + "/", url.rstrip("/") + "/") for url in channels]
 
     def full(record: Record) -> Record:
         # The longest base wins: one channel's URL may be the start of another's.
@@ -162,7 +164,7 @@ def _with_secrets(records: Sequence[Record], channels: Sequence[str]) -> tuple[R
     return tuple(map(full, records))
 
 
-def _check_pins(asked: Asked, found: Mapping[str, Sequence[Record]]) -> None:
+def _check_pins(asked: Resolution, found: Mapping[str, Sequence[Record]]) -> None:
     if asked.pins is None:
         return
     for subdir, records in found.items():
@@ -178,7 +180,7 @@ def _check_pins(asked: Asked, found: Mapping[str, Sequence[Record]]) -> None:
             if pin.sha256 not in (None, record.sha256) or pin.md5 not in (None, record.md5):
                 raise IntegrityError(
                     f"upstream's {record.fn} is not the file that the given lock pins",
-                    where=scrub(record.url),
+                    where=redact_url(record.url),
                     expected=pin.sha256 or pin.md5,
                     got=record.sha256,
                 )

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from repack.conda.record import Record
-    from repack.conda.virtual_packages import Profile
+    from repack.conda.virtual_packages import TargetProfile
 
 How = Literal["kept", "solved", "harvested"]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SolveRequest:
     """What the solver is asked for one subdir.
 
     Attributes:
@@ -28,7 +28,7 @@ class Question:
         add_pip: whether ``pip`` comes with ``python``, as conda does it.
     """
 
-    profile: Profile
+    profile: TargetProfile
     specs: tuple[str, ...]
     constraints: tuple[str, ...] = ()
     exclude_newer: dt.datetime | None = None
@@ -36,30 +36,30 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Solution:
     """The exact packages of a label.
 
     Attributes:
-        questions: what the target will ask for, per subdir.
+        requests: what the target will ask for, per subdir.
         records: per subdir, ``noarch`` ones included in each, sorted by path.
         lock: the lock file's bytes.
         warnings: what turned up on the way.
         secrets: what the records' URLs hold beyond the label's own.
     """
 
-    questions: Mapping[str, Question]
+    requests: Mapping[str, SolveRequest]
     records: Mapping[str, tuple[Record, ...]]
     lock: bytes = field(repr=False)
     how: How
     warnings: tuple[str, ...] = ()
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
-    def shipping(self, records: Mapping[str, tuple[Record, ...]]) -> Found:
+    def with_records(self, records: Mapping[str, tuple[Record, ...]]) -> Solution:
         """The same answer with other records for the same packages."""
         return replace(self, records=records)
 
     @property
-    def distinct(self) -> tuple[Record, ...]:
+    def unique_records(self) -> tuple[Record, ...]:
         """Every record once.
 
         Raises:

@@ -15,21 +15,21 @@ from repack.conda.rattler import agree, to_records, wait, without_derived
 from repack.conda.record import Record
 from repack.conda.repodata import repodata_bytes
 from repack.errors import FetchError, UnsolvableError
-from repack.solve.upstream_repodata import Published
-from repack.urls import folder_url, scrub, scrub_text
+from repack.solve.upstream_repodata import UpstreamRepodata
+from repack.urls import folder_url, redact_text, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import rattler
 
-    from repack.conda.virtual_packages import Profile
-    from repack.solve.solution import Question
+    from repack.conda.virtual_packages import TargetProfile
+    from repack.solve.solution import SolveRequest
 
 
 def solve(
     channels: Sequence[str],
-    question: Question,
+    question: SolveRequest,
     cache: Path,
 ) -> tuple[Record, ...]:
     """Ask upstream ``channels``, in priority order, for one subdir's packages.
@@ -48,11 +48,11 @@ def solve(
         IntegrityError: a record lacks what repack identifies packages by.
     """
     found = to_records(_run(channels, question, cache))
-    published = Published(cache)
+    published = UpstreamRepodata(cache)
     return tuple(_as_published(_without_pip(r, question), published) for r in found)
 
 
-def solve_folder(channel: Path, question: Question) -> tuple[Record, ...]:
+def solve_folder(channel: Path, question: SolveRequest) -> tuple[Record, ...]:
     """Solve from a channel on disk and nothing else, as the target will.
 
     Raises:
@@ -62,7 +62,7 @@ def solve_folder(channel: Path, question: Question) -> tuple[Record, ...]:
     return to_records(_run([folder_url(channel)], question, None))
 
 
-def solve_among(records: Iterable[Record], question: Question) -> tuple[Record, ...]:
+def solve_among(records: Iterable[Record], question: SolveRequest) -> tuple[Record, ...]:
     """Solve as if ``records`` were all there is; raises as :func:`solve_folder` does."""
     # Windows removes no file that the solver still has open, and it holds on to them for a while.
     with tempfile.TemporaryDirectory(prefix="repack-solve-", ignore_cleanup_errors=True) as name:
@@ -80,7 +80,7 @@ def _write_index(records: Iterable[Record], folder: Path, subdir: str) -> None:
 
 
 async def _solve(
-    channels: Sequence[str], question: Question, cache: Path | None
+    channels: Sequence[str], question: SolveRequest, cache: Path | None
 ) -> list[rattler.RepoDataRecord]:
     import rattler
     from rattler.config import Config
@@ -104,7 +104,7 @@ async def _solve(
     )
 
 
-def _virtual_packages(profile: Profile) -> list[rattler.GenericVirtualPackage]:
+def _virtual_packages(profile: TargetProfile) -> list[rattler.GenericVirtualPackage]:
     import rattler
     from rattler.package import BuildString
 
@@ -120,7 +120,7 @@ def _virtual_packages(profile: Profile) -> list[rattler.GenericVirtualPackage]:
 
 def _run(
     channels: Sequence[str],
-    question: Question,
+    question: SolveRequest,
     cache: Path | None,
 ) -> list[rattler.RepoDataRecord]:
     from rattler import exceptions as rx
@@ -129,7 +129,7 @@ def _run(
     try:
         return wait(_solve(channels, question, cache))
     except rx.SolverError as error:
-        explanation = scrub_text(str(error)).removeprefix("Cannot solve the request because of: ")
+        explanation = redact_text(str(error)).removeprefix("Cannot solve the request because of: ")
         raise UnsolvableError(subdir, explanation.strip()) from None
     except (rx.GatewayError, rx.FetchRepoDataError, rx.IoError) as error:
         raise _fetch_error(str(error), channels) from None
@@ -138,7 +138,7 @@ def _run(
 
 
 def _fetch_error(text: str, channels: Sequence[str]) -> FetchError:
-    clean = scrub_text(text)
+    clean = redact_text(text)
     lower = clean.lower()
     hint = "check the channel's URL, the network and the proxy settings"
     if "401" in clean or "403" in clean:
@@ -151,13 +151,15 @@ def _fetch_error(text: str, channels: Sequence[str]) -> FetchError:
         hint = "the server does not answer; check the network and HTTPS_PROXY"
     elif "expected" in lower and "line" in lower:
         hint = "the channel's repodata.json is damaged"
-    where = next((scrub(url) for url in channels if scrub(url).rstrip("/") in clean), None)
+    where = next(
+        (redact_url(url) for url in channels if redact_url(url).rstrip("/") in clean), None
+    )
     return FetchError(
         "the channel's repodata cannot be read", where=where, got=clean.strip(), hint=hint
     )
 
 
-def _without_pip(record: Record, question: Question) -> Record:
+def _without_pip(record: Record, question: SolveRequest) -> Record:
     """Take back the ``pip`` that rattler puts behind python's dependencies when told to add it."""
     if not question.add_pip or record.name != "python" or record.depends[-1:] != ("pip",):
         return record
@@ -165,7 +167,7 @@ def _without_pip(record: Record, question: Question) -> Record:
     return Record.of(raw, record.fn, record.url)
 
 
-def _as_published(record: Record, published: Published) -> Record:
+def _as_published(record: Record, published: UpstreamRepodata) -> Record:
     raw = published.get(record.url.rsplit("/", 1)[0], record.fn)
     if raw is not None and agree(raw, record.raw):
         return Record.of(raw, record.fn, record.url)

@@ -24,7 +24,7 @@ _KEY: Final = re.compile(rb'"([^"\\\s/]+(\.conda|\.tar\.bz2))"\s*:\s*\{')
 _DECODER: Final = json.JSONDecoder()
 
 
-class Index:
+class RepodataIndex:
     """One ``repodata.json`` on disk, read a record at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -82,7 +82,7 @@ def _decode(data: mmap.mmap, start: int) -> Mapping[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-class Published:
+class UpstreamRepodata:
     """Finds records as upstream published them, in the files that the solver read.
 
     Args:
@@ -91,7 +91,7 @@ class Published:
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-        self._folders: dict[str, Index | None] = {}
+        self._folders: dict[str, RepodataIndex | None] = {}
 
     def get(self, folder_url: str, fn: str) -> Mapping[str, Any] | None:
         """The record of ``fn`` in the subdir at ``folder_url``, secrets included, if it is there.
@@ -104,10 +104,10 @@ class Published:
         index = self._folders[folder_url]
         return None if index is None else index.get(fn)
 
-    def _open(self, folder_url: str) -> Index | None:
+    def _open(self, folder_url: str) -> RepodataIndex | None:
         path = self._file_of(folder_url)
         try:
-            return None if path is None else Index(path)
+            return None if path is None else RepodataIndex(path)
         except (OSError, ValueError):
             return None
 

@@ -18,7 +18,7 @@ _NOTE_LIMIT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DerivedArchive:
     """The archive that was made of another one."""
 
     sha256: Digest
@@ -30,7 +30,7 @@ class Made:
         return {"sha256": self.sha256, "md5": self.md5, "size": self.size}
 
     @classmethod
-    def of_json(cls, data: Any) -> Made | None:
+    def of_json(cls, data: Any) -> DerivedArchive | None:
         """From a note; None when it is none."""
         try:
             return cls(Digest(data["sha256"]), str(data["md5"]), int(data["size"]))
@@ -38,14 +38,14 @@ class Made:
             return None
 
 
-def read_made(note: Path) -> Made | None:
+def read_derived(note: Path) -> DerivedArchive | None:
     """Which archive was made, by the note in the store; None without a usable note."""
     try:
-        return Made.of_json(json.loads(read(note, _NOTE_LIMIT)))
+        return DerivedArchive.of_json(json.loads(read(note, _NOTE_LIMIT)))
     except (PlaceError, IntegrityError, ValueError):
         return None
 
 
-def write_made(note: Path, made: Made) -> None:
+def write_derived(note: Path, made: DerivedArchive) -> None:
     """Note which archive was made. Raises as :func:`repack.fs.atomic.write` does."""
     write_cached(note, json.dumps(made.to_json()).encode("ascii"))

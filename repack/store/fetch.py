@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final
 
 from repack.errors import FetchError, IntegrityError, RepackError, SpaceError
 from repack.progress import SILENT
-from repack.upstream.errors import MissingError, PassingError
-from repack.upstream.response import Pace
-from repack.urls import scrub
+from repack.upstream.errors import NotAvailableError, TransientError
+from repack.upstream.response import AdaptiveReader
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from repack.progress import Progress
     from repack.store.partial import Partial
     from repack.store.store import Store
-    from repack.store.write_behind import Flushing
+    from repack.store.write_behind import WriteBehind
     from repack.upstream.client import Upstream
-    from repack.upstream.response import Answer
+    from repack.upstream.response import Response
 
 # How much must come for a connection that keeps breaking to count as getting on.
 _GETTING_ON: Final = 64 << 10
@@ -47,7 +47,7 @@ _SLICE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """What a fetch did.
 
     Attributes:
@@ -62,7 +62,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
+class _Download:
     """One archive to bring, and the URLs it can be had from."""
 
     record: Record
@@ -70,7 +70,7 @@ class _Errand:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _FetchState:
     """What the threads share; ``lock`` guards all but the flags."""
 
     done: Callable[[int], None]
@@ -83,7 +83,7 @@ class _Tally:
     crash: BaseException | None = None
 
 
-class _Load:
+class _CpuLoad:
     """How busy this process keeps the processors."""
 
     def __init__(self) -> None:
@@ -109,8 +109,8 @@ def fetch(
     store: Store,
     upstream: Upstream,
     progress: Progress = SILENT,
-    flushed: Flushing | None = None,
-) -> Fetched:
+    flushed: WriteBehind | None = None,
+) -> FetchResult:
     """Bring the archive of every record into ``store``.
 
     Args:
@@ -127,11 +127,11 @@ def fetch(
     began = time.monotonic()
     errands = _errands(records, store, upstream)
     if not errands:
-        return Fetched(0, 0, time.monotonic() - began)
+        return FetchResult(0, 0, time.monotonic() - began)
     _check_room(errands, store)
     total = sum(errand.record.size for errand in errands)
     with progress.phase("fetch", total, "bytes") as done:
-        tally = _Tally(done, (flushed or store).keep)
+        tally = _FetchState(done, (flushed or store).keep)
         _run(errands, tally, store, upstream)
     if tally.faults:
         if isinstance(tally.faults[0], SpaceError):
@@ -139,10 +139,10 @@ def fetch(
                 [e for e in errands if not store.settled(e.record.sha256, e.record.size)], store
             )
         raise _together(tally.faults)
-    return Fetched(tally.files, tally.bytes, time.monotonic() - began)
+    return FetchResult(tally.files, tally.bytes, time.monotonic() - began)
 
 
-def _errands(records: Sequence[Record], store: Store, upstream: Upstream) -> tuple[_Errand, ...]:
+def _errands(records: Sequence[Record], store: Store, upstream: Upstream) -> tuple[_Download, ...]:
     """What is to be brought, largest first; records of one archive are places of each other."""
     urls: dict[Digest, dict[str, None]] = {}
     wanted: dict[Digest, Record] = {}
@@ -151,11 +151,11 @@ def _errands(records: Sequence[Record], store: Store, upstream: Upstream) -> tup
         if not store.settled(record.sha256, record.size):
             wanted.setdefault(record.sha256, record)
             urls.setdefault(record.sha256, {}).update(dict.fromkeys(places))
-    errands = (_Errand(record, tuple(urls[sha256])) for sha256, record in wanted.items())
+    errands = (_Download(record, tuple(urls[sha256])) for sha256, record in wanted.items())
     return tuple(sorted(errands, key=lambda errand: (-errand.record.size, errand.record.fn)))
 
 
-def _check_room(errands: Sequence[_Errand], store: Store) -> None:
+def _check_room(errands: Sequence[_Download], store: Store) -> None:
     needed = sum(max(0, e.record.size - store.waiting(e.record.sha256)) for e in errands)
     room = store.prepare()
     if needed > room:
@@ -168,7 +168,9 @@ def _check_room(errands: Sequence[_Errand], store: Store) -> None:
         )
 
 
-def _run(errands: Sequence[_Errand], tally: _Tally, store: Store, upstream: Upstream) -> None:
+def _run(
+    errands: Sequence[_Download], tally: _FetchState, store: Store, upstream: Upstream
+) -> None:
     """Let threads work off the errands; whatever ends this function ends them too."""
     queue = deque(errands)
     most = min(upstream.connections, len(errands))
@@ -184,7 +186,7 @@ def _run(errands: Sequence[_Errand], tally: _Tally, store: Store, upstream: Upst
     try:
         for _ in range(min(_AT_FIRST, most)):
             one_more()
-        load = _Load()
+        load = _CpuLoad()
         while not tally.stop.is_set() and (busy := [t for t in threads if t.is_alive()]):
             # In slices: on Windows, Ctrl-C does not get through a wait without end.
             busy[-1].join(_SLICE)
@@ -206,8 +208,8 @@ def _run(errands: Sequence[_Errand], tally: _Tally, store: Store, upstream: Upst
         raise tally.crash
 
 
-def _work(queue: deque[_Errand], tally: _Tally, store: Store, upstream: Upstream) -> None:
-    pace = Pace()
+def _work(queue: deque[_Download], tally: _FetchState, store: Store, upstream: Upstream) -> None:
+    pace = AdaptiveReader()
     while not tally.stop.is_set():
         try:
             errand = queue.popleft()
@@ -217,7 +219,7 @@ def _work(queue: deque[_Errand], tally: _Tally, store: Store, upstream: Upstream
             _Fetch(errand, store, upstream, tally, pace).bring()
         except _StoppedError:
             return
-        except (MissingError, IntegrityError) as fault:
+        except (NotAvailableError, IntegrityError) as fault:
             with tally.lock:
                 tally.faults.append(_named(fault, errand))
         except RepackError as fault:
@@ -234,11 +236,11 @@ class _Fetch:
 
     def __init__(
         self,
-        errand: _Errand,
+        errand: _Download,
         store: Store,
         upstream: Upstream,
-        tally: _Tally,
-        pace: Pace,
+        tally: _FetchState,
+        pace: AdaptiveReader,
     ) -> None:
         self._record = errand.record
         self._urls = errand.urls
@@ -280,7 +282,7 @@ class _Fetch:
                 if again:
                     raise _at(error, url) from error
                 again = True
-            except PassingError as error:
+            except TransientError as error:
                 self._check_stop()
                 failed = 1 if partial.offset - before >= _GETTING_ON else failed + 1
                 pause = patience.pause(failed, error.retry_after)
@@ -313,9 +315,9 @@ class _Fetch:
                 self._tally.done(len(data))
         if answer.length is None and partial.offset < partial.size:
             # A server that says no length may have been cut off without a sign.
-            raise PassingError("less came than there should be", where=scrub(url))
+            raise TransientError("less came than there should be", where=redact_url(url))
 
-    def _check_length(self, answer: Answer, partial: Partial) -> None:
+    def _check_length(self, answer: Response, partial: Partial) -> None:
         """Refuse before the first byte what is too long or too short: a login page, mostly."""
         if answer.start not in {0, partial.offset} or (
             answer.length is not None and answer.start + answer.length != partial.size
@@ -338,11 +340,11 @@ class _Fetch:
 
 def _at(error: IntegrityError, url: str) -> IntegrityError:
     return IntegrityError(
-        error.what, where=scrub(url), expected=error.expected, got=error.got, hint=error.hint
+        error.what, where=redact_url(url), expected=error.expected, got=error.got, hint=error.hint
     )
 
 
-def _named(fault: RepackError, errand: _Errand) -> RepackError:
+def _named(fault: RepackError, errand: _Download) -> RepackError:
     """The same error, saying which package it is about."""
     kind = FetchError if isinstance(fault, FetchError) else type(fault)
     return kind(

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final
 from repack.errors import IntegrityError
 from repack.fs import atomic, locks
 from repack.progress import SILENT
-from repack.store.derived import read_made
-from repack.store.partial import VALIDATOR, touched
-from repack.store.store import Entry, files_in
+from repack.store.derived import read_derived
+from repack.store.partial import VALIDATOR, last_touched
+from repack.store.store import StoreEntry, files_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -43,12 +43,12 @@ _HOLDS_NAMES: Final = sys.platform == "win32"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StoreVerdict:
     """What a full check found; what was ``damaged`` is not in the store any more."""
 
     files: int
     bytes: int
-    damaged: tuple[Entry, ...]
+    damaged: tuple[StoreEntry, ...]
 
     @property
     def exit_code(self) -> int:
@@ -62,7 +62,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class GcResult:
     """What a sweep removed, and how many archives it left."""
 
     files: int
@@ -74,7 +74,7 @@ class Swept:
         return {"files": self.files, "bytes": self.bytes, "kept": self.kept}
 
 
-def verify(store: Store, progress: Progress = SILENT) -> Verdict:
+def verify(store: Store, progress: Progress = SILENT) -> StoreVerdict:
     """Hash every archive again, whatever its stamp says, and drop what is damaged.
 
     Raises:
@@ -84,17 +84,17 @@ def verify(store: Store, progress: Progress = SILENT) -> Verdict:
     total = sum(entry.size for entry in entries)
     with progress.phase("check", total, "bytes") as done, ThreadPoolExecutor() as pool:
 
-        def check(entry: Entry) -> bool:
+        def check(entry: StoreEntry) -> bool:
             right = store.recheck(entry.sha256) is not None
             done(entry.size)
             return right
 
         verdicts = list(pool.map(check, entries))
     damaged = tuple(entry for entry, right in zip(entries, verdicts, strict=True) if not right)
-    return Verdict(files=len(entries), bytes=total, damaged=damaged)
+    return StoreVerdict(files=len(entries), bytes=total, damaged=damaged)
 
 
-def sweep(store: Store, keep: Collection[Digest], grace: float = DAY) -> Swept:
+def sweep(store: Store, keep: Collection[Digest], grace: float = DAY) -> GcResult:
     """Remove what is not in ``keep`` and was not used for ``grace`` seconds.
 
     Raises:
@@ -111,13 +111,13 @@ def sweep(store: Store, keep: Collection[Digest], grace: float = DAY) -> Swept:
         if path.stem not in left and _old(path, before):
             atomic.unlink(path)
     _sweep_made(store, left, before)
-    return Swept(files=len(freed), bytes=sum(freed), kept=len(left))
+    return GcResult(files=len(freed), bytes=sum(freed), kept=len(left))
 
 
 def _old(path: Path, before: float) -> bool:
     """Whether a file was last changed, renamed, linked, unlinked or marked before a moment."""
     try:
-        return touched(path.stat()) <= before
+        return last_touched(path.stat()) <= before
     except FileNotFoundError:
         return False
 
@@ -125,9 +125,9 @@ def _old(path: Path, before: float) -> bool:
 def _sweep_archives(store: Store, keep: Collection[Digest], before: float) -> Iterator[int]:
     for path in files_in(store.packages):
         if path.name not in keep:
-            with atomic.faults_at(path), contextlib.suppress(FileNotFoundError):
+            with atomic.os_errors_at(path), contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                if status.st_nlink == 1 and touched(status) <= before:
+                if status.st_nlink == 1 and last_touched(status) <= before:
                     atomic.unlink(path)
                     yield status.st_size
 
@@ -142,7 +142,7 @@ def _sweep_partials(store: Store, before: float) -> Iterator[int]:
             if not path.with_name(path.name.removesuffix(VALIDATOR)).exists():
                 atomic.unlink(path)
         elif _old(path, before):
-            with atomic.faults_at(path), path.open("rb") as stream:
+            with atomic.os_errors_at(path), path.open("rb") as stream:
                 if not locks.try_lock(stream):
                     continue
                 size = os.fstat(stream.fileno()).st_size
@@ -160,7 +160,7 @@ def _sweep_made(store: Store, left: Collection[Digest], before: float) -> None:
             continue
         if path.is_dir():
             atomic.remove(path)
-        elif (made := read_made(path)) is None or made.sha256 not in left:
+        elif (made := read_derived(path)) is None or made.sha256 not in left:
             atomic.unlink(path)
 
 
@@ -171,7 +171,7 @@ def _sweep_extracted(store: Store, keep: Collection[Digest], before: float) -> I
         folder = lock.with_name(lock.name.removesuffix(".lock"))
         if not _old(lock, before) or not folder.is_dir():
             continue
-        with atomic.faults_at(lock), lock.open("rb") as stream:
+        with atomic.os_errors_at(lock), lock.open("rb") as stream:
             try:
                 content = stream.read(_LOCK_SIZE + 1)
             except PermissionError:  # on Windows a lock keeps readers out as well

@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from repack.archive.facts import Facts, judge
-from repack.archive.reader import recall_facts, remember_facts, survey
+from repack.archive.facts import Facts, check_archive
+from repack.archive.reader import recall_facts, remember_facts, scan_archive
 from repack.errors import IntegrityError, RepackError
 from repack.fs.digests import sha384
 from repack.progress import SILENT, Progress
@@ -93,7 +93,7 @@ def inspect(
     for record in judged:
         if record.sha256 in facts:
             try:
-                judge(facts[record.sha256], record)
+                check_archive(facts[record.sha256], record)
             except IntegrityError as fault:
                 faults.append(fault)
     _raise(faults)
@@ -139,7 +139,7 @@ def _read(job: _Job) -> Facts | RepackError:
     if job.known is not None and job.known.covers(job.depth):
         return job.known
     try:
-        facts = survey(job.archive, job.record, job.depth)
+        facts = scan_archive(job.archive, job.record, job.depth)
     except RepackError as fault:
         return fault
     return facts if job.known is None else replace(facts, sha384=job.known.sha384)

@@ -33,7 +33,7 @@ _MODE: Final = 0o444
 _EPOCH_2000: Final = 946_684_800
 
 
-def stamp(sha256: Digest) -> int:
+def verified_mtime(sha256: Digest) -> int:
     """The mtime, in nanoseconds, that says "this file was hashed and is ``sha256``".
 
     It is derived from the digest, so it needs no file of its own, goes with the file through
@@ -43,17 +43,17 @@ def stamp(sha256: Digest) -> int:
     return (_EPOCH_2000 + 2 * int(sha256[:7], 16)) * 1_000_000_000
 
 
-def mark(path: Path | int, sha256: Digest, read_at: int | None = None) -> None:
+def mark_verified(path: Path | int, sha256: Digest, read_at: int | None = None) -> None:
     """Give a file that was hashed its stamp; ``read_at`` is its last use, if not 2000.
 
     Windows keeps no time of change, so there its last use is now.
     """
-    mtime = stamp(sha256)
+    mtime = verified_mtime(sha256)
     unused = time.time_ns() if sys.platform == "win32" else mtime
     os.utime(path, ns=(read_at or unused, mtime))
 
 
-def touched(status: os.stat_result) -> float:
+def last_touched(status: os.stat_result) -> float:
     """When a file was last changed, renamed, linked, unlinked or marked, in seconds.
 
     Of these Windows knows only when it was made; :func:`mark` says there when it was used.
@@ -89,7 +89,7 @@ class Partial:
             SpaceError: the disk is full.
             PlaceError: the file cannot be written.
         """
-        with atomic.faults_at(path):
+        with atomic.os_errors_at(path):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
             stream = os.fdopen(handle, "r+b", buffering=0)
             try:
@@ -151,7 +151,7 @@ class Partial:
             SpaceError: the disk is full.
             PlaceError: the file cannot be written.
         """
-        with atomic.faults_at(self.path):
+        with atomic.os_errors_at(self.path):
             if self.offset or self._noted:
                 self._cut()
             self.validator = validator
@@ -170,7 +170,7 @@ class Partial:
         if self.offset + len(data) > self.size:
             raise IntegrityError("longer than its record says", expected=f"{self.size} bytes")
         self._hash.update(data)
-        with atomic.faults_at(self.path):
+        with atomic.os_errors_at(self.path):
             rest = data
             while rest:
                 rest = rest[self._stream.write(rest) :]
@@ -206,7 +206,7 @@ class Partial:
             PlaceError: ``target`` cannot be written.
         """
         self.check()
-        with atomic.faults_at(target):
+        with atomic.os_errors_at(target):
             if flush:
                 os.fsync(self._stream.fileno())
             self._forget_note()
@@ -214,7 +214,7 @@ class Partial:
                 # An open file can be neither renamed nor marked there.
                 self._stream.close()
             if flush:
-                mark(self.path, self.sha256)
+                mark_verified(self.path, self.sha256)
             self.path.chmod(_MODE)
             try:
                 atomic.rename(self.path, target)
@@ -225,7 +225,7 @@ class Partial:
     def drop(self) -> None:
         """Remove the file: somebody else has brought the archive."""
         self.close()
-        with atomic.faults_at(self.path):
+        with atomic.os_errors_at(self.path):
             self._forget_note()
             try:
                 self.path.unlink(missing_ok=True)

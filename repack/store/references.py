@@ -33,7 +33,7 @@ _SUFFIXES: Final = {".json", ".yml", ".yaml", ".lock", ".txt"}
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class Usage:
     """One archive as a channel names it."""
 
     fn: str
@@ -62,20 +62,20 @@ def _texts(channels: Path) -> Iterator[Path]:
     yield from sorted(path for path in seen if path.suffix in _SUFFIXES and path.is_file())
 
 
-def uses(channels: Path) -> dict[Digest, Use]:
+def uses(channels: Path) -> dict[Digest, Usage]:
     """The file name of every archive of the published channels, and the labels that hold it.
 
     Raises:
         PlaceError: a repodata cannot be read.
         IntegrityError: a repodata is not one.
     """
-    found: dict[Digest, Use] = {}
+    found: dict[Digest, Usage] = {}
     for path in sorted(channels.glob("[!.]*/*/repodata.json")):
         label = path.parent.parent.name
         for fn, sha256 in _packages(path):
             before = found.get(sha256)
             labels = {*(before.labels if before else ()), label}
-            found[sha256] = Use(fn=fn, labels=tuple(sorted(labels)))
+            found[sha256] = Usage(fn=fn, labels=tuple(sorted(labels)))
     return found
 
 

@@ -35,13 +35,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from repack.errors import IntegrityError
 from repack.fs import atomic, digests
 from repack.names import Digest
-from repack.store.partial import Partial, mark, stamp, touched
+from repack.store.partial import Partial, last_touched, mark_verified, verified_mtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from repack.conda.record import Record
-    from repack.store.references import Use
+    from repack.store.references import Usage
 
 # How long a file that is used without being linked may look unused.
 _USE_NOTED_EVERY: Final = 3_600.0
@@ -49,14 +49,14 @@ _WAIT: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoreEntry:
     """One archive of the store; ``links`` counts the channels' hard links to it."""
 
     sha256: Digest
     size: int
     links: int
 
-    def to_json(self, use: Use | None = None) -> dict[str, Any]:
+    def to_json(self, use: Usage | None = None) -> dict[str, Any]:
         """The row ``repack store list --json`` prints."""
         return {
             "sha256": self.sha256,
@@ -104,7 +104,7 @@ class Store:
             PlaceError: the store cannot be written.
         """
         folder = self.root / "made" / "making"
-        with atomic.faults_at(folder):
+        with atomic.os_errors_at(folder):
             folder.mkdir(parents=True, exist_ok=True)
             own = Path(tempfile.mkdtemp(prefix=atomic.TEMP_PREFIX, dir=folder))
         try:
@@ -133,7 +133,7 @@ class Store:
             PlaceError: it cannot be made.
         """
         folder = self.root / "repodata"
-        with atomic.faults_at(folder):
+        with atomic.os_errors_at(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if sys.platform != "win32" and folder.stat().st_mode & 0o077:
                 folder.chmod(0o700)
@@ -146,17 +146,17 @@ class Store:
             PlaceError: the store cannot be read.
         """
         path = self.path(sha256)
-        with atomic.faults_at(path):
+        with atomic.os_errors_at(path):
             try:
                 status = path.stat()
             except FileNotFoundError:
                 return False
-            if (status.st_size, status.st_mtime_ns) != (size, stamp(sha256)):
+            if (status.st_size, status.st_mtime_ns) != (size, verified_mtime(sha256)):
                 return False
-            if status.st_nlink == 1 and time.time() - touched(status) > _USE_NOTED_EVERY:
+            if status.st_nlink == 1 and time.time() - last_touched(status) > _USE_NOTED_EVERY:
                 # No channel holds it: tell a sweep that it is in use, by its change time.
                 with contextlib.suppress(PermissionError):
-                    mark(path, sha256, read_at=time.time_ns())
+                    mark_verified(path, sha256, read_at=time.time_ns())
             return True
 
     def holds(self, sha256: Digest, size: int) -> bool:
@@ -180,7 +180,7 @@ class Store:
             PlaceError: the store cannot be read.
         """
         path = self.path(sha256)
-        with atomic.faults_at(path):
+        with atomic.os_errors_at(path):
             try:
                 stream = path.open("rb")
             except FileNotFoundError:
@@ -190,12 +190,12 @@ class Store:
                 got, size = digests.digest_stream(stream)
                 after = os.fstat(stream.fileno())
             # Another builder may have marked it meanwhile.
-            if got == sha256 and after.st_mtime_ns in {before.st_mtime_ns, stamp(sha256)}:
-                if after.st_mtime_ns != stamp(sha256):
+            if got == sha256 and after.st_mtime_ns in {before.st_mtime_ns, verified_mtime(sha256)}:
+                if after.st_mtime_ns != verified_mtime(sha256):
                     # Somebody else's file in a shared store is right all the same.
                     with contextlib.suppress(PermissionError):
                         atomic.flush([path])
-                        mark(path, sha256)
+                        mark_verified(path, sha256)
                 return size
             # Another builder may have put a good one there meanwhile.
             if os.path.samestat(path.stat(), after):
@@ -260,9 +260,9 @@ class Store:
             PlaceError: the system cannot.
         """
         path = self.path(sha256)
-        with atomic.faults_at(path), path.open("rb") as stream:
+        with atomic.os_errors_at(path), path.open("rb") as stream:
             os.fsync(stream.fileno())
-            mark(path, sha256)
+            mark_verified(path, sha256)
 
     def admit(
         self,
@@ -303,7 +303,7 @@ class Store:
     def _fill(self, partial: Partial, source: Path) -> None:
         partial.restart()
         buffer = memoryview(bytearray(atomic.CHUNK))
-        with atomic.faults_at(source), source.open("rb", buffering=0) as stream:
+        with atomic.os_errors_at(source), source.open("rb", buffering=0) as stream:
             while count := stream.readinto(buffer):
                 partial.write(buffer[:count])
 
@@ -313,7 +313,7 @@ class Store:
         Raises:
             PlaceError: they cannot be made.
         """
-        with atomic.faults_at(self.root):
+        with atomic.os_errors_at(self.root):
             self.partials.mkdir(parents=True, exist_ok=True)
             if not self.packages.is_dir():
                 # All at once: eight threads that each make one wait for each other.
@@ -327,7 +327,7 @@ class Store:
             return (self.partials / sha256).stat().st_size
         return 0
 
-    def list(self) -> tuple[Entry, ...]:
+    def list(self) -> tuple[StoreEntry, ...]:
         """Every archive, sorted by digest.
 
         Raises:
@@ -335,11 +335,11 @@ class Store:
         """
         return tuple(sorted(self._entries(), key=lambda entry: entry.sha256))
 
-    def _entries(self) -> Iterator[Entry]:
+    def _entries(self) -> Iterator[StoreEntry]:
         for path in files_in(self.packages):
-            with atomic.faults_at(path), contextlib.suppress(IntegrityError, FileNotFoundError):
+            with atomic.os_errors_at(path), contextlib.suppress(IntegrityError, FileNotFoundError):
                 sha256, status = Digest(path.name), path.stat()
-                yield Entry(sha256, status.st_size, status.st_nlink - 1)
+                yield StoreEntry(sha256, status.st_size, status.st_nlink - 1)
 
 
 def files_in(folder: Path) -> Iterator[Path]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from repack.store.store import Store
 
 
-class Flushing:
+class WriteBehind:
     """Takes archives into a store; made by :func:`flushing`."""
 
     def __init__(self, store: Store) -> None:
@@ -41,14 +41,14 @@ class Flushing:
 
 
 @contextlib.contextmanager
-def flushing(store: Store) -> Iterator[Flushing]:
+def flushing(store: Store) -> Iterator[WriteBehind]:
     """Flush what is kept while the block runs; when it ends well, all of it is on the disk.
 
     Raises:
         SpaceError: the disk is full.
         PlaceError: the store cannot be written.
     """
-    flushed = Flushing(store)
+    flushed = WriteBehind(store)
     try:
         yield flushed
         flushed.wait()

@@ -53,7 +53,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class CollectedFile:
     """A file of the bundle."""
 
     name: str
@@ -74,7 +74,7 @@ class Piece:
 class Collected:
     """What is in the bundle, and what is not and why."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[CollectedFile, ...]
     left_out: Mapping[str, str]
     made_at: str
 
@@ -110,13 +110,13 @@ def collect(request: Request, output: Path, now: datetime) -> Collected:
         pieces.append(piece)
         total += len(piece.data)
     collected = Collected(tuple(pieces), left_out, stamp(now))
-    contents = Piece("CONTENTS.json", _json(collected.to_json()).encode())
+    contents = CollectedFile("CONTENTS.json", _json(collected.to_json()).encode())
     _refuse_secrets([*pieces, contents], request.secrets)
     atomic.write(output, _zip([contents, *pieces]), 0o600)
     return collected
 
 
-def _gather(request: Request, left_out: dict[str, str]) -> Iterator[Piece]:
+def _gather(request: Request, left_out: dict[str, str]) -> Iterator[CollectedFile]:
     for place in request.places:
         for path, fault in _walk(place):
             reason = fault or _unwanted(path)
@@ -163,7 +163,7 @@ def _unwanted(path: Path) -> str | None:
 def _read(path: Path, left_out: dict[str, str]) -> tuple[str, str | None] | None:
     """The end of a file as text, from the start of a line; None when it is no text."""
     try:
-        with atomic.faults_at(path), path.open("rb") as stream:
+        with atomic.os_errors_at(path), path.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
             mark = _mark(stream)
             stream.seek(max(0, size - TAIL) & ~1)  # UTF-16 has two bytes a character
@@ -187,11 +187,11 @@ def _mark(stream: io.BufferedReader) -> str | None:
     return {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}.get(start)
 
 
-def _piece(name: str, text: str, note: str | None, request: Request) -> Piece:
+def _piece(name: str, text: str, note: str | None, request: Request) -> CollectedFile:
     clean = redact(text, request.secrets)
     if clean != text:
         note = f"{note}; secrets taken out" if note else "secrets taken out"
-    return Piece(name, clean.encode("utf-8", "replace"), note)
+    return CollectedFile(name, clean.encode("utf-8", "replace"), note)
 
 
 def _name(path: Path) -> str:
@@ -200,7 +200,7 @@ def _name(path: Path) -> str:
     return "/".join(["files", *parts])
 
 
-def _refuse_secrets(pieces: list[Piece], secrets: frozenset[str]) -> None:
+def _refuse_secrets(pieces: list[CollectedFile], secrets: frozenset[str]) -> None:
     for piece in pieces:
         text = piece.name + "\n" + piece.data.decode("utf-8", "replace")
         if any(secret in text for secret in secrets if len(secret) >= _SURE):
@@ -215,7 +215,7 @@ def _json(document: object) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True, default=str) + "\n"
 
 
-def _zip(pieces: list[Piece]) -> bytes:
+def _zip(pieces: list[CollectedFile]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for piece in pieces:

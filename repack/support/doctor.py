@@ -27,7 +27,7 @@ _COMFORTABLE: Final = 5 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     """One thing that was looked at: ``lack`` stops builds, ``note`` makes them slower or weaker."""
 
     what: str
@@ -39,9 +39,9 @@ class Finding:
         return {"what": self.what, "verdict": self.verdict, "text": self.text}
 
 
-def examine(store: Path, channels: Path) -> Iterator[Finding]:
+def examine(store: Path, channels: Path) -> Iterator[DoctorFinding]:
     """Look at this machine with the eyes of a build."""
-    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    yield DoctorFinding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
     yield from _libraries()
     for name, folder in (("store", store), ("channels", channels)):
         yield _writable(name, folder)
@@ -51,12 +51,14 @@ def examine(store: Path, channels: Path) -> Iterator[Finding]:
     yield _network()
 
 
-def _libraries() -> Iterator[Finding]:
+def _libraries() -> Iterator[DoctorFinding]:
     for name in ("py-rattler", "py-rattler-build", "conda-package-handling", "cryptography", "tuf"):
         try:
-            yield Finding(name, "ok", importlib.metadata.version(name))
+            yield DoctorFinding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "lack", "is not installed; install repack with its dependencies")
+            yield DoctorFinding(
+                name, "lack", "is not installed; install repack with its dependencies"
+            )
 
 
 def _existing(folder: Path) -> Path:
@@ -69,49 +71,51 @@ def _probe(folder: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _writable(name: str, folder: Path) -> Finding:
+def _writable(name: str, folder: Path) -> DoctorFinding:
     try:
         with _probe(folder) as probe:
             atomic.write(probe / "file", b"probe")
     except (OSError, RepackError) as error:
-        return Finding(name, "lack", f"{folder} cannot be written: {error}")
+        return DoctorFinding(name, "lack", f"{folder} cannot be written: {error}")
     free = shutil.disk_usage(_existing(folder)).free
     text = f"{folder}, {free / 10**9:.1f} GB free"
-    return Finding(name, "ok" if free > _COMFORTABLE else "note", text)
+    return DoctorFinding(name, "ok" if free > _COMFORTABLE else "note", text)
 
 
-def _links(store: Path, channels: Path) -> Finding:
+def _links(store: Path, channels: Path) -> DoctorFinding:
     try:
         with _probe(store) as one, _probe(channels) as other:
             atomic.write(one / "file", b"probe")
             how = links.place(one / "file", other / "file")
     except (OSError, RepackError) as error:
-        return Finding("links", "lack", str(error))
+        return DoctorFinding("links", "lack", str(error))
     if how == "copy":
-        return Finding(
+        return DoctorFinding(
             "links", "note", "store and channels share no file system: packages are copied"
         )
-    return Finding("links", "ok", f"packages enter channels by {how}")
+    return DoctorFinding("links", "ok", f"packages enter channels by {how}")
 
 
-def _exchange(channels: Path) -> Finding:
+def _exchange(channels: Path) -> DoctorFinding:
     if can_exchange(_existing(channels)):
-        return Finding("publish", "ok", "a channel is exchanged in one system call")
-    return Finding(
+        return DoctorFinding("publish", "ok", "a channel is exchanged in one system call")
+    return DoctorFinding(
         "publish", "note", "no folder exchange here: packages, metadata, removals in turn"
     )
 
 
-def _proof() -> Finding:
+def _proof() -> DoctorFinding:
     host = subdir.host_subdir()
     if host is None:
         text = f"{platform.machine()} on {sys.platform}: no platform can be proved by linking"
-        return Finding("proof", "note", text)
-    return Finding("proof", "ok", f"{host} can be proved by linking")
+        return DoctorFinding("proof", "note", text)
+    return DoctorFinding("proof", "ok", f"{host} can be proved by linking")
 
 
-def _network() -> Finding:
+def _network() -> DoctorFinding:
     if sandbox.network_cutter():
-        return Finding("network", "ok", "health checks run in a network namespace of their own")
+        return DoctorFinding(
+            "network", "ok", "health checks run in a network namespace of their own"
+        )
     text = "health checks are kept off the network by proxy variables only"
-    return Finding("network", "note", text)
+    return DoctorFinding("network", "note", text)

@@ -11,7 +11,7 @@ import base64
 import re
 from typing import TYPE_CHECKING, Final
 
-from repack.urls import HIDDEN, scrub_text
+from repack.urls import HIDDEN, redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,7 +74,7 @@ def secrets_of(environment: Mapping[str, str]) -> frozenset[str]:
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """``text`` with every secret in it replaced by three stars."""
     text = _without_pem(text)
-    text = scrub_text(text, secrets)
+    text = redact_text(text, secrets)
     for pattern in (_AUTHORIZATION, _BEARER, _OPTION, _KEY_SYNTAX, _ASSIGNED):
         text = pattern.sub(_hide, text)
     return text

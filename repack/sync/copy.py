@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SLICE: Final = 0.25
 
 
-class Carrier(Protocol):
+class Transport(Protocol):
     """Brings packages into a stage."""
 
     name: str
@@ -32,7 +32,7 @@ class Carrier(Protocol):
         """Copy ``pieces`` below ``stage``; what is wrong there is found by reading back."""
 
 
-class Brake:
+class RateLimit:
     """Holds a copy to ``rate`` bytes a second; None for no limit."""
 
     def __init__(self, rate: int | None) -> None:
@@ -56,7 +56,7 @@ class Brake:
         time.sleep(max(0.0, self._sent / self._rate - (now - self._began)))
 
 
-class Copier:
+class LocalCopy:
     """Our own way of copying.
 
     Args:
@@ -68,7 +68,7 @@ class Copier:
 
     def __init__(self, source: Callable[[str], Path], rate: int | None = None) -> None:
         self._source = source
-        self._brake = Brake(rate)
+        self._brake = RateLimit(rate)
 
     def bring(self, pieces: Sequence[Piece], stage: Path, done: Callable[[int], None]) -> None:
         """Copy ``pieces`` below ``stage``, hashed on the way.
@@ -83,14 +83,14 @@ class Copier:
 
 
 def copy(
-    source: Path, target: Path, piece: Piece, brake: Brake, done: Callable[[int], None]
+    source: Path, target: Path, piece: Piece, brake: RateLimit, done: Callable[[int], None]
 ) -> None:
     """Copy one file, going on where an earlier copy ended. Raises as :meth:`Copier.bring`."""
-    with atomic.faults_at(target):
+    with atomic.os_errors_at(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(target, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
     with os.fdopen(handle, "r+b", buffering=0) as out:
-        with atomic.faults_at(source):
+        with atomic.os_errors_at(source):
             stream = source.open("rb", buffering=0)
         with stream:
             got = _pour(stream, out, (source, target), brake, done)
@@ -104,7 +104,7 @@ def copy(
             got=f"{got[0]}, {got[1]} bytes",
             hint="build the label again, which repairs its channel",
         )
-    with atomic.faults_at(target):
+    with atomic.os_errors_at(target):
         os.utime(target, ns=(moment, moment))
 
 
@@ -112,18 +112,18 @@ def _pour(
     stream: IO[bytes],
     out: IO[bytes],
     names: tuple[Path, Path],
-    brake: Brake,
+    brake: RateLimit,
     done: Callable[[int], None],
 ) -> tuple[str, int]:
     """Make ``out`` hold what ``stream`` does; only what differs is written."""
     (source, target), sha, size, same = names, hashlib.sha256(), 0, True
     while True:
-        with atomic.faults_at(source):
+        with atomic.os_errors_at(source):
             data = stream.read(brake.chunk)
         if not data:
             break
         sha.update(data)
-        with atomic.faults_at(target):
+        with atomic.os_errors_at(target):
             same = same and out.read(len(data)) == data
             if not same:
                 out.seek(size)
@@ -131,7 +131,7 @@ def _pour(
                 brake.spend(len(data))
         size += len(data)
         done(len(data))
-    with atomic.faults_at(target):
+    with atomic.os_errors_at(target):
         if os.fstat(out.fileno()).st_size > size:
             out.truncate(size)
     return sha.hexdigest(), size

@@ -13,23 +13,23 @@ from repack.channel.layout import MANIFEST
 from repack.errors import IntegrityError, UsageError
 from repack.fs import atomic
 from repack.names import LabelName, RelPath
-from repack.sync.copy import Copier
-from repack.sync.plan import Cargo, Piece
+from repack.sync.copy import LocalCopy
+from repack.sync.plan import Piece, ReleaseFiles
 from repack.sync.robocopy import Robocopy
 from repack.sync.rsync import LocalRsync, Rsync, local_carrier_name, remote
 from repack.sync.sync import sync, sync_afar
-from repack.verify.verdict import Demand
+from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
 
 if TYPE_CHECKING:
     from repack.channel.manifest import Manifest
-    from repack.sync.copy import Carrier
-    from repack.sync.plan import Sent
-    from repack.sync.sync import Terms
+    from repack.sync.copy import Transport
+    from repack.sync.plan import SyncResult
+    from repack.sync.sync import SyncOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Transfer:
     """How bytes travel.
 
     Attributes:
@@ -41,7 +41,9 @@ class Way:
     rate: int | None = None
 
 
-def deliver(name: str, channels_dir: Path, dest: str, way: Way, terms: Terms) -> Sent:
+def deliver(
+    name: str, channels_dir: Path, dest: str, way: Transfer, terms: SyncOptions
+) -> SyncResult:
     """Make ``dest`` a copy of label ``name``'s published channel.
 
     Raises:
@@ -63,7 +65,7 @@ def deliver(name: str, channels_dir: Path, dest: str, way: Way, terms: Terms) ->
     with channels.exclusive(label):
         cargo = standing(channels, label)
         if place is None:
-            return sync(cargo, Path(dest), carrier(folder, way), terms)
+            return sync(cargo, Path(dest), open_transport(folder, way), terms)
         rsync = Rsync(place, way.rate)
         check_sound(folder)
         return sync_afar(cargo, folder, rsync, terms)
@@ -86,7 +88,7 @@ def check_sound(folder: Path) -> None:
     Raises:
         IntegrityError: it is not.
     """
-    if wrong := verify(folder, Demand(), host.now()).findings:
+    if wrong := verify(folder, Requirements(), host.now()).findings:
         raise IntegrityError(
             "the channel is damaged; the destination is as it was",
             where=folder,
@@ -95,7 +97,7 @@ def check_sound(folder: Path) -> None:
         )
 
 
-def carrier(folder: Path, way: Way) -> Carrier:
+def open_transport(folder: Path, way: Transfer) -> Transport:
     """What carries packages from ``folder`` to a folder.
 
     Raises:
@@ -103,11 +105,11 @@ def carrier(folder: Path, way: Way) -> Carrier:
     """
     name = local_carrier_name(way.engine)
     if name == "own":
-        return Copier(lambda path: folder / path, way.rate)
+        return LocalCopy(lambda path: folder / path, way.rate)
     return (LocalRsync if name == "rsync" else Robocopy)(folder, way.rate)
 
 
-def standing(channels: Channels, label: LabelName) -> Cargo:
+def standing(channels: Channels, label: LabelName) -> ReleaseFiles:
     """The published release.
 
     Raises:
@@ -116,7 +118,7 @@ def standing(channels: Channels, label: LabelName) -> Cargo:
     folder = channels.published(label)
     found = manifest.parse(atomic.read(folder / MANIFEST, manifest.MAX_BYTES), folder / MANIFEST)
     packages = packages_of(found, folder)
-    return Cargo(label, found.release, packages, history.texts(channels, label, packages))
+    return ReleaseFiles(label, found.release, packages, history.texts(channels, label, packages))
 
 
 def packages_of(found: Manifest, where: Path) -> dict[RelPath, Piece]:

@@ -36,7 +36,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Cargo:
+class ReleaseFiles:
     """A release to be carried.
 
     Attributes:
@@ -65,7 +65,7 @@ def pieces_of(texts: Mapping[RelPath, bytes]) -> dict[RelPath, Piece]:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class SyncPlan:
     """What a delivery has to do, in the order in which it does it.
 
     Attributes:
@@ -85,8 +85,8 @@ class Work:
 
 
 def plan(
-    cargo: Cargo, there: Collection[str], right: Collection[str], stays: Collection[str] = ()
-) -> Work:
+    cargo: ReleaseFiles, there: Collection[str], right: Collection[str], stays: Collection[str] = ()
+) -> SyncPlan:
     """What to do at a place that holds ``there``.
 
     Args:
@@ -99,7 +99,7 @@ def plan(
     order = sorted(cargo.packages) + sorted(cargo.texts, key=_rank)
     # Where case does not matter, a file that is spelt otherwise is the wanted one.
     wanted = {path.casefold() for path in (*pieces, *stays)}
-    return Work(
+    return SyncPlan(
         copy=tuple(pieces[path] for path in order if path not in right),
         keep=tuple(pieces[path] for path in order if path in right),
         remove=tuple(sorted(path for path in there if path.casefold() not in wanted)),
@@ -155,7 +155,9 @@ def _listed(pieces: Collection[Piece]) -> str:
     return ", ".join([*shown, *more])
 
 
-def check_destination(cargo: Cargo, there: Collection[str], found: str | None, where: str) -> None:
+def check_destination(
+    cargo: ReleaseFiles, there: Collection[str], found: str | None, where: str
+) -> None:
     """Make sure that a place is ours to write to and to remove from.
 
     Args:
@@ -191,14 +193,14 @@ def check_destination(cargo: Cargo, there: Collection[str], found: str | None, w
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SyncResult:
     """What a delivery did, or would do."""
 
     label: LabelName
     release: int
     where: str
     engine: str
-    work: Work
+    work: SyncPlan
     dry_run: bool
     seconds: float = 0.0
 

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from repack.errors import PlaceError, SpaceError, UsageError
 from repack.fs import atomic
 from repack.fs.litter import is_litter
-from repack.urls import scrub_text
+from repack.urls import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,7 +78,7 @@ def remote(dest: str) -> Remote | None:
     if "://" in dest:
         raise UsageError(
             "not a place to sync to",
-            where=scrub_text(dest),
+            where=redact_text(dest),
             expected="a folder, \\\\server\\share, rsync://host/module/path, host:path",
         )
     if _SCP.fullmatch(dest) and not Path(dest).exists():
@@ -93,7 +93,7 @@ def _from_url(dest: str) -> Remote:
     except ValueError:
         parts, port = urlsplit(""), None
     if not parts.hostname or len(parts.path) < 2:
-        raise UsageError("no host or no path", where=scrub_text(dest))
+        raise UsageError("no host or no path", where=redact_text(dest))
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     user = f"{unquote(parts.username)}@" if parts.username else ""
     path = unquote(parts.path).rstrip("/")
@@ -238,7 +238,7 @@ class Rsync:
         return code, "\n".join(said)
 
     def _fault(self, code: int, text: str) -> PlaceError | SpaceError:
-        where, got = self._place.shown, scrub_text(text) or f"rsync ended with {code}"
+        where, got = self._place.shown, redact_text(text) or f"rsync ended with {code}"
         if "No space left" in text or "Disk quota" in text:
             return SpaceError(
                 "no space left there", where=where, got=got, hint="free some space and run again"

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
-    from repack.sync.plan import Cargo, Piece, Work
+    from repack.sync.plan import Piece, ReleaseFiles, SyncPlan
 
 STAGE: Final = f"{atomic.TEMP_PREFIX}sync"
 # FAT keeps times in steps of 2 s; a client that caches by time must see that a file is new.
 _MTIME_STEP: Final = 2.0
 
 
-class Stage:
+class Staging:
     """The stage of the channel folder ``dest``."""
 
     def __init__(self, dest: Path) -> None:
@@ -49,7 +49,7 @@ class Stage:
         Raises:
             PlaceError: the destination cannot be written.
         """
-        with atomic.faults_at(self.dest):
+        with atomic.os_errors_at(self.dest):
             self.folder.mkdir(parents=True, exist_ok=True)
         for path in sizes(self.folder):
             if path not in packages:
@@ -58,7 +58,7 @@ class Stage:
     def link(self, piece: Piece, source: Path) -> bool:
         """Let a package be a file of this volume; False where the volume has no links."""
         target = self.folder / piece.path
-        with atomic.faults_at(target):
+        with atomic.os_errors_at(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             atomic.unlink(target)
         try:
@@ -95,7 +95,7 @@ class Stage:
                 hint="run again; if it stays, the medium or its connection is bad",
             )
 
-    def leave(self, work: Work, cargo: Cargo) -> None:
+    def leave(self, work: SyncPlan, cargo: ReleaseFiles) -> None:
         """Let everything take its place, in the order of publishing.
 
         Raises:
@@ -108,30 +108,30 @@ class Stage:
         for group in (packages, texts):
             for piece in group:
                 target = self.dest / piece.path
-                with atomic.faults_at(target):
+                with atomic.os_errors_at(target):
                     target.parent.mkdir(parents=True, exist_ok=True)
                     atomic.rename(self.folder / piece.path, target)
             # Texts must not be on disk before the packages that they name.
             atomic.flush({(self.dest / piece.path).parent for piece in group})
 
-    def close(self, zombies: Collection[str], heirs: Mapping[str, Path]) -> None:
+    def close(self, removed: Collection[str], moved_to: Mapping[str, Path]) -> None:
         """Remove what no release needs any more, and the stage.
 
         Args:
-            zombies: paths to be removed.
-            heirs: where some of them go instead.
+            removed: paths to be removed.
+            moved_to: where some of them go instead.
 
         Raises:
             PlaceError: something cannot be removed.
         """
-        for path in zombies:
-            if (heir := heirs.get(path)) is None:
+        for path in removed:
+            if (new_place := moved_to.get(path)) is None:
                 atomic.remove(self.dest / path)
             else:
-                with atomic.faults_at(heir):
-                    heir.parent.mkdir(parents=True, exist_ok=True)
-                    atomic.rename(self.dest / path, heir)
-        for folder in {(self.dest / path).parent for path in zombies}:
+                with atomic.os_errors_at(new_place):
+                    new_place.parent.mkdir(parents=True, exist_ok=True)
+                    atomic.rename(self.dest / path, new_place)
+        for folder in {(self.dest / path).parent for path in removed}:
             _remove_empty(self.dest, folder)
         atomic.remove(self.folder)
 
@@ -159,7 +159,7 @@ def right(folder: Path, pieces: Iterable[Piece], done: Callable[[int], None]) ->
 
     def is_right(piece: Piece) -> bool:
         path = folder / piece.path
-        with atomic.faults_at(path):
+        with atomic.os_errors_at(path):
             if not path.is_file() or path.is_symlink() or path.stat().st_size != piece.size:
                 return False
         found = digests.digest(path) == (piece.sha256, piece.size)
@@ -182,7 +182,7 @@ def _forget(paths: Iterable[Path]) -> None:
 
 def _age(new: Path, old: Path) -> None:
     """Make a changed file at least two seconds younger than the one it replaces."""
-    with atomic.faults_at(new):
+    with atomic.os_errors_at(new):
         try:
             before = old.stat().st_mtime
         except FileNotFoundError:

@@ -16,21 +16,21 @@ from repack.errors import IntegrityError, SpaceError, UsageError
 from repack.fs.volume import volume
 from repack.fs.walk import sizes
 from repack.progress import SILENT, Progress
-from repack.sync.plan import Sent, check_destination, check_fits, plan
-from repack.sync.staging import Stage, label_at, label_of, right
+from repack.sync.plan import SyncResult, check_destination, check_fits, plan
+from repack.sync.staging import Staging, label_at, label_of, right
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from repack.fs.volume import FileSystem
-    from repack.sync.copy import Carrier
-    from repack.sync.plan import Cargo, Piece, Work
+    from repack.sync.copy import Transport
+    from repack.sync.plan import Piece, ReleaseFiles, SyncPlan
     from repack.sync.rsync import Rsync
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SyncOptions:
     """How to deliver.
 
     Attributes:
@@ -40,7 +40,7 @@ class Terms:
         stays: paths that are other releases' and not to be removed.
         nearby: where the same bytes lie on the same medium already, by path. They are linked, or,
             where the medium has no links, left where they are.
-        heirs: where removed packages go because other channels on the medium look for them.
+        moved_to: where removed packages go because other channels on the medium look for them.
         beside: what else is going to be written there, to be counted.
     """
 
@@ -49,12 +49,12 @@ class Terms:
     kind: FileSystem | None = None
     stays: Collection[str] = ()
     nearby: Mapping[str, Path] = field(default_factory=dict)
-    heirs: Mapping[str, Path] = field(default_factory=dict)
+    moved_to: Mapping[str, Path] = field(default_factory=dict)
     beside: Collection[Piece] = ()
     progress: Progress = SILENT
 
 
-def sync(cargo: Cargo, dest: Path, carrier: Carrier, terms: Terms) -> Sent:
+def sync(cargo: ReleaseFiles, dest: Path, carrier: Transport, terms: SyncOptions) -> SyncResult:
     """Make the folder ``dest`` hold ``cargo`` and nothing else.
 
     Raises:
@@ -66,16 +66,18 @@ def sync(cargo: Cargo, dest: Path, carrier: Carrier, terms: Terms) -> Sent:
     began = time.monotonic()
     work = look(cargo, dest, terms)
     if not terms.dry_run:
-        stage = Stage(dest)
+        stage = Staging(dest)
         work = _bring(cargo, stage, carrier, work, terms)
         stage.leave(work, cargo)
         wait(work, terms)
-        stage.close(work.remove, terms.heirs)
+        stage.close(work.remove, terms.moved_to)
     took = time.monotonic() - began
-    return Sent(cargo.label, cargo.release, str(dest), carrier.name, work, terms.dry_run, took)
+    return SyncResult(
+        cargo.label, cargo.release, str(dest), carrier.name, work, terms.dry_run, took
+    )
 
 
-def look(cargo: Cargo, dest: Path, terms: Terms) -> Work:
+def look(cargo: ReleaseFiles, dest: Path, terms: SyncOptions) -> SyncPlan:
     """What there is to do at ``dest``; everything is checked that can be before the first byte.
 
     Raises as :func:`sync` does.
@@ -90,12 +92,14 @@ def look(cargo: Cargo, dest: Path, terms: Terms) -> Work:
     room = volume(dest, terms.kind)
     fresh = [piece for piece in work.copy if piece.path not in terms.nearby]
     check_fits(
-        [*fresh, *terms.beside], replace(room, free=room.free + Stage(dest).staged_bytes()), dest
+        [*fresh, *terms.beside], replace(room, free=room.free + Staging(dest).staged_bytes()), dest
     )
     return work
 
 
-def _bring(cargo: Cargo, stage: Stage, carrier: Carrier, work: Work, terms: Terms) -> Work:
+def _bring(
+    cargo: ReleaseFiles, stage: Staging, carrier: Transport, work: SyncPlan, terms: SyncOptions
+) -> SyncPlan:
     """Everything new into the stage, and read back; the work without what lies elsewhere."""
     packages = [piece for piece in work.copy if piece.path in cargo.packages]
     stage.open({piece.path for piece in packages})
@@ -111,7 +115,7 @@ def _bring(cargo: Cargo, stage: Stage, carrier: Carrier, work: Work, terms: Term
     return work
 
 
-def sync_afar(cargo: Cargo, root: Path, rsync: Rsync, terms: Terms) -> Sent:
+def sync_afar(cargo: ReleaseFiles, root: Path, rsync: Rsync, terms: SyncOptions) -> SyncResult:
     """Make a place that only rsync reaches hold ``cargo``, which lies in the folder ``root``.
 
     Raises:
@@ -145,7 +149,7 @@ def sync_afar(cargo: Cargo, root: Path, rsync: Rsync, terms: Terms) -> Sent:
         wait(work, terms)
         rsync.prune(work.remove, root)
     took = time.monotonic() - began
-    return Sent(cargo.label, cargo.release, rsync.where, "rsync", work, terms.dry_run, took)
+    return SyncResult(cargo.label, cargo.release, rsync.where, "rsync", work, terms.dry_run, took)
 
 
 def _check_room(rsync: Rsync, need: int) -> None:
@@ -176,7 +180,7 @@ def _settle(rsync: Rsync, root: Path, paths: Sequence[str], progress: Progress) 
         )
 
 
-def wait(work: Work, terms: Terms) -> None:
+def wait(work: SyncPlan, terms: SyncOptions) -> None:
     """Let readers of the old repodata finish, if anything of theirs is going to go."""
     if work.remove and terms.grace > 0:
         seconds = f"{terms.grace:g} s"

@@ -21,7 +21,7 @@ from repack.errors import (
 )
 from repack.keys.keyset import KeySet
 from repack.keys.keyset import parse as parse_keyset
-from repack.trust.editor import Amendment
+from repack.trust.editor import MetadataEditor
 from repack.trust.metadata import DELEGATED, MAX_BYTES, ROLES_BELOW_ROOT, releases_in
 from repack.trust.metadata import parse as parse_metadata
 from repack.trust.selection import SignedRelease
@@ -123,7 +123,7 @@ def parse(data: bytes, where: object) -> Ceremony:
         raise MetadataInvalidError("the ceremony's file is malformed", where=where) from error
 
 
-def promotion(base: MetadataSet, number: int, tags: Sequence[str], now: datetime) -> Amendment:
+def promotion(base: MetadataSet, number: int, tags: Sequence[str], now: datetime) -> MetadataEditor:
     """Let ``production`` sign for release ``number``, which ``ci`` has signed, under ``tags``.
 
     Raises:
@@ -144,23 +144,23 @@ def promotion(base: MetadataSet, number: int, tags: Sequence[str], now: datetime
         length=one.length,
         sha256=one.sha256,
     )
-    amendment = Amendment(base, now)
+    amendment = MetadataEditor(base, now)
     amendment.add(release, base.roles["ci"].signed.targets[one.path].hashes)
     return amendment
 
 
-def rotation(base: MetadataSet, keys: KeySet, now: datetime) -> Amendment:
+def rotation(base: MetadataSet, keys: KeySet, now: datetime) -> MetadataEditor:
     """Make targets believe ``keys``.
 
     Raises:
         KeyRefusedError: a role has too few keys, or nothing would change.
     """
-    amendment = Amendment(base, now)
+    amendment = MetadataEditor(base, now)
     amendment.agree(keys)
     return amendment
 
 
-def prepare(amendment: Amendment, keys: Keyring, keyset: KeySet | None = None) -> Ceremony:
+def prepare(amendment: MetadataEditor, keys: Keyring, keyset: KeySet | None = None) -> Ceremony:
     """What has to be signed elsewhere; keys that can be used here have signed already."""
     amendment.sign(keys.signer)
     signers = {
@@ -201,7 +201,7 @@ def sign(given: Ceremony, keys: Keyring) -> list[str]:
     return used
 
 
-def resume(given: Ceremony, base: MetadataSet, now: datetime) -> Amendment:
+def resume(given: Ceremony, base: MetadataSet, now: datetime) -> MetadataEditor:
     """The change that comes back from a ceremony, to be published on ``base``.
 
     Raises:
@@ -212,7 +212,7 @@ def resume(given: Ceremony, base: MetadataSet, now: datetime) -> Amendment:
         raise MixAndMatchError(
             "the ceremony was another label's", expected=base.label, got=given.label
         )
-    amendment = Amendment(base, now)
+    amendment = MetadataEditor(base, now)
     for role, metadata in given.opened.items():
         old = base.roots[-1:] if role == "root" else filter(None, [base.roles.get(role)])
         expected = max((one.signed.version for one in old), default=0) + 1
@@ -234,7 +234,7 @@ def check_keyset(after: MetadataSet, keys: KeySet, now: datetime) -> None:
     Raises:
         KeyRefusedError: it is not; somebody changed the ceremony's file.
     """
-    amendment = Amendment(after, now)
+    amendment = MetadataEditor(after, now)
     amendment.agree(keys)
     if amendment.opened:
         raise KeyRefusedError(

@@ -71,21 +71,21 @@ class FolderFetcher(FetcherInterface):
         yield data
 
 
-def believe_once(folder: Path, pinned: bytes) -> Believed:
+def refresh_once(folder: Path, pinned: bytes) -> TrustedMetadata:
     """:func:`believe` without a memory. Raises as that does."""
     with tempfile.TemporaryDirectory(prefix="repack-trust-") as state:
-        return believe(folder, Path(state), pinned)
+        return refresh(folder, Path(state), pinned)
 
 
 @dataclass(frozen=True, slots=True)
-class Believed:
+class TrustedMetadata:
     """What the client accepted: the metadata, and the releases that it signs."""
 
     metadata: MetadataSet
     releases: tuple[SignedRelease, ...]
 
 
-def believe(folder: Path, state: Path, pinned: bytes) -> Believed:
+def refresh(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:
     """Carry out TUF's client workflow on ``folder``.
 
     Args:
@@ -105,7 +105,7 @@ def believe(folder: Path, state: Path, pinned: bytes) -> Believed:
     """
     label = metadata.parse(pinned, "root", "pinned root").signed.unrecognized_fields.get(LABEL)
     had_state = (state / "timestamp.json").is_file()
-    with atomic.faults_at(state):
+    with atomic.os_errors_at(state):
         state.mkdir(parents=True, exist_ok=True)
         try:
             updater = Updater(
@@ -158,7 +158,7 @@ def _refuse(error: Exception, folder: Path, *, had_state: bool) -> NoReturn:
             ) from error
 
 
-def _read_back(folder: Path, state: Path, label: str) -> Believed:
+def _read_back(folder: Path, state: Path, label: str) -> TrustedMetadata:
     """What the client verified and kept; read from its state, not from the folder again."""
     names = [f"{role}.json" for role in ROLES_BELOW_ROOT]
     kept = {name: atomic.read(state / name, MAX_BYTES) for name in names}
@@ -168,4 +168,4 @@ def _read_back(folder: Path, state: Path, label: str) -> Believed:
     if newest.signed.unrecognized_fields.get(LABEL) != label:
         raise MixAndMatchError("the newest root is another label's", where=folder, expected=label)
     releases = tuple(one for role in DELEGATED for one in found.releases(role))
-    return Believed(found, releases)
+    return TrustedMetadata(found, releases)

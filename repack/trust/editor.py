@@ -46,7 +46,7 @@ TARGET_PATTERN: Final = "releases/*/manifest.json"
 _UNDER_ROOT: Final[tuple[RoleName, ...]] = ("root", "targets", "snapshot", "timestamp")
 
 
-class Amendment:
+class MetadataEditor:
     """What is to change in ``base``; ``opened`` are the new versions, signed or not yet.
 
     Args:

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from repack.channel.folder import Channels
     from repack.keys.keyset import Algorithm, KeySet, PublicKey, Role
     from repack.names import LabelName
-    from repack.trust.editor import Amendment
+    from repack.trust.editor import MetadataEditor
     from repack.trust.metadata import MetadataSet
 
 MAX_CEREMONY = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class TrustContext:
     """Where a label's trust is kept: its channel, its keys, and the clock."""
 
     channels: Channels
@@ -44,7 +44,7 @@ class Office:
         """The published metadata, verified. Raises as :func:`repack.trust.sign.load` does."""
         return load(self.label, newest(self.channels, self.label))
 
-    def publish(self, amendment: Amendment) -> MetadataSet:
+    def publish(self, amendment: MetadataEditor) -> MetadataSet:
         """Sign, and put the new set in the place of the old.
 
         Raises:
@@ -63,7 +63,7 @@ class Office:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class KeyChange:
     """How the keys of one role change.
 
     Attributes:
@@ -104,7 +104,7 @@ class New:
         return keys.generate(self.role, self.algorithm)
 
 
-def promote(office: Office, release: int, tags: Sequence[str]) -> MetadataSet:
+def promote(office: TrustContext, release: int, tags: Sequence[str]) -> MetadataSet:
     """Sign ``release`` for production targets of ``tags``, with keys that can be used here.
 
     Raises:
@@ -115,7 +115,9 @@ def promote(office: Office, release: int, tags: Sequence[str]) -> MetadataSet:
         return office.publish(ceremony.promotion(office.base(), release, tags, office.now))
 
 
-def prepare_promotion(office: Office, release: int, tags: Sequence[str], file: Path) -> list[str]:
+def prepare_promotion(
+    office: TrustContext, release: int, tags: Sequence[str], file: Path
+) -> list[str]:
     """Write what has to be signed for a promotion; say what it is. Raises as :func:`promote`."""
     amendment = ceremony.promotion(office.base(), release, tags, office.now)
     made = ceremony.prepare(amendment, office.keys)
@@ -144,7 +146,7 @@ def sign(
     return what, used
 
 
-def finish(office: Office, file: Path) -> MetadataSet:
+def finish(office: TrustContext, file: Path) -> MetadataSet:
     """Publish what comes back from a ceremony.
 
     Raises:
@@ -164,7 +166,7 @@ def finish(office: Office, file: Path) -> MetadataSet:
         return office.put(result)
 
 
-def rotate(office: Office, change: Change | None) -> MetadataSet:
+def rotate(office: TrustContext, change: KeyChange | None) -> MetadataSet:
     """Bring a changed key set into force, with keys that can be used here.
 
     Without a change the key set as it is comes into force: after keys were added to it.
@@ -182,7 +184,7 @@ def rotate(office: Office, change: Change | None) -> MetadataSet:
         return office.put(result)
 
 
-def prepare_rotation(office: Office, change: Change | None, file: Path) -> list[str]:
+def prepare_rotation(office: TrustContext, change: KeyChange | None, file: Path) -> list[str]:
     """Write what has to be signed for a changed key set; it comes into force with ``finish``."""
     keys = office.keys
     if change is not None:

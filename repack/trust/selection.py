@@ -65,7 +65,7 @@ class SignedRelease:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReleaseFilter:
     """What a target asks for; without ``release`` the newest that fits."""
 
     label: str
@@ -76,7 +76,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RollbackState:
     """What a target remembers: the clock floor, and the highest release it has had."""
 
     floor: datetime | None = None
@@ -119,7 +119,9 @@ def _texts(custom: Mapping[str, object], name: str, where: str) -> tuple[str, ..
     return tuple(value)
 
 
-def choose(releases: Sequence[SignedRelease], wanted: Wanted, seen: Seen) -> SignedRelease:
+def choose(
+    releases: Sequence[SignedRelease], wanted: ReleaseFilter, seen: RollbackState
+) -> SignedRelease:
     """The release this target takes, out of all that the metadata signs.
 
     Args:

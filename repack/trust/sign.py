@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from repack.channel.integrity import Entry
     from repack.channel.manifest import Artifact, Release
     from repack.keys.keyring import Keyring
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
     from repack.trust.metadata import MetadataSet
 
 HASHES = ("sha256", "sha384")
@@ -54,7 +54,7 @@ class Signing:
         expiry: days per role, where they are not the default.
     """
 
-    hmac: Key | None = None
+    hmac: SharedKey | None = None
     keys: Keyring | None = None
     expiry: Mapping[str, int] = field(default_factory=dict)
 
@@ -153,11 +153,11 @@ def _metadata(
     previous: Mapping[str, bytes] | None,
     now: datetime,
 ) -> dict[str, bytes]:
-    from repack.trust.editor import Amendment
+    from repack.trust.editor import MetadataEditor
 
     assert signing.keys is not None  # noqa: S101 - the caller looked
     expiry = {**EXPIRY_DAYS, **signing.expiry}
-    amendment = Amendment(load(release.label, previous), now, expiry)
+    amendment = MetadataEditor(load(release.label, previous), now, expiry)
     amendment.agree(signing.keys.keyset)
     amendment.add(release, {name: hashlib.new(name, manifest).hexdigest() for name in HASHES})
     return amendment.publish(signing.keys.signer).files()

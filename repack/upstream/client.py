@@ -20,19 +20,19 @@ from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from repack import __version__
 from repack.upstream.connection import Origin, Pool, Timeouts
 from repack.upstream.credentials import Credentials, basic
-from repack.upstream.errors import MissingError, Route
+from repack.upstream.errors import NotAvailableError, Route
 from repack.upstream.network import Network
 from repack.upstream.response import answered, local
-from repack.urls import scrub, secrets_in
+from repack.urls import redact_url, secrets_in_url
 
 if TYPE_CHECKING:
     import http.client
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from repack.upstream.connection import Line, Proxy
-    from repack.upstream.credentials import Access
-    from repack.upstream.response import Answer
+    from repack.upstream.connection import PooledConnection, Proxy
+    from repack.upstream.credentials import Credential
+    from repack.upstream.response import Response
 
 _HOPS: Final = 10
 _DRAIN: Final = 64 << 10
@@ -41,7 +41,7 @@ _SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often to ask, and how long to wait between.
 
     Attributes:
@@ -79,11 +79,11 @@ class Upstream:
         network: Network | None = None,
         credentials: Credentials | None = None,
         *,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
         connections: int = 8,
     ) -> None:
-        self.patience = patience or Patience()
+        self.patience = patience or RetryPolicy()
         self.connections = connections
         self._network = network or Network()
         self._credentials = credentials or Credentials()
@@ -114,17 +114,19 @@ class Upstream:
         """Where to ask for ``url``, in order; its secrets are known from now on."""
         places = self._network.places(url)
         for place in (url, *places):
-            self._secrets.update(secrets_in(place))
+            self._secrets.update(secrets_in_url(place))
             if access := self._access(place):
                 self._secrets.update(access.secrets)
         return places
 
     def secrets(self) -> frozenset[str]:
         """Every secret that came with a URL asked for, or was at hand for its host or proxy."""
-        proxies = (secret for url in self._network.proxies.values() for secret in secrets_in(url))
+        proxies = (
+            secret for url in self._network.proxies.values() for secret in secrets_in_url(url)
+        )
         return frozenset(self._secrets.union(proxies))
 
-    def _access(self, url: str) -> Access | None:
+    def _access(self, url: str) -> Credential | None:
         try:
             parts = urlsplit(url)
         except ValueError:
@@ -144,7 +146,7 @@ class Upstream:
         self._pool.close()
 
     @contextlib.contextmanager
-    def open(self, url: str, start: int = 0, validator: str | None = None) -> Iterator[Answer]:
+    def open(self, url: str, start: int = 0, validator: str | None = None) -> Iterator[Response]:
         """Ask for ``url``, from ``start`` on if its file still answers to ``validator``.
 
         The answer may begin at zero all the same.
@@ -167,7 +169,7 @@ class Upstream:
             headers |= {"Range": f"bytes={start}-", "If-Range": validator}
         yield from self._follow(_shown(url, access), headers, access.source if access else None)
 
-    def _follow(self, url: str, headers: dict[str, str], shown: str | None) -> Iterator[Answer]:
+    def _follow(self, url: str, headers: dict[str, str], shown: str | None) -> Iterator[Response]:
         for _ in range(_HOPS):
             origin = _origin(url)
             proxy = self._pool.proxy(origin)
@@ -190,12 +192,12 @@ class Upstream:
             url = urljoin(url, onward.decode(errors="replace"))
             if _origin(url) != origin:
                 headers, shown = _without(headers, "Authorization"), None
-        raise MissingError("redirected too often", where=scrub(url))
+        raise NotAvailableError("redirected too often", where=redact_url(url))
 
     @contextlib.contextmanager
     def _ask(
         self, origin: Origin, url: str, headers: Mapping[str, str]
-    ) -> Iterator[tuple[Line, http.client.HTTPResponse]]:
+    ) -> Iterator[tuple[PooledConnection, http.client.HTTPResponse]]:
         """Send a request; once more if a kept-alive connection turns out to be dead."""
         while True:
             with self._pool.line(origin) as line:
@@ -212,8 +214,9 @@ class Upstream:
                     continue
                 except ValueError:
                     # Its message quotes the header, and the header is a secret.
-                    raise MissingError(
-                        "the credentials hold characters that HTTP cannot carry", where=scrub(url)
+                    raise NotAvailableError(
+                        "the credentials hold characters that HTTP cannot carry",
+                        where=redact_url(url),
                     ) from None
                 yield line, response
                 return
@@ -223,12 +226,12 @@ def _origin(url: str) -> Origin:
     try:
         return Origin.of(url)
     except ValueError:
-        raise MissingError(
-            "not a place packages come from", where=scrub(url), expected="https, http or file"
+        raise NotAvailableError(
+            "not a place packages come from", where=redact_url(url), expected="https, http or file"
         ) from None
 
 
-def _shown(url: str, access: Access | None) -> str:
+def _shown(url: str, access: Credential | None) -> str:
     """``url`` without user and fragment, with the token of the auth store, as it is asked for."""
     parts = urlsplit(url)
     token = f"/t/{access.token}" if access and access.token and "/t/" not in parts.path else ""
@@ -248,7 +251,7 @@ def _without(headers: Mapping[str, str], *names: str) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name not in names}
 
 
-def _drain(response: http.client.HTTPResponse, line: Line) -> None:
+def _drain(response: http.client.HTTPResponse, line: PooledConnection) -> None:
     """Read the rest of a short answer, so that the connection can be used again."""
     response.read(_DRAIN)
     if not response.isclosed():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from repack.errors import UsageError
-from repack.urls import scrub
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
     import http.client
@@ -86,18 +86,18 @@ class Proxy:
         if not host or parts.scheme.lower() != "http":
             raise UsageError(
                 "this kind of proxy is not supported",
-                where=scrub(url),
+                where=redact_url(url),
                 expected="http://[user:password@]host:port, which carries https too",
             )
         headers = {}
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers["Proxy-Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        return cls(scrub(url), host, port, headers)
+        return cls(redact_url(url), host, port, headers)
 
 
 @dataclass(eq=False, slots=True)
-class Line:
+class PooledConnection:
     """One connection; ``used`` when it has carried a request already."""
 
     origin: Origin
@@ -113,8 +113,8 @@ class Pool:
     def __init__(self, network: Network, timeouts: Timeouts) -> None:
         self._network = network
         self._timeouts = timeouts
-        self._idle: dict[Origin, list[Line]] = {}
-        self._lent: set[Line] = set()
+        self._idle: dict[Origin, list[PooledConnection]] = {}
+        self._lent: set[PooledConnection] = set()
         self._lock = threading.Lock()
         self._tls: ssl.SSLContext | None = None
 
@@ -128,7 +128,7 @@ class Pool:
         return Proxy.of(url) if url else None
 
     @contextlib.contextmanager
-    def line(self, origin: Origin) -> Iterator[Line]:
+    def line(self, origin: Origin) -> Iterator[PooledConnection]:
         """A connection to ``origin``. Kept alive only if the block ends well and leaves it open.
 
         Raises:
@@ -153,7 +153,7 @@ class Pool:
                     line.used = True
                     self._idle.setdefault(origin, []).append(line)
 
-    def _connect(self, origin: Origin) -> Line:
+    def _connect(self, origin: Origin) -> PooledConnection:
         import http.client
 
         proxy = self.proxy(origin)
@@ -173,7 +173,7 @@ class Pool:
             connection.close()
             raise
         connection.sock.settimeout(self._timeouts.read)
-        return Line(origin, connection, proxy, connection.sock)
+        return PooledConnection(origin, connection, proxy, connection.sock)
 
     def _context(self) -> ssl.SSLContext:
         with self._lock:

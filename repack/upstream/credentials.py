@@ -25,7 +25,7 @@ _LIMIT: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class Credential:
     """What one host is shown.
 
     Attributes:
@@ -41,18 +41,18 @@ class Access:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
-def basic(user: str, password: str, source: str) -> Access:
+def basic(user: str, password: str, source: str) -> Credential:
     """Access by user name and password (RFC 7617)."""
     encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
     # A user name without a password is a token, as some servers want it.
-    return Access(source, header=f"Basic {encoded}", secrets=(password or user, encoded))
+    return Credential(source, header=f"Basic {encoded}", secrets=(password or user, encoded))
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """Access by host pattern; the first source that knows a host wins."""
 
-    sources: tuple[Mapping[str, Access], ...] = field(default=(), repr=False)
+    sources: tuple[Mapping[str, Credential], ...] = field(default=(), repr=False)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], home: Path) -> Credentials:
@@ -70,7 +70,7 @@ class Credentials:
         found += [_netrc(path) for path in netrcs if path.is_file()]
         return cls(tuple(found))
 
-    def of(self, host: str) -> Access | None:
+    def of(self, host: str) -> Credential | None:
         """What to show ``host``, or None."""
         for source in self.sources:
             for pattern in _patterns(host.lower()):
@@ -90,7 +90,7 @@ def _patterns(host: str) -> Iterator[str]:
     yield ""
 
 
-def _rattler(path: Path) -> dict[str, Access]:
+def _rattler(path: Path) -> dict[str, Credential]:
     try:
         entries = json.loads(atomic.read(path, _LIMIT))
         known = ((host, _rattler_entry(entry, str(path))) for host, entry in entries.items())
@@ -102,18 +102,18 @@ def _rattler(path: Path) -> dict[str, Access]:
         ) from None
 
 
-def _rattler_entry(entry: Mapping[str, object], source: str) -> Access | None:
+def _rattler_entry(entry: Mapping[str, object], source: str) -> Credential | None:
     """One entry; S3 and OAuth ones are none that a plain HTTP request can show."""
     if isinstance(token := entry.get("BearerToken"), str):
-        return Access(source, header=f"Bearer {token}", secrets=(token,))
+        return Credential(source, header=f"Bearer {token}", secrets=(token,))
     if isinstance(token := entry.get("CondaToken"), str):
-        return Access(source, token=token, secrets=(token,))
+        return Credential(source, token=token, secrets=(token,))
     if isinstance(pair := entry.get("BasicHTTP"), dict):
         return basic(str(pair["username"]), str(pair["password"]), source)
     return None
 
 
-def _netrc(path: Path) -> dict[str, Access]:
+def _netrc(path: Path) -> dict[str, Credential]:
     import netrc
 
     try:

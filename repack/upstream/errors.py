@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from repack.errors import FetchError
-from repack.urls import scrub, scrub_text
+from repack.urls import redact_text, redact_url
 
 if TYPE_CHECKING:
     import http.client
@@ -19,17 +19,17 @@ _PASSING: Final = {408, 425, 429}
 _TEXT_LIMIT: Final = 200
 
 
-class PassingError(FetchError):
+class TransientError(FetchError):
     """It may work later; ``retry_after`` is how many seconds the server wants to be left alone."""
 
     retry_after: float | None = None
 
 
-class MissingError(FetchError):
+class NotAvailableError(FetchError):
     """This file cannot be had from there; others may."""
 
 
-class ClosedError(FetchError):
+class HostRefusedError(FetchError):
     """Nothing can be had from there until somebody corrects a setting."""
 
 
@@ -66,9 +66,9 @@ class Route:
         try:
             yield
         except ssl.SSLCertVerificationError as error:
-            raise ClosedError(
+            raise HostRefusedError(
                 "the server's certificate is not trusted",
-                where=scrub(self.url),
+                where=redact_url(self.url),
                 got=error.verify_message,
                 hint=self._hint(
                     f"trusted is {self.ca}; where a proxy inspects TLS, "
@@ -78,8 +78,11 @@ class Route:
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             raise self._broken(error) from error
         except ssl.SSLError as error:
-            raise ClosedError(
-                "no agreement on TLS", where=scrub(self.url), got=_text(error), hint=self._hint()
+            raise HostRefusedError(
+                "no agreement on TLS",
+                where=redact_url(self.url),
+                got=_text(error),
+                hint=self._hint(),
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from error
@@ -89,7 +92,7 @@ class Route:
         if text.startswith("Tunnel connection failed: 4"):
             wants = "407" in text
             what = "the proxy wants other credentials" if wants else "the proxy refuses the way"
-            return ClosedError(what, where=scrub(self.url), got=text, hint=self._hint())
+            return HostRefusedError(what, where=redact_url(self.url), got=text, hint=self._hint())
         if isinstance(error, TimeoutError):
             what = "no answer in time"
         elif isinstance(error, socket.gaierror):
@@ -98,14 +101,14 @@ class Route:
             what = "nobody answers there"
         else:
             what = "the connection broke"
-        return PassingError(what, where=scrub(self.url), got=text, hint=self._hint())
+        return TransientError(what, where=redact_url(self.url), got=text, hint=self._hint())
 
     def verdict(self, response: http.client.HTTPResponse) -> FetchError:
         """The error that an answer other than "here it is" stands for."""
-        status, where = response.status, scrub(self.url)
+        status, where = response.status, redact_url(self.url)
         got = f"HTTP {status}"
         if status == 401:
-            return ClosedError(
+            return HostRefusedError(
                 f"the server does not accept the credentials of {self.shown}"
                 if self.shown
                 else "the server wants credentials",
@@ -115,17 +118,17 @@ class Route:
                 "~/.rattler/credentials.json or .netrc",
             )
         if status == 407:
-            return ClosedError(
+            return HostRefusedError(
                 "the proxy wants other credentials", where=where, got=got, hint=self._hint()
             )
         if status in _PASSING or status >= 500:
-            fault = PassingError(
+            fault = TransientError(
                 "the server is overloaded or out of order", where=where, got=got, hint=self._hint()
             )
             fault.retry_after = _seconds(response)
             return fault
         what = {403: "the server does not give it out", 404: "not there", 410: "not there any more"}
-        return MissingError(
+        return NotAvailableError(
             what.get(status, "an answer that makes no sense here"), where=where, got=got
         )
 
@@ -144,5 +147,5 @@ def _seconds(response: http.client.HTTPResponse) -> float | None:
 
 
 def _text(error: Exception) -> str:
-    text = scrub_text(str(error) or type(error).__name__)
+    text = redact_text(str(error) or type(error).__name__)
     return "".join(c if c.isprintable() else " " for c in text[:_TEXT_LIMIT])

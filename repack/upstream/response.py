@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from repack.upstream.errors import MissingError, PassingError
-from repack.urls import scrub
+from repack.upstream.errors import NotAvailableError, TransientError
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
     import http.client
@@ -24,7 +24,7 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """What came back: a body to be read once.
 
     Attributes:
@@ -49,7 +49,7 @@ class Answer:
         return self._read(buffer)
 
 
-class Pace:
+class AdaptiveReader:
     """How much to read at once.
 
     Large reads are fast (64 KiB at a time cost a quarter more than 1 MiB), but what was read of one
@@ -63,7 +63,7 @@ class Pace:
         self._buffer = memoryview(bytearray(self._LARGEST))
         self._size = 2 * self._SMALLEST
 
-    def read(self, answer: Answer) -> memoryview:
+    def read(self, answer: Response) -> memoryview:
         """The next bytes, valid until the next call; none at the end."""
         began = time.monotonic()
         count = answer.readinto(self._buffer[: self._size])
@@ -75,7 +75,7 @@ class Pace:
         return self._buffer[:count]
 
 
-def answered(response: http.client.HTTPResponse, route: Route) -> Answer:
+def answered(response: http.client.HTTPResponse, route: Route) -> Response:
     """The body of an HTTP response, whole or a part.
 
     Raises:
@@ -85,7 +85,9 @@ def answered(response: http.client.HTTPResponse, route: Route) -> Answer:
     if response.status == 206:
         match = _CONTENT_RANGE.match(response.getheader("Content-Range") or "")
         if not match:
-            raise MissingError("a part without its place in the file", where=scrub(route.url))
+            raise NotAvailableError(
+                "a part without its place in the file", where=redact_url(route.url)
+            )
         start = int(match.group(1))
 
     def read(buffer: memoryview) -> int:
@@ -98,10 +100,10 @@ def answered(response: http.client.HTTPResponse, route: Route) -> Answer:
     etag = response.getheader("ETag")
     strong = etag if etag and etag.startswith('"') else response.getheader("Last-Modified")
     kind = (response.getheader("Content-Type") or "").partition(";")[0][:80]
-    return Answer(start, response.length, strong, kind, read)
+    return Response(start, response.length, strong, kind, read)
 
 
-def local(url: str) -> Iterator[Answer]:
+def local(url: str) -> Iterator[Response]:
     """A file of this machine.
 
     Raises:
@@ -111,16 +113,16 @@ def local(url: str) -> Iterator[Answer]:
     try:
         stream = path.open("rb", buffering=0)
     except OSError as error:
-        raise MissingError((error.strerror or "unreadable").lower(), where=path) from error
+        raise NotAvailableError((error.strerror or "unreadable").lower(), where=path) from error
 
     def read(buffer: memoryview) -> int:
         try:
             return stream.readinto(buffer) or 0
         except OSError as error:
-            raise PassingError((error.strerror or "unreadable").lower(), where=path) from error
+            raise TransientError((error.strerror or "unreadable").lower(), where=path) from error
 
     with stream:
-        yield Answer(0, os.fstat(stream.fileno()).st_size, None, "", read)
+        yield Response(0, os.fstat(stream.fileno()).st_size, None, "", read)
 
 
 def _path_of(url: str) -> Path:
@@ -128,11 +130,11 @@ def _path_of(url: str) -> Path:
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise MissingError("not the URL of a file", where=scrub(url)) from None
+        raise NotAvailableError("not the URL of a file", where=redact_url(url)) from None
     if sys.platform == "win32":
         from urllib.request import url2pathname
 
         return Path(url2pathname(f"//{parts.netloc}{parts.path}" if parts.netloc else parts.path))
     if parts.netloc not in {"", "localhost"}:
-        raise MissingError("a share must be mounted to be read here", where=scrub(url))
+        raise NotAvailableError("a share must be mounted to be read here", where=redact_url(url))
     return Path(unquote(parts.path, errors="surrogateescape"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from repack.channel.integrity import Entry
     from repack.channel.manifest import Artifact
-    from repack.fs.digests import Found
+    from repack.fs.digests import FileDigests
     from repack.names import RelPath
 
 MAX_REPODATA: Final = 256 << 20
@@ -58,7 +58,7 @@ class Subdir:
 
     name: str
     variants: Mapping[str, bytes | None]
-    archives: Mapping[str, Found]
+    archives: Mapping[str, FileDigests]
 
 
 def check_subdir(subdir: Subdir) -> Iterator[Finding]:
@@ -105,7 +105,7 @@ def _records(document: object, subdir: str, where: str) -> dict[str, Mapping[str
 
 
 def _check_record(
-    path: str, record: Mapping[str, object], there: Found | None
+    path: str, record: Mapping[str, object], there: FileDigests | None
 ) -> Iterator[Finding]:
     if there is None:
         yield Finding("missing", path, "the repodata names it, and it is not there")
@@ -124,7 +124,10 @@ def _check_record(
 
 
 def compare(
-    entries: Mapping[RelPath, Entry], there: Mapping[str, Found], odd: Iterable[str], release: int
+    entries: Mapping[RelPath, Entry],
+    there: Mapping[str, FileDigests],
+    odd: Iterable[str],
+    release: int,
 ) -> Iterator[Finding]:
     """What differs between the integrity list and the files that are there."""
     for path, entry in sorted(entries.items()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from repack.errors import UsageError
 from repack.fs import atomic, digests
-from repack.fs.digests import Found
+from repack.fs.digests import FileDigests
 from repack.fs.litter import is_litter
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ class Inventory:
         litter: paths of what other systems and tools dropped; not looked into.
     """
 
-    found: Mapping[str, Found]
+    found: Mapping[str, FileDigests]
     odd: tuple[str, ...]
     litter: tuple[str, ...]
 
 
-def take(folder: Path, known: Mapping[str, Found] | None = None) -> Inventory:
+def take(folder: Path, known: Mapping[str, FileDigests] | None = None) -> Inventory:
     """Hash every file below ``folder``, several at once, the largest first.
 
     Args:
@@ -55,11 +55,11 @@ def take(folder: Path, known: Mapping[str, Found] | None = None) -> Inventory:
     _walk(folder, "", walk)
     paths = sorted(walk.sizes, key=lambda path: walk.sizes[path], reverse=True)
 
-    def look(path: str) -> Found:
+    def look(path: str) -> FileDigests:
         if known and path in known and known[path].size == walk.sizes[path]:
             return known[path]
         digest, size = digests.digest(folder / path)
-        return Found(digest, size)
+        return FileDigests(digest, size)
 
     # hashlib and the disk both let other threads run
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -68,7 +68,7 @@ def take(folder: Path, known: Mapping[str, Found] | None = None) -> Inventory:
 
 
 def _walk(root: Path, folder: str, walk: _Walk) -> None:
-    with atomic.faults_at(root / folder), os.scandir(root / folder) as entries:
+    with atomic.os_errors_at(root / folder), os.scandir(root / folder) as entries:
         for entry in entries:
             path = folder + entry.name
             if is_litter(entry.name):

@@ -9,7 +9,7 @@ from repack.errors import IntegrityError
 
 if TYPE_CHECKING:
     from repack.errors import RepackError
-    from repack.keys.shared_key import Key
+    from repack.keys.shared_key import SharedKey
     from repack.verify.consistency import Finding
 
 Signature = Literal["unsigned", "unchecked", "good", "bad"]
@@ -18,7 +18,7 @@ Need = Literal["signature", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class Requirements:
     """What the checker has and wants.
 
     Attributes:
@@ -27,7 +27,7 @@ class Demand:
         need: whether a signature must have been checked.
     """
 
-    key: Key | None = None
+    key: SharedKey | None = None
     root: bytes | None = None
     need: Need = "nothing"
 

@@ -16,7 +16,7 @@ import zstandard
 from repack.channel import integrity, layout, manifest
 from repack.channel.layout import MANIFEST
 from repack.channel.metadata_folder import read_folder
-from repack.channel.releases import beside
+from repack.channel.releases import extra_files
 from repack.codec import sha256sums
 from repack.conda.record import ARCHIVES
 from repack.conda.subdir import NOARCH
@@ -41,14 +41,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.channel.manifest import Manifest
-    from repack.fs.digests import Found
-    from repack.trust.client import Believed
+    from repack.fs.digests import FileDigests
+    from repack.trust.client import TrustedMetadata
     from repack.verify.inventory import Inventory
-    from repack.verify.verdict import Demand
+    from repack.verify.verdict import Requirements
 
 
 def verify(
-    channel: Path, demand: Demand, now: datetime, known: Mapping[str, Found] | None = None
+    channel: Path,
+    demand: Requirements,
+    now: datetime,
+    known: Mapping[str, FileDigests] | None = None,
 ) -> Verdict:
     """Check everything that can be checked in ``channel``.
 
@@ -82,7 +85,7 @@ def verify(
     return verdict
 
 
-def _check_signature(found: Manifest, demand: Demand, verdict: Verdict) -> None:
+def _check_signature(found: Manifest, demand: Requirements, verdict: Verdict) -> None:
     if found.signature is None:
         if demand.key is not None:
             verdict.refusals.append(SignatureError("the manifest is not signed", where=MANIFEST))
@@ -101,7 +104,7 @@ def _check_signature(found: Manifest, demand: Demand, verdict: Verdict) -> None:
         verdict.refusals.append(error)
 
 
-def _check_need(demand: Demand, verdict: Verdict) -> None:
+def _check_need(demand: Requirements, verdict: Verdict) -> None:
     if demand.need == "nothing" or verdict.refusals:
         return
     if verdict.signature != "good" and verdict.metadata not in {"pinned", "unpinned"}:
@@ -136,7 +139,7 @@ def _check_files(channel: Path, found: Manifest, there: Inventory, verdict: Verd
 
 def _check_beside(channel: Path, there: Inventory, verdict: Verdict) -> None:
     """What other releases keep in this folder, on a medium, is not extra; it is checked as well."""
-    owned = beside(channel)
+    owned = extra_files(channel)
     findings = [one for one in verdict.findings if one.kind != "extra" or one.path not in owned]
     for path, entry in owned.items():
         if (found := there.found.get(path)) is None:
@@ -187,7 +190,7 @@ def _unpack(data: bytes, suffix: str, size: int) -> bytes:
 
 
 def _check_metadata(
-    channel: Path, data: bytes, demand: Demand, verdict: Verdict, now: datetime
+    channel: Path, data: bytes, demand: Requirements, verdict: Verdict, now: datetime
 ) -> None:
     folder = channel / layout.METADATA_DIR
     if not folder.is_dir():
@@ -215,7 +218,9 @@ def _check_metadata(
     verdict.findings += _check_target(channel, data, believed, verdict)
 
 
-def _believe(folder: Path, files_there: Mapping[str, bytes], demand: Demand) -> Believed:
+def _believe(
+    folder: Path, files_there: Mapping[str, bytes], demand: Requirements
+) -> TrustedMetadata:
     """The client's own verdict, and the whole chain of roots from the first one."""
     from repack.trust import client
     from repack.trust.metadata import load_roots
@@ -226,11 +231,11 @@ def _believe(folder: Path, files_there: Mapping[str, bytes], demand: Demand) -> 
         raise RootChainError(
             "the pinned root is none of this channel's", where=folder, hint="is it another label's?"
         )
-    return client.believe_once(folder, demand.root or chain[0])
+    return client.refresh_once(folder, demand.root or chain[0])
 
 
 def _check_target(
-    channel: Path, data: bytes, believed: Believed, verdict: Verdict
+    channel: Path, data: bytes, believed: TrustedMetadata, verdict: Verdict
 ) -> Iterator[Finding]:
     """Whether the metadata signs this very manifest."""
     sha256 = hashlib.sha256(data).hexdigest()
@@ -239,7 +244,7 @@ def _check_target(
             "contradiction", MANIFEST, "the metadata is another label's", verdict.label,
             believed.metadata.label,
         )  # fmt: skip
-    for path, entry in beside(channel).items():
+    for path, entry in extra_files(channel).items():
         number = path.split("/")[2] if path.endswith("/manifest.json") else ""
         signed = {one.sha256 for one in believed.releases if str(one.number) == number}
         if number and signed != {entry.sha256}:

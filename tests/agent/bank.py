@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from repack.agent.context import Site
+from repack.agent.context import AgentContext
 from repack.cli.main import run
 from tests.world import World, snapshot
 
@@ -59,7 +59,9 @@ class Bank:
         def licensed(_label):
             return
 
-        return replace(Site.of([self.config], {"PATH": "/usr/bin:/bin"}, licensed), **changes)
+        return replace(
+            AgentContext.of([self.config], {"PATH": "/usr/bin:/bin"}, licensed), **changes
+        )
 
     @property
     def in_use(self):

@@ -13,9 +13,9 @@ from repack.agent.install import install
 from repack.cli.main import run
 from repack.host import now
 from repack.license import factors as host
-from repack.license.operations import Asking
+from repack.license.operations import LicenseQuery
 from repack.license.operations import install as licensing_install
-from repack.license.store import Vault
+from repack.license.store import LicenseStore
 from tests import licensing
 from tests.agent import bank as banks
 from tests.agent.bank import refuse, undisturbed
@@ -217,7 +217,7 @@ def test_a_release_that_asks_for_a_licence(tmp_path, monkeypatch):
     assert (code, said["error"]) == (6, "license")
     store, factors = tmp_path / "store", licensing.write_factors(tmp_path / "factors.json")
     device = host.read_factors(factors)
-    asking = Asking(Vault(store), device, now(), licensing.KEY)
+    asking = LicenseQuery(LicenseStore(store), device, now(), licensing.KEY)
     term = {"not_before": "2020-01-01", "not_after": "2099-12-31"}
     mine = {"fingerprints": [str(device.fingerprint())], **term}
     licensing_install(asking, licensing.license_of(**mine))
@@ -243,7 +243,7 @@ def test_the_settings_name_the_store(tmp_path, monkeypatch):
     device = host.read_factors(factors)
     mine = {"fingerprints": [str(device.fingerprint())], "label": "bank"}
     mine |= {"not_before": "2020-01-01", "not_after": "2099-12-31"}
-    asking = Asking(Vault(bank.config.parent / "mine"), device, now(), licensing.KEY)
+    asking = LicenseQuery(LicenseStore(bank.config.parent / "mine"), device, now(), licensing.KEY)
     licensing_install(asking, licensing.license_of(**mine))
     monkeypatch.setenv("OEM_LICENSE_HMAC_KEY", f"hex:{licensing.KEY.secret.hex()}")
     other = ["--license-store", str(tmp_path / "none")]

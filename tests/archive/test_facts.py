@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from repack.archive.facts import FACTS_VERSION, About, Facts, Script, judge
+from repack.archive.facts import FACTS_VERSION, About, Facts, Script, check_archive
 from repack.errors import IntegrityError
 from tests.archives import Package
 
@@ -61,8 +61,8 @@ def test_depth_covers():
 
 
 def test_judge_passes_what_fits():
-    judge(FACTS, RECORD)
-    judge(replace(FACTS, index={"name": "thing", "version": "1.0", "build": "0"}), RECORD)
+    check_archive(FACTS, RECORD)
+    check_archive(replace(FACTS, index={"name": "thing", "version": "1.0", "build": "0"}), RECORD)
 
 
 @pytest.mark.parametrize("field", ["name", "version", "build", "subdir"])
@@ -72,7 +72,7 @@ def test_judge_refuses_another_package(field, value):
         return
     facts = replace(FACTS, index={**FACTS.index, field: value})
     with pytest.raises(IntegrityError, match="not the package") as caught:
-        judge(facts, RECORD)
+        check_archive(facts, RECORD)
     assert caught.value.where == "linux-64/thing-1.0-0.conda"
     assert f"{field} {value}" in caught.value.got
 
@@ -81,5 +81,5 @@ def test_judge_refuses_twins_only_for_windows():
     record = Package(subdir="win-64").record(b"")
     facts = replace(FACTS, index={**FACTS.index, "subdir": "win-64"})
     with pytest.raises(IntegrityError, match="only one"):
-        judge(facts, record)
-    judge(replace(facts, case_twins=()), record)
+        check_archive(facts, record)
+    check_archive(replace(facts, case_twins=()), record)

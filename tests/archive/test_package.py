@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from repack.archive.package import Member, PackageSpec, numbered
+from repack.archive.package import PackageFile, PackageSpec, numbered
 from repack.errors import IntegrityError, UsageError
 
 SPEC = PackageSpec(
-    "halkbank-models", "2024.10.0", members=(Member.of("b", b"2"), Member.of("a", b"1"))
+    "halkbank-models", "2024.10.0", members=(PackageFile.of("b", b"2"), PackageFile.of("a", b"1"))
 )
 
 
@@ -29,9 +29,9 @@ def test_order_of_members_does_not_matter():
 @pytest.mark.parametrize(
     "change",
     [
-        {"members": (Member.of("a", b"1"),)},
-        {"members": (Member.of("a", b"1"), Member.of("b", b"3"))},
-        {"members": (Member.of("a", b"1"), Member.of("c", b"2"))},
+        {"members": (PackageFile.of("a", b"1"),)},
+        {"members": (PackageFile.of("a", b"1"), PackageFile.of("b", b"3"))},
+        {"members": (PackageFile.of("a", b"1"), PackageFile.of("c", b"2"))},
         {"license": "MIT"},
         {"level": 3},
         {"depends": ("x 1 0",)},
@@ -97,9 +97,9 @@ def test_names_that_conda_refuses(change):
 
 def test_a_path_twice():
     with pytest.raises(IntegrityError, match="twice"):
-        replace(SPEC, members=(Member.of("a", b"1"), Member.of("a", b"2")))
+        replace(SPEC, members=(PackageFile.of("a", b"1"), PackageFile.of("a", b"2")))
 
 
 def test_a_path_that_leads_out():
     with pytest.raises(IntegrityError):
-        Member.of("../a", b"1")
+        PackageFile.of("../a", b"1")

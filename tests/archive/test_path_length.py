@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.archive.facts import About, Facts
-from repack.archive.path_length import Reach, length, linked_path, longest
+from repack.archive.path_length import PathLengths, length, linked_path, longest
 from tests.archives import Package
 
 
@@ -49,7 +49,7 @@ def facts(longest_path: str, longest_linked: str) -> Facts:
 def test_reach_of_a_label():
     short = (Package(name="a").record(b""), facts("x" * 20, "y" * 90))
     long = (Package(name="a" * 30).record(b""), facts("x" * 15, "y" * 10))
-    reach = Reach.of([short, long])
+    reach = PathLengths.of([short, long])
     assert reach.cached == f"pkgs/{'a' * 30}-1.0-0/{'x' * 15}"
     assert reach.linked == "y" * 90
     # root + separator + path fill 259 characters
@@ -58,4 +58,4 @@ def test_reach_of_a_label():
 
 
 def test_reach_of_nothing():
-    assert Reach.of([]) == Reach("", "", 258, 258)
+    assert PathLengths.of([]) == PathLengths("", "", 258, 258)

@@ -13,8 +13,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repack.archive.facts import About, Script, judge
-from repack.archive.reader import survey
+from repack.archive.facts import About, Script, check_archive
+from repack.archive.reader import scan_archive
 from repack.errors import IntegrityError, PlaceError
 from repack.fs.digests import sha384
 from tests.archives import Package, member, tar, zipped
@@ -30,7 +30,7 @@ def read(tmp_path, package: Package, suffix=".conda", depth="whole", data: bytes
     data = made(package, suffix) if data is None else data
     path = tmp_path / "archive"
     path.write_bytes(data)
-    return survey(path, package.record(data, suffix), depth)
+    return scan_archive(path, package.record(data, suffix), depth)
 
 
 def refused(tmp_path, package, match, suffix=".conda", **how):
@@ -173,8 +173,8 @@ def test_real_packages(tmp_path):
         (path,) = (tmp_path / "out").rglob(f"*{suffix}")
         record = Package(subdir="noarch").record(path.read_bytes(), suffix)
         for depth in ("info", "whole"):
-            facts = survey(path, record, depth)
-            judge(facts, record)
+            facts = scan_archive(path, record, depth)
+            check_archive(facts, record)
             assert (facts.noarch, facts.files, facts.about.licence) == ("python", 1, "MIT")
 
 
@@ -352,12 +352,12 @@ def test_damage_anywhere_is_an_integrity_error_or_nothing(tmp_path_factory, data
     path.write_bytes(bytes(spoilt))
     for depth in ("info", "whole"):
         with contextlib.suppress(IntegrityError):
-            assert survey(path, package.record(b"", suffix), depth).files == 2
+            assert scan_archive(path, package.record(b"", suffix), depth).files == 2
 
 
 def test_an_archive_that_is_not_there(tmp_path):
     with pytest.raises(PlaceError):
-        survey(tmp_path / "gone", Package().record(b""), "info")
+        scan_archive(tmp_path / "gone", Package().record(b""), "info")
 
 
 def test_sha384(tmp_path):

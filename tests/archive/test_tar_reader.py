@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repack.archive.tar_reader import Tar
+from repack.archive.tar_reader import TarReader
 from repack.errors import IntegrityError
 from tests.archives import member, tar
 
@@ -23,7 +23,7 @@ def chunks(data: bytes, size: int = 1000):
 
 
 def scan(data: bytes, size: int = 1000, limit: int = BIG):
-    archive = Tar(chunks(data, size), limit)
+    archive = TarReader(chunks(data, size), limit)
     found = [(found, archive.data(BIG)) for found in archive]
     archive.finish()
     return found
@@ -100,7 +100,7 @@ def test_cut_off_is_noticed(cut):
 def test_skipped_data_that_is_cut_off_is_noticed():
     data = tar([(member("a"), b"x" * 5000), (member("b"), b"")])[:3000]
     with pytest.raises(IntegrityError, match="cut off"):
-        list(Tar(chunks(data), BIG))
+        list(TarReader(chunks(data), BIG))
 
 
 def test_damage_is_noticed():
@@ -191,11 +191,11 @@ def test_nothing_hides_behind_the_end():
 def test_the_limit_holds_even_for_skipped_data():
     data = tar([(member("a"), bytes(100_000))])
     with pytest.raises(IntegrityError, match="unpacks to more"):
-        list(Tar(chunks(data), 50_000))
+        list(TarReader(chunks(data), 50_000))
 
 
 def test_data_is_given_at_most_once_and_within_bounds():
-    archive = Tar(chunks(tar([(member("a"), b"x" * 3000), (member("b"), b"y")])), BIG)
+    archive = TarReader(chunks(tar([(member("a"), b"x" * 3000), (member("b"), b"y")])), BIG)
     assert next(members := iter(archive)).name == "a"
     with pytest.raises(IntegrityError, match="too large"):
         archive.data(2999)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from repack.archive.package import FORMATS, Member, PackageSpec, numbered
+from repack.archive.package import FORMATS, PackageFile, PackageSpec, numbered
 from repack.archive.writer import pack
-from repack.bundle.build import Bundling, bundle
+from repack.bundle.build import Bundling, build_bundle
 from repack.bundle.package import manifest_package, metapackage
 from repack.errors import FolderError, IntegrityError
 from repack.label.label import BundleSpec
@@ -36,7 +36,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def spec_of(folder: Path, archive=".conda", **more) -> PackageSpec:
-    return bundle(
+    return build_bundle(
         LABEL, "models", BundleSpec(str(folder), "2024.10.0", **more), Bundling(archive)
     ).spec
 
@@ -215,7 +215,7 @@ def test_litter_is_left_out_and_told(tmp_path, models, capsys):
 
     (models / ".DS_Store").touch()
     how = Bundling(".conda", progress=Notes())
-    spec = bundle(LABEL, "models", BundleSpec(str(models), "1"), how).spec
+    spec = build_bundle(LABEL, "models", BundleSpec(str(models), "1"), how).spec
     assert len(spec.members) == 3
     assert capsys.readouterr().out == "models: left out .DS_Store"
 
@@ -223,12 +223,14 @@ def test_litter_is_left_out_and_told(tmp_path, models, capsys):
 def test_unchanged_bundle_is_recognised(tmp_path, models):
     how = Bundling(".conda", tmp_path / "stamps")
     label = BundleSpec(str(models), "2024.10.0")
-    first = bundle(LABEL, "models", label, how)
+    first = build_bundle(LABEL, "models", label, how)
     record = pack(first.spec, tmp_path / "out", ".conda").record
-    again = bundle(LABEL, "models", label, Bundling(".conda", tmp_path / "stamps", [record]))
+    again = build_bundle(LABEL, "models", label, Bundling(".conda", tmp_path / "stamps", [record]))
     assert again.unchanged is record
     (models / "empty").write_bytes(b"no more")
-    changed = bundle(LABEL, "models", label, Bundling(".conda", tmp_path / "stamps", [record]))
+    changed = build_bundle(
+        LABEL, "models", label, Bundling(".conda", tmp_path / "stamps", [record])
+    )
     assert changed.unchanged is None
     assert changed.spec.build_number == 1
 
@@ -239,7 +241,7 @@ def test_noarch_python_package(tmp_path):
             "tool",
             "1.0",
             noarch="python",
-            members=(Member.of("site-packages/tool.py", b"def main(): print('hi')\n"),),
+            members=(PackageFile.of("site-packages/tool.py", b"def main(): print('hi')\n"),),
             entry_points=("tool = tool:main",),
         )
     )

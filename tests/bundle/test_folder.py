@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repack.bundle.folder import digests, scan
+from repack.bundle.folder import digests, scan_folder
 from repack.errors import FolderError, PlaceError
 
 OLD = time.time() - 100
@@ -35,7 +35,7 @@ def test_lists_plain_files_sorted_and_leaves_litter(tmp_path):
     (tmp_path / "m/sub/c").write_bytes(b"3")
     for litter in (".DS_Store", "._a", "sub/Thumbs.db"):
         (tmp_path / "m" / litter).write_bytes(b"x")
-    tree = scan(tmp_path / "m")
+    tree = scan_folder(tmp_path / "m")
     assert [leaf.path for leaf in tree.leaves] == ["a", "b", "sub/c"]
     assert tree.litter == (".DS_Store", "._a", "sub/Thumbs.db")
 
@@ -54,7 +54,7 @@ def test_everything_odd_is_listed_at_once(tmp_path, monkeypatch):
     (folder / ("n" * 201)).write_bytes(b"6")
     (Path(os.fsdecode(b"bad\xff"))).write_bytes(b"7")
     with pytest.raises(FolderError) as caught:
-        scan(folder)
+        scan_folder(folder)
     found = {problem.where: problem.what for problem in caught.value.problems}
     assert set(found) == {
         "aux",
@@ -78,7 +78,7 @@ def test_devices(tmp_path):
     folder = make(tmp_path / "m", fine=b"1")
     os.mknod(folder / "null", 0o20666, os.makedev(1, 3))
     with pytest.raises(FolderError, match="is a device"):
-        scan(folder)
+        scan_folder(folder)
 
 
 def test_unreadable_files_and_folders(tmp_path):
@@ -93,7 +93,7 @@ def test_unreadable_files_and_folders(tmp_path):
             for parent in tmp_path.parents[:3]:
                 parent.chmod(0o755)
             os.setuid(65534)
-            scan(folder)
+            scan_folder(folder)
         except FolderError as error:
             os._exit(len(error.problems))
         os._exit(99)
@@ -102,18 +102,18 @@ def test_unreadable_files_and_folders(tmp_path):
 
 def test_no_such_folder(tmp_path):
     with pytest.raises(PlaceError):
-        scan(tmp_path / "none")
+        scan_folder(tmp_path / "none")
 
 
 def test_digests(tmp_path):
-    tree = scan(make(tmp_path / "m", a=b"1", b=b"2"))
+    tree = scan_folder(make(tmp_path / "m", a=b"1", b=b"2"))
     assert [one.digest for one in digests(tree, "sha384")] == [
         hashlib.sha384(data).hexdigest() for data in (b"1", b"2")
     ]
 
 
 def test_file_gone_while_hashing_is_named(tmp_path):
-    tree = scan(make(tmp_path / "m", a=b"1", b=b"2"))
+    tree = scan_folder(make(tmp_path / "m", a=b"1", b=b"2"))
     (tmp_path / "m/b").unlink()
     with pytest.raises(FolderError) as caught:
         digests(tree, "sha256")
@@ -133,7 +133,7 @@ def reads(folder: Path, stamps: Path, monkeypatch) -> list[str]:
         return hash_one(path, algorithm, advance)
 
     monkeypatch.setattr(module, "_hash", spy)
-    got = digests(scan(folder), "sha256", stamps)
+    got = digests(scan_folder(folder), "sha256", stamps)
     monkeypatch.setattr(module, "_hash", hash_one)
     assert [one.digest for one in got] == [
         real("sha256", one.leaf.source.read_bytes()).hexdigest() for one in got

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repack.archive.package import Member, PackageSpec, numbered
+from repack.archive.package import PackageFile, PackageSpec, numbered
 from repack.bundle.package import (
     bundle_package,
     follow,
@@ -26,7 +26,7 @@ MODELS = BundleSpec("/data/models", "2024.10.0")
 
 
 def package(*contents: bytes) -> PackageSpec:
-    members = [Member.of(f"{n}.bin", data) for n, data in enumerate(contents)]
+    members = [PackageFile.of(f"{n}.bin", data) for n, data in enumerate(contents)]
     return bundle_package(LABEL, "models", MODELS, members)
 
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from repack.archive.package import FORMATS, Member, PackageSpec, numbered
+from repack.archive.package import FORMATS, PackageFile, PackageSpec, numbered
 from repack.archive.writer import pack
 from repack.bundle.archive import Trust
-from repack.bundle.build import Bundling, bundle
+from repack.bundle.build import Bundling, build_bundle
 from repack.bundle.package import manifest_package
 from repack.bundle.package_reader import read_release
 from repack.channel import manifest
 from repack.errors import IntegrityError, PlaceError, SignatureError, UsageError
-from repack.keys.shared_key import Key
+from repack.keys.shared_key import SharedKey
 from repack.label.label import BundleSpec
 from repack.names import Digest, Digest384, LabelName, RelPath
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LABEL = LabelName("halkbank")
-KEY = Key("oem", b"k" * 32)
+KEY = SharedKey("oem", b"k" * 32)
 FILES = {"models/a.bin": b"model" * 100_000, "models/sub/b.bin": b"b", "strategies/s.json": b"{}"}
 
 
@@ -38,7 +38,7 @@ def packed(folder: Path, section: str, archive: str = ".conda") -> Path:
             path = folder / "data" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-    spec = bundle(LABEL, section, BundleSpec(str(data), "2024.10.0"), Bundling(archive)).spec
+    spec = build_bundle(LABEL, section, BundleSpec(str(data), "2024.10.0"), Bundling(archive)).spec
     return pack(spec, folder / "channel/noarch", archive).path
 
 
@@ -53,7 +53,7 @@ def taken(source: Path, trust: Trust | None = None) -> dict[str, bytes]:
     return {path: stream.getvalue() for path, stream in found.items()}
 
 
-def channel(folder: Path, *paths: Path, key: Key | None = None, **change) -> Path:
+def channel(folder: Path, *paths: Path, key: SharedKey | None = None, **change) -> Path:
     rows = []
     for path in paths:
         data = path.read_bytes()
@@ -96,7 +96,7 @@ def test_a_channel(tmp_path):
 
 
 def test_a_channel_signed_by_another(tmp_path):
-    folder = channel(tmp_path, packed(tmp_path, "models"), key=Key("oem", b"x" * 32))
+    folder = channel(tmp_path, packed(tmp_path, "models"), key=SharedKey("oem", b"x" * 32))
     with pytest.raises(SignatureError):
         read_release(folder, Trust(KEY))
 
@@ -150,7 +150,7 @@ def test_other_packages(tmp_path):
     path = pack(manifest_package(LABEL, 12, {"x": b""}), tmp_path, ".conda").path
     with pytest.raises(UsageError, match="no bundle"):
         read_release(path, Trust())
-    stranger = PackageSpec("x-models", "1", members=(Member.of("lib/python.py", b""),))
+    stranger = PackageSpec("x-models", "1", members=(PackageFile.of("lib/python.py", b""),))
     with pytest.raises(IntegrityError, match="other files"):
         read_release(pack(numbered(stranger), tmp_path, ".conda").path, Trust())
 
@@ -171,7 +171,7 @@ def test_changed_bytes(tmp_path, archive):
 
 def test_files_that_the_package_does_not_list(tmp_path, monkeypatch):
     spec = numbered(
-        PackageSpec("x-models", "1", members=(Member.of("share/repack/x/models/a", b"1"),))
+        PackageSpec("x-models", "1", members=(PackageFile.of("share/repack/x/models/a", b"1"),))
     )
     real = PackageSpec.info
 
@@ -179,7 +179,10 @@ def test_files_that_the_package_does_not_list(tmp_path, monkeypatch):
         rows = {member.path: member for member in real(self)}
         paths = json.loads(rows["info/paths.json"].content)
         paths["paths"] = [dict(paths["paths"][0], _path="share/repack/x/models/b")]
-        return (Member.of("info/paths.json", json.dumps(paths).encode()), rows["info/index.json"])
+        return (
+            PackageFile.of("info/paths.json", json.dumps(paths).encode()),
+            rows["info/index.json"],
+        )
 
     monkeypatch.setattr(PackageSpec, "info", info)
     path = pack(spec, tmp_path, ".tar.bz2").path
@@ -189,7 +192,7 @@ def test_files_that_the_package_does_not_list(tmp_path, monkeypatch):
 
 def retold(monkeypatch, tmp_path, change, **files: bytes):
     """A package whose description says something else than what is in it."""
-    made = Member.of("share/repack/x/models/a", b"1")
+    made = PackageFile.of("share/repack/x/models/a", b"1")
     real = PackageSpec.info
 
     def info(self):
@@ -199,10 +202,10 @@ def retold(monkeypatch, tmp_path, change, **files: bytes):
             if ".json" in member.path
         }
         change(rows)
-        return tuple(Member.of(path, json.dumps(row).encode()) for path, row in rows.items())
+        return tuple(PackageFile.of(path, json.dumps(row).encode()) for path, row in rows.items())
 
     monkeypatch.setattr(PackageSpec, "info", info)
-    members = (made, *(Member.of(path, data) for path, data in files.items()))
+    members = (made, *(PackageFile.of(path, data) for path, data in files.items()))
     return pack(numbered(PackageSpec("x-models", "1", members=members)), tmp_path, ".tar.bz2").path
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from repack.bundle.archive import ReleaseManifest, Trust
 from repack.bundle.archive_reader import peek
-from repack.bundle.install import Report, Targets, install
-from repack.bundle.prepare import Order, prepare, verify
+from repack.bundle.install import InstallFolders, InstallReport, install
+from repack.bundle.prepare import PrepareRequest, prepare, verify
 from repack.errors import (
     FolderError,
     IntegrityError,
@@ -48,14 +48,14 @@ def state(folder: Path) -> dict[str, bytes]:
     }
 
 
-def order(folder: Path, version: str = "1.0.0", key=KEY, moment=NOW) -> Order:
-    return Order(
+def order(folder: Path, version: str = "1.0.0", key=KEY, moment=NOW) -> PrepareRequest:
+    return PrepareRequest(
         version, {"models": folder / "models", "strategies": folder / "strategies"}, moment, key
     )
 
 
-def targets(folder: Path) -> Targets:
-    return Targets(
+def targets(folder: Path) -> InstallFolders:
+    return InstallFolders(
         {"models": folder / "models", "strategies": folder / "strategies"}, folder / "backups"
     )
 
@@ -125,10 +125,10 @@ def test_other_content_or_version_gets_its_own_time(tmp_path, release):
 @pytest.mark.parametrize("section", ["models", "strategies"])
 def test_one_folder_is_enough(tmp_path, release, section):
     there = {section: tmp_path / "src" / section}
-    alone = prepare(Order("1", there, NOW), tmp_path / "b.tar.gz")
+    alone = prepare(PrepareRequest("1", there, NOW), tmp_path / "b.tar.gz")
     notes = Notes()
     both = dict.fromkeys(("models", "strategies"), tmp_path / "none") | there
-    missing = prepare(Order("1", both, NOW), tmp_path / "c.tar.gz", notes)
+    missing = prepare(PrepareRequest("1", both, NOW), tmp_path / "c.tar.gz", notes)
     assert alone == missing
     assert {artifact.section for artifact in alone.artifacts} == {section}
     assert len(notes.lines) == 1
@@ -138,10 +138,10 @@ def test_one_folder_is_enough(tmp_path, release, section):
 def test_nothing_to_package(tmp_path):
     for folders in ({}, {"models": tmp_path / "none", "strategies": tmp_path / "none"}):
         with pytest.raises(UsageError, match="nothing to package"):
-            prepare(Order("1", folders, NOW), tmp_path / "a.tar.gz")
+            prepare(PrepareRequest("1", folders, NOW), tmp_path / "a.tar.gz")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no file"):
-        prepare(Order("1", {"models": tmp_path / "empty"}, NOW), tmp_path / "a.tar.gz")
+        prepare(PrepareRequest("1", {"models": tmp_path / "empty"}, NOW), tmp_path / "a.tar.gz")
 
 
 @pytest.mark.parametrize("version", ["", "../1", "1 0", "x" * 200])
@@ -181,7 +181,9 @@ def test_litter_is_left_out_and_told(tmp_path):
 def test_install_from_nothing(tmp_path, release):
     report = install(release, targets(tmp_path / "t"), Trust(KEY), NOW)
     assert state(tmp_path / "t") == FILES
-    assert report == Report("1.0.0", "verified", tuple(sorted(FILES)), {}, (), report.seconds)
+    assert report == InstallReport(
+        "1.0.0", "verified", tuple(sorted(FILES)), {}, (), report.seconds
+    )
     assert ((tmp_path / "t/models/a.bin").stat().st_mode & 0o777) == 0o644
 
 
@@ -216,7 +218,7 @@ def test_install_over_an_older_one(tmp_path, release):
 
 def test_a_section_that_the_release_has_not_is_left_alone(tmp_path, release):
     fill(tmp_path / "t", {"strategies/y": b"y"})
-    prepare(Order("2", {"models": tmp_path / "src/models"}, NOW), tmp_path / "m.tar.gz")
+    prepare(PrepareRequest("2", {"models": tmp_path / "src/models"}, NOW), tmp_path / "m.tar.gz")
     report = install(tmp_path / "m.tar.gz", targets(tmp_path / "t"), Trust(), NOW)
     assert state(tmp_path / "t/strategies") == {"y": b"y"}
     assert (report.backups, report.removed) == ({}, ())
@@ -224,7 +226,7 @@ def test_a_section_that_the_release_has_not_is_left_alone(tmp_path, release):
 
 
 def test_a_section_without_a_folder(tmp_path, release):
-    there = Targets({"models": tmp_path / "t/models"}, tmp_path / "t/backups")
+    there = InstallFolders({"models": tmp_path / "t/models"}, tmp_path / "t/backups")
     with pytest.raises(UsageError, match="strategies"):
         install(release, there, Trust(), NOW)
     assert not (tmp_path / "t").exists()
@@ -276,7 +278,7 @@ def test_a_release_that_changes_between_checking_and_unpacking(tmp_path, release
 
 
 def test_backups_inside_the_models(tmp_path, release):
-    there = Targets(
+    there = InstallFolders(
         {"models": tmp_path / "t/m", "strategies": tmp_path / "t/s"}, tmp_path / "t/m/b"
     )
     with pytest.raises(UsageError, match="lies in"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from repack.channel.folder import Channels, Tree
+from repack.channel.folder import Channels, ChannelTree
 from repack.errors import BusyError, IntegrityError
 from repack.fs import exchange
 from repack.fs.walk import walk
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAME = LabelName("bank")
 
 
-def tree(store: Path, *packages: str, note: str = "") -> Tree:
+def tree(store: Path, *packages: str, note: str = "") -> ChannelTree:
     """A channel of one subdir whose repodata names ``packages``."""
     store.mkdir(parents=True, exist_ok=True)
     archives = {}
@@ -42,7 +42,7 @@ def tree(store: Path, *packages: str, note: str = "") -> Tree:
         RelPath("noarch/repodata.json"): b"{}",
         RelPath("repack/manifest.json"): note.encode(),
     }
-    return Tree(archives, texts)
+    return ChannelTree(archives, texts)
 
 
 def check(folder: Path) -> frozenset[str]:
@@ -63,7 +63,7 @@ def channels(request, tmp_path, monkeypatch):
     return Channels(tmp_path / "spaces and ümläuts" / "channels")
 
 
-def publish(channels: Channels, content: Tree) -> None:
+def publish(channels: Channels, content: ChannelTree) -> None:
     channels.stage(NAME, content)
     channels.publish(NAME, content)
 

@@ -14,11 +14,11 @@ from repack.channel.integrity import Entry
 from repack.channel.manifest import Artifact, IntegrityRef, Manifest, build, parse
 from repack.codec import sha256sums
 from repack.errors import IntegrityError, RepackError, SignatureError
-from repack.keys.shared_key import Key
+from repack.keys.shared_key import SharedKey
 from repack.names import Digest, Digest384, RelPath
 
 LONG = int(os.environ.get("REPACK_FUZZ", "1"))
-KEY = Key("oem-updates", bytes(range(32)))
+KEY = SharedKey("oem-updates", bytes(range(32)))
 SHA256, SHA384 = hashlib.sha256(b"").hexdigest(), hashlib.sha384(b"").hexdigest()
 # as the contract shows it, both kinds of artifact
 DOCUMENT = {

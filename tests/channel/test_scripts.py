@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repack.archive.path_length import Reach
-from repack.channel.scripts import InstallPlan, PlatformPlan, install_cmd, install_sh, installers
+from repack.archive.path_length import PathLengths
+from repack.channel.scripts import InstallerPlan, PlatformPlan, install_cmd, install_sh, installers
 from repack.cli.main import run
 from repack.errors import UsageError
 from repack.names import LabelName
@@ -31,7 +31,7 @@ from tests.world import World
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="runs POSIX shells")
 PACKAGES = ("app-1.0-0", "lib-1!2.0+x-h_1", "pip-24.0-py_0")
 PLATFORM = "linux-64" if sys.platform == "linux" else "osx-64"
-PLAN = InstallPlan(
+PLAN = InstallerPlan(
     LabelName("halkbank"), "keep", True, {PLATFORM: PlatformPlan(("app=1.0=0",), PACKAGES)}
 )
 # Stands for conda: notes how it was called, then "installs" what FAKE_INSTALLS names.
@@ -61,7 +61,7 @@ def programs():
 FOLDERS, INSTALL = programs()
 
 
-def channel(root: Path, plan: InstallPlan = PLAN) -> Path:
+def channel(root: Path, plan: InstallerPlan = PLAN) -> Path:
     for path, data in installers(plan).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
@@ -99,7 +99,7 @@ def start(root: Path, conda: Path, *arguments: str, **more: str) -> subprocess.C
 
 
 def test_the_same_label_gives_the_same_files():
-    shuffled = InstallPlan(
+    shuffled = InstallerPlan(
         LabelName("halkbank"),
         "keep",
         True,
@@ -334,7 +334,7 @@ def test_no_checker_is_said_and_fails_where_a_key_is_given(tmp_path, fake):
 
 
 def test_a_channel_for_other_machines_says_so(tmp_path, fake):
-    foreign = InstallPlan(LabelName("x"), "keep", True, {"zos-z": PlatformPlan((), ())})
+    foreign = InstallerPlan(LabelName("x"), "keep", True, {"zos-z": PlatformPlan((), ())})
     done = start(channel(tmp_path / "ch", foreign), fake)
     assert done.returncode == 2
     assert f"for zos-z, not for {PLATFORM}" in done.stderr
@@ -401,12 +401,12 @@ def test_what_a_scanner_holds_is_tried_again():
 
 LINKED = "Lib/" + "x" * 90
 CACHED = f"pkgs/a-1-0/{LINKED}"
-REACH = Reach(CACHED, LINKED, 258 - len(CACHED), 258 - len(LINKED))
+REACH = PathLengths(CACHED, LINKED, 258 - len(CACHED), 258 - len(LINKED))
 
 
 @pytest.mark.parametrize("letter", ["a", "\U0001f600"])
 def test_the_longest_path_must_fit_below_the_prefix(letter):
-    plan = InstallPlan(LabelName("x"), "keep", True, {"win-64": PlatformPlan((), (), REACH)})
+    plan = InstallerPlan(LabelName("x"), "keep", True, {"win-64": PlatformPlan((), (), REACH)})
     paths = json.loads(installers(plan)["repack/install.json"])["subdirs"]["win-64"]["paths"]
     most = 259 - 1 - len(CACHED)
     size = len(letter.encode("utf-16-le")) // 2
@@ -420,7 +420,7 @@ def test_the_longest_path_must_fit_below_the_prefix(letter):
 
 def test_a_prefix_that_is_too_long_is_refused_before_anything_is_made(tmp_path, fake):
     assert FOLDERS.long_paths_enabled() is False
-    here = InstallPlan(
+    here = InstallerPlan(
         LabelName("x"), "keep", True, {PLATFORM: PlatformPlan(("app=1.0=0",), PACKAGES, REACH)}
     )
     prefix = tmp_path / ("e" * 200)

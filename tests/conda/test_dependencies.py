@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repack.conda.dependencies import depended_on, edges, lineage
+from repack.conda.dependencies import depended_on, dependency_chains, edges
 from repack.conda.record import Record
 
 
@@ -29,14 +29,14 @@ def test_virtual_and_missing_packages_are_no_edges():
 
 def test_pip_is_there_because_of_python_unless_something_asks_for_it():
     plain = [record("python"), record("pip", "python"), record("app", "python")]
-    assert lineage(edges(plain), ["app"])["pip"] == ("app", "python", "pip")
+    assert dependency_chains(edges(plain), ["app"])["pip"] == ("app", "python", "pip")
     wanted = [*plain, record("tool", "pip")]
-    assert lineage(edges(wanted), ["tool"])["pip"] == ("tool", "pip")
+    assert dependency_chains(edges(wanted), ["tool"])["pip"] == ("tool", "pip")
 
 
 def test_of_equally_short_ways_the_first_by_name_is_taken():
     graph = edges([record("b", "z"), record("a", "z"), record("z")])
-    assert lineage(graph, ["b", "a"])["z"] == ("a", "z")
+    assert dependency_chains(graph, ["b", "a"])["z"] == ("a", "z")
 
 
 NAMES = st.sampled_from("abcdefg")
@@ -45,7 +45,7 @@ NAMES = st.sampled_from("abcdefg")
 @given(st.dictionaries(NAMES, st.sets(NAMES), min_size=1), st.sets(NAMES, min_size=1))
 def test_chains_are_real_and_shortest(graph, roots):
     graph = edges([record(name, *sorted(graph[name])) for name in graph])
-    found = lineage(graph, roots)
+    found = dependency_chains(graph, roots)
     frontier, reached = roots & graph.keys(), {}
     depth = 1
     while frontier:

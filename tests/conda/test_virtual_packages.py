@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from repack.conda.virtual_packages import Profile, VirtualPackage
+from repack.conda.virtual_packages import TargetProfile, VirtualPackage
 
 
 def names(profile):
@@ -10,17 +10,17 @@ def names(profile):
 
 
 def test_the_defaults_are_stated_and_the_same_on_every_host():
-    assert names(Profile.of("linux-64")) == [
+    assert names(TargetProfile.of("linux-64")) == [
         "__archspec=1=x86_64",
         "__glibc=2.17=0",
         "__linux=3.10=0",
         "__unix=0=0",
     ]
-    assert names(Profile.of("win-64")) == ["__archspec=1=x86_64", "__win=0=0"]
+    assert names(TargetProfile.of("win-64")) == ["__archspec=1=x86_64", "__win=0=0"]
 
 
 def test_a_label_overrides_adds_and_removes():
-    profile = Profile.of(
+    profile = TargetProfile.of(
         "linux-64",
         {"__glibc": "2.28", "__cuda": "12.4", "__archspec": "skylake", "__linux": None},
     )
@@ -48,8 +48,17 @@ def test_archspec_carries_its_value_as_build():
     ],
 )
 def test_which_conda_reads_which_archives(conda, reads):
-    assert Profile.of("win-64", {}, conda).reads_conda_archives is reads
+    assert TargetProfile.of("win-64", {}, conda).reads_conda_archives is reads
 
 
 def test_profiles_are_keys():
-    assert len({Profile.of("linux-64"), Profile.of("linux-64", {}), Profile.of("win-64")}) == 2
+    assert (
+        len(
+            {
+                TargetProfile.of("linux-64"),
+                TargetProfile.of("linux-64", {}),
+                TargetProfile.of("win-64"),
+            }
+        )
+        == 2
+    )

@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repack.archive.package import JOB, Member, PackageSpec, numbered
+from repack.archive.package import JOB, PackageFile, PackageSpec, numbered
 from repack.archive.writer import pack
 from repack.delta import patch, payload, recompress
 from repack.delta import patch_format as model
@@ -93,13 +93,13 @@ def made(tmp_path, base, package):
     before = payload.unpack(base, base.name, tmp_path / "base", LIMIT)
     own = payload.unpack(package, package.name, tmp_path / "own", LIMIT)
     with (tmp_path / "patch").open("wb") as out:
-        found = patch.make(package, package.name, before, own, out)
+        found = patch.make_patch(package, package.name, before, own, out)
     return found, before
 
 
 def again(tmp_path, before):
     with (tmp_path / "again").open("wb") as out:
-        patch.apply(tmp_path / "patch", before, out)
+        patch.apply_patch(tmp_path / "patch", before, out)
     assert patch.is_raw(tmp_path / "patch") == (before.path.suffix == ".conda")
     return (tmp_path / "again").read_bytes()
 
@@ -172,7 +172,7 @@ def raw(tmp_path, base, package):
     before = payload.unpack(base, base.name, tmp_path / "base", LIMIT)
     own = payload.unpack(package, package.name, tmp_path / "own", LIMIT)
     with (tmp_path / "patch").open("wb") as out:
-        patch.make_raw(package, (base, before), own, out)
+        patch.make_raw_patch(package, (base, before), own, out)
     assert again(tmp_path, Payload.raw(base)) == package.read_bytes()
     return (tmp_path / "patch").stat().st_size
 
@@ -180,7 +180,7 @@ def raw(tmp_path, base, package):
 def bundle(folder, files, threads=0):
     """Pack files as repack packs bundles."""
     folder.mkdir()
-    members = tuple(Member.of(name, data) for name, data in files.items())
+    members = tuple(PackageFile.of(name, data) for name, data in files.items())
     return pack(numbered(PackageSpec("x", "1", members=members)), folder, ".conda", threads).path
 
 
@@ -275,7 +275,7 @@ def test_damaged_patches_are_refused_or_give_other_bytes(small, data):
     (folder / "bad").write_bytes(raw)
     try:
         with (folder / "out").open("wb") as out:
-            patch.apply(folder / "bad", before, out)
+            patch.apply_patch(folder / "bad", before, out)
     except IntegrityError:
         return
     # whoever applies a patch compares the digest
@@ -304,7 +304,7 @@ def test_index_that_lies(small, lie):
     folder, before, _ = small
     (folder / "bad").write_bytes(bytes(50) + lie.footer())
     with pytest.raises(IntegrityError), (folder / "out").open("wb") as out:
-        patch.apply(folder / "bad", before, out)
+        patch.apply_patch(folder / "bad", before, out)
 
 
 def test_index_that_wants_what_is_not_there(small):
@@ -316,7 +316,7 @@ def test_index_that_wants_what_is_not_there(small):
             pytest.raises(IntegrityError, match="more of its base"),
             (folder / "o").open("wb") as o,
         ):
-            patch.apply(folder / "bad", before, o)
+            patch.apply_patch(folder / "bad", before, o)
 
 
 def test_another_recipe_gives_other_bytes_and_is_seen(small):
@@ -333,7 +333,7 @@ def test_another_recipe_gives_other_bytes_and_is_seen(small):
         pytest.raises(IntegrityError, match="bytes are others"),
         (folder / "out").open("wb") as out,
     ):
-        patch.apply(folder / "bad", before, out)
+        patch.apply_patch(folder / "bad", before, out)
     assert len(whole) == index.size
 
 
@@ -342,7 +342,7 @@ def test_recipe_that_would_take_too_much_memory(small):
     index = Patch((Part(100, Recipe("zstd", 22, sized=False), (SEGMENT,)),))
     (folder / "bad").write_bytes(bytes(50) + index.footer())
     with pytest.raises(IntegrityError, match="too much memory"), (folder / "o").open("wb") as out:
-        patch.apply(folder / "bad", before, out)
+        patch.apply_patch(folder / "bad", before, out)
 
 
 def test_base_that_unpacks_to_more_than_said(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from repack.delta.patch_format import Part, Recipe, Segment
-from repack.delta.selection import Way, choose, pays
+from repack.delta.selection import PatchCandidate, choose, pays
 from repack.names import RelPath
 
 A, B, C = (RelPath(f"noarch/{name}-1-0.conda") for name in "abc")
@@ -13,11 +13,11 @@ MB = 10**6
 def pressed(whole, size, level, times=3):
     """A patch whose stream of ``times`` the package's size is compressed again."""
     segments = (Segment(whole * times, 0, 0, size),)
-    return Way(whole, size, (Part(whole, Recipe("zstd", level), segments),))
+    return PatchCandidate(whole, size, (Part(whole, Recipe("zstd", level), segments),))
 
 
 def raw(whole, size):
-    return Way(whole, size, (Part(whole, None, (Segment(whole, 0, 0, size),)),))
+    return PatchCandidate(whole, size, (Part(whole, None, (Segment(whole, 0, 0, size),)),))
 
 
 def test_raw_patches_are_free_unless_they_save_nothing():

@@ -291,7 +291,7 @@ def test_full_disk(tmp_path):
         with (
             pytest.raises(SpaceError),
             exchanging([exchange], "a test"),
-            atomic.faults_at(exchange.new),
+            atomic.os_errors_at(exchange.new),
         ):
             (exchange.new / "big").write_bytes(bytes(2 << 20))
         assert state(disk / "models") == {"a": "old"}

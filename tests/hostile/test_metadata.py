@@ -33,9 +33,9 @@ from repack.errors import (
 )
 from repack.trust import metadata as model
 from repack.trust import operations
-from repack.trust.client import believe, believe_once
+from repack.trust.client import refresh, refresh_once
 from repack.trust.metadata import MetadataSet
-from repack.trust.operations import Change, New, Office
+from repack.trust.operations import KeyChange, New, TrustContext
 from repack.trust.sign import Signing
 from tests import channels
 
@@ -59,7 +59,7 @@ def bank(tmp_path_factory):
     channel = place.published("halkbank")
     for number in (1, 2):
         channels.build(channel, Signing(None, ring), number=number)
-    operations.promote(Office(place, "halkbank", ring, channels.now()), 1, ["wave-1"])
+    operations.promote(TrustContext(place, "halkbank", ring, channels.now()), 1, ["wave-1"])
     return channel / "repack/metadata", ring
 
 
@@ -80,7 +80,7 @@ def edit(path, change):
 
 
 def test_the_untouched_metadata_is_believed(folder, pinned):
-    found = believe_once(folder, pinned)
+    found = refresh_once(folder, pinned)
     assert {(one.type, one.number) for one in found.releases} == {
         ("ci", 1),
         ("ci", 2),
@@ -92,14 +92,14 @@ def test_the_untouched_metadata_is_believed(folder, pinned):
 def test_missing(folder, pinned, name):
     (folder / name).unlink()
     with pytest.raises(MetadataNotFoundError):
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
 
 
 @pytest.mark.parametrize("name", FILES[1:])
 def test_truncated(folder, pinned, name):
     (folder / name).write_bytes((folder / name).read_bytes()[:-40])
     with pytest.raises(RepackError) as caught:
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
     assert caught.value.exit_code in {6, 11}
 
 
@@ -112,7 +112,7 @@ def test_truncated(folder, pinned, name):
 def test_junk(folder, pinned, name, junk):
     (folder / name).write_bytes(junk)
     with pytest.raises(RepackError) as caught:
-        believe_once(folder, junk if name == FILES[0] else pinned)
+        refresh_once(folder, junk if name == FILES[0] else pinned)
     assert caught.value.exit_code in {4, 6, 11}
 
 
@@ -120,30 +120,30 @@ def test_huge(folder, pinned):
     with (folder / "timestamp.json").open("r+b") as stream:
         stream.truncate(100 << 20)
     with pytest.raises(RepackError) as caught:
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
     assert caught.value.exit_code in {6, 11}
 
 
 def test_swapped_roles(folder, pinned):
     shutil.copy(folder / "ci.json", folder / "production.json")
     with pytest.raises(MixAndMatchError):
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
     shutil.copy(folder / "snapshot.json", folder / "timestamp.json")
     with pytest.raises(MetadataInvalidError):
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
 
 
 def test_later_specification(folder, pinned):
     edit(folder / "timestamp.json", lambda d: d["signed"].update(spec_version="2.0.0"))
     with pytest.raises(MetadataUnsupportedError):
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
 
 
 @pytest.mark.parametrize("name", FILES[1:])
 def test_signatures_taken_away(folder, pinned, name):
     edit(folder / name, lambda d: d.update(signatures=[]))
     with pytest.raises((ThresholdError, MixAndMatchError)):
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
 
 
 def test_timestamp_signed_by_another_label(folder, pinned, tmp_path):
@@ -153,10 +153,10 @@ def test_timestamp_signed_by_another_label(folder, pinned, tmp_path):
     for name in FILES[1:]:
         shutil.copy(other / "repack/metadata" / name, folder / name)
     with pytest.raises(ThresholdError):
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
     shutil.copy(other / "repack/metadata/1.root.json", folder / "2.root.json")
     with pytest.raises(RootChainError):
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
     with pytest.raises(MixAndMatchError):
         MetadataSet.load(read_folder(other / "repack/metadata"), "halkbank", "x")
 
@@ -176,7 +176,7 @@ def test_key_ids_that_lie(folder, pinned):
 def test_one_signature_does_not_count_twice(folder, pinned):
     edit(folder / "timestamp.json", lambda d: d["signatures"].append(dict(d["signatures"][0])))
     with pytest.raises(MetadataInvalidError):
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
 
 
 @pytest.fixture
@@ -195,14 +195,14 @@ def test_replayed_metadata(own, tmp_path):
     old = shutil.copytree(folder, tmp_path / "old")
     state = tmp_path / "state"
     channels.build(place.published("halkbank"), Signing(None, ring), number=2)
-    believe(folder, state, pinned)
+    refresh(folder, state, pinned)
     with pytest.raises(RollbackError):
-        believe(old, state, pinned)
+        refresh(old, state, pinned)
     # the newest timestamp over old targets
     shutil.copy(folder / "timestamp.json", old / "timestamp.json")
-    assert {one.number for one in believe(old, state, pinned).releases} == {1, 2}, "by its memory"
+    assert {one.number for one in refresh(old, state, pinned).releases} == {1, 2}, "by its memory"
     with pytest.raises(MixAndMatchError):
-        believe_once(old, pinned)
+        refresh_once(old, pinned)
 
 
 def test_rotated_away_keys_do_not_count(own, tmp_path):
@@ -211,11 +211,11 @@ def test_rotated_away_keys_do_not_count(own, tmp_path):
     folder = place.published("halkbank") / "repack/metadata"
     pinned = (folder / "1.root.json").read_bytes()
     stolen = (folder / "timestamp.json").read_bytes()
-    office = Office(place, "halkbank", ring, channels.now())
-    operations.rotate(office, Change("timestamp", New("timestamp").make(ring)))
+    office = TrustContext(place, "halkbank", ring, channels.now())
+    operations.rotate(office, KeyChange("timestamp", New("timestamp").make(ring)))
     (folder / "timestamp.json").write_bytes(stolen)
     with pytest.raises(ThresholdError):
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
 
 
 @pytest.mark.parametrize(
@@ -227,22 +227,22 @@ def test_expired(tmp_path, role, days):
     channel = channels.build(tmp_path / "c", Signing(None, ring, {role: days}), moment=past)
     folder = channel / "repack/metadata"
     with pytest.raises(MetadataExpiredError):
-        believe_once(folder, (folder / "1.root.json").read_bytes())
+        refresh_once(folder, (folder / "1.root.json").read_bytes())
 
 
 def test_ci_signs_as_production(bank, folder, pinned):
     """A thief of the ci key lists releases as production's: the role that signs is what counts."""
     _, ring = bank
     found = MetadataSet.load(read_folder(folder), "halkbank", folder)
-    from repack.trust.editor import Amendment
+    from repack.trust.editor import MetadataEditor
 
-    amendment = Amendment(found, channels.now())
+    amendment = MetadataEditor(found, channels.now())
     signed = amendment.open("ci")
     signed.targets["releases/2/manifest.json"].unrecognized_fields["custom"]["type"] = "production"
     for name, data in amendment.publish(ring.signer).files().items():
         (folder / name).write_bytes(data)
     with pytest.raises(MixAndMatchError):
-        believe_once(folder, pinned)
+        refresh_once(folder, pinned)
 
 
 def test_two_releases_with_one_number(bank, folder):
@@ -301,9 +301,9 @@ def test_fuzz(bank, tmp_path, data):
     way = data.draw(st.sampled_from(list(places(document))))
     put(document, way, data.draw(VALUES))
     (folder / name).write_text(json.dumps(document))
-    genuine = believe_once(bank[0], pinned)
+    genuine = refresh_once(bank[0], pinned)
     try:
-        found = believe_once(folder, pinned)
+        found = refresh_once(folder, pinned)
     except (IntegrityError, TargetError):
         return
     assert found.releases == genuine.releases

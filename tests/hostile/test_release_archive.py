@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from repack.bundle.archive import Trust
 from repack.bundle.archive_reader import peek, read_archive
 from repack.errors import IntegrityError, RepackError, SignatureError, UsageError
-from repack.keys.shared_key import Key
+from repack.keys.shared_key import SharedKey
 from tests.releases import (
     FILES,
     KEY,
@@ -244,7 +244,7 @@ def test_what_is_no_archive(tmp_path, change):
     ("signed", "match"),
     [
         (None, "not signed"),
-        (signature(manifest(), Key("oem", b"other" * 8)), "does not fit"),
+        (signature(manifest(), SharedKey("oem", b"other" * 8)), "does not fit"),
         (signature(manifest(version="1.0.1")), "does not fit"),
         (signature(manifest(), algorithm="hmac-sha256"), "unknown signature algorithm"),
         (signature(manifest(), algorithm="none"), "unknown signature algorithm"),

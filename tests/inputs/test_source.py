@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.errors import LabelError
-from repack.inputs.pins import Pin, Wanted, pin_from_url
+from repack.inputs.pins import LockedPackages, Pin, pin_from_url
 from repack.inputs.source import Source, join, parse_source
 
 SHA, MD5 = "ab" * 32, "cd" * 16
@@ -154,7 +154,7 @@ def problems(text, platforms=("linux-64",), **source):
 
 
 def test_pixi_lock_7():
-    assert read(PIXI_7, BOTH) == Wanted(
+    assert read(PIXI_7, BOTH) == LockedPackages(
         "pixi.lock",
         pins={
             "linux-64": (
@@ -201,7 +201,7 @@ def test_a_broken_pixi_lock(old, new, said):
 
 
 def test_conda_lock():
-    assert read(CONDA_LOCK, BOTH) == Wanted(
+    assert read(CONDA_LOCK, BOTH) == LockedPackages(
         "conda-lock",
         pins={
             "linux-64": (Pin("aa", "1.0", "0", "aa-1.0-0.conda", SHA, MD5),),
@@ -281,7 +281,7 @@ def test_a_broken_explicit_list(text, said):
 
 
 def test_environment_file():
-    assert read(ENVIRONMENT) == Wanted(
+    assert read(ENVIRONMENT) == LockedPackages(
         "environment",
         specs=("python=3.12", "numpy ==1.26.4 py312_0", "pandas >=2"),
         notes=(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.errors import KeyRefusedError, SignatureError
-from repack.keys.shared_key import Key, check_hmac_sha384, parse_key, sign_hmac_sha384
+from repack.keys.shared_key import SharedKey, check_hmac_sha384, parse_key, sign_hmac_sha384
 
 SECRET = bytes(range(32))
 B64 = base64.b64encode(SECRET).decode()
@@ -38,11 +38,11 @@ def resolve(text, environment=None, files=None):
     ],
 )
 def test_inline_forms(text, key_id):
-    assert resolve(text) == Key(key_id, SECRET)
+    assert resolve(text) == SharedKey(key_id, SECRET)
 
 
 def test_documented_example():
-    assert resolve("SERVICE=U2VjcmV0S21leQ==") == Key("SERVICE", b"SecretKmey")
+    assert resolve("SERVICE=U2VjcmV0S21leQ==") == SharedKey("SERVICE", b"SecretKmey")
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_documented_example():
     [(B64, None), (f"hex:{SECRET.hex()}\n", None), (f"base64:{B64}", None), (f"me={B64}", "me")],
 )
 def test_variable(content, key_id):
-    assert resolve("env:K", {"K": content}) == Key(key_id, SECRET)
-    assert resolve("mine=env:K", {"K": content}) == Key("mine", SECRET)
+    assert resolve("env:K", {"K": content}) == SharedKey(key_id, SECRET)
+    assert resolve("mine=env:K", {"K": content}) == SharedKey("mine", SECRET)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_file(content):
 
 @pytest.mark.parametrize("raw", [b"k" * 32, b"k" * 48, bytes(range(100, 200)), b"a pass phrase\n"])
 def test_file_of_raw_bytes(raw):
-    assert resolve("x=file:k", files={"k": raw}) == Key("x", raw)
+    assert resolve("x=file:k", files={"k": raw}) == SharedKey("x", raw)
 
 
 @given(st.binary(min_size=1, max_size=80))
@@ -125,13 +125,13 @@ def test_signature_is_plain_hmac_of_canonical_json():
     payload = {"b": "ü", "a": [1, None]}
     signed = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     expected = hmac.new(SECRET, signed.encode(), hashlib.sha384).digest()
-    signature = sign_hmac_sha384(payload, Key("me", SECRET))
+    signature = sign_hmac_sha384(payload, SharedKey("me", SECRET))
     assert signature == {
         "algorithm": "hmac-sha384",
         "value": base64.b64encode(expected).decode(),
         "key_id": "me",
     }
-    check_hmac_sha384(payload, json.loads(json.dumps(signature)), Key(None, SECRET))
+    check_hmac_sha384(payload, json.loads(json.dumps(signature)), SharedKey(None, SECRET))
 
 
 @pytest.mark.parametrize(
@@ -151,25 +151,25 @@ def test_signature_is_plain_hmac_of_canonical_json():
     ids=str,
 )
 def test_forged_signatures_are_refused(change):
-    good = sign_hmac_sha384({"a": 1}, Key("me", SECRET))
+    good = sign_hmac_sha384({"a": 1}, SharedKey("me", SECRET))
     with pytest.raises(SignatureError):
-        check_hmac_sha384({"a": 1}, {**good, **change}, Key("me", SECRET))
+        check_hmac_sha384({"a": 1}, {**good, **change}, SharedKey("me", SECRET))
 
 
 @pytest.mark.parametrize("signature", [None, [], "x", {}])
 def test_malformed_signatures_are_refused(signature):
     with pytest.raises(SignatureError):
-        check_hmac_sha384({"a": 1}, signature, Key("me", SECRET))
+        check_hmac_sha384({"a": 1}, signature, SharedKey("me", SECRET))
 
 
 def test_other_key_or_payload_is_refused():
-    good = sign_hmac_sha384({"a": 1}, Key("me", SECRET))
+    good = sign_hmac_sha384({"a": 1}, SharedKey("me", SECRET))
     with pytest.raises(SignatureError, match="another key"):
-        check_hmac_sha384({"a": 1}, good, Key("me", bytes(32)))
+        check_hmac_sha384({"a": 1}, good, SharedKey("me", bytes(32)))
     with pytest.raises(SignatureError):
-        check_hmac_sha384({"a": 2}, good, Key("me", SECRET))
+        check_hmac_sha384({"a": 2}, good, SharedKey("me", SECRET))
 
 
 def test_fingerprints_tell_keys_apart():
-    one, other = Key("a", SECRET), Key("a", bytes(32))
-    assert one.fingerprint == Key("b", SECRET).fingerprint != other.fingerprint
+    one, other = SharedKey("a", SECRET), SharedKey("a", bytes(32))
+    assert one.fingerprint == SharedKey("b", SECRET).fingerprint != other.fingerprint

@@ -8,10 +8,10 @@ import json
 import pytest
 
 from repack.conda.spdx import LicencePolicy
-from repack.conda.virtual_packages import Profile
+from repack.conda.virtual_packages import TargetProfile
 from repack.errors import LabelError
 from repack.label.label import BundleSpec, Installer
-from repack.label.reader import Surroundings, parse_label
+from repack.label.reader import LabelContext, parse_label
 from repack.names import Digest
 
 FULL = """\
@@ -63,7 +63,7 @@ def surroundings(**changes):
         "locate": lambda path: f"/base/{path.removeprefix('./')}",
         "expect_name": "halkbank",
     }
-    return Surroundings(**(given | changes))
+    return LabelContext(**(given | changes))
 
 
 def read(text, where="halkbank.yaml", **changes):
@@ -114,7 +114,7 @@ def test_every_key_is_read():
 
 def test_what_is_left_out_has_its_default():
     label = read(MINIMAL)
-    assert label.platforms == {"linux-64": Profile.of("linux-64")}
+    assert label.platforms == {"linux-64": TargetProfile.of("linux-64")}
     assert (label.package_format, label.after_install, label.license) == ("keep", "none", "none")
     assert (label.add_pip, label.agent, label.strict, label.keep_releases) == (
         True,

@@ -101,6 +101,6 @@ def test_a_factors_file_that_is_no_json_or_not_there(tmp_path):
 
 
 def test_facts_and_space(tmp_path):
-    assert host.facts().machine
+    assert host.host_facts().machine
     assert volume.free_bytes(tmp_path / "not" / "there" / "yet") > 0
     assert host.now().tzinfo is not None

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repack.errors import FingerprintError, SignatureError
-from repack.keys.shared_key import Key
+from repack.keys.shared_key import SharedKey
 from repack.license.fingerprint import Factors, Fingerprint, FingerprintDocument
 from repack.license.smbios import factors_of
 from tests.licensing import CHANGING, FACTORS, KEY
@@ -118,7 +118,7 @@ def test_a_document_says_what_it_signed(device):
     again.check(KEY)
     assert again == document
     with pytest.raises(SignatureError):
-        again.check(Key("oem", b"another"))
+        again.check(SharedKey("oem", b"another"))
 
 
 def test_any_changed_field_of_a_document_is_found(device):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from repack.errors import LicenseError
-from repack.license.encryption import Cover, Envelope
+from repack.license.encryption import Envelope, Header
 from repack.license.fingerprint import Fingerprint
 from repack.license.ledger import Ledger
 from tests.licensing import NOW, license_of
@@ -52,7 +52,7 @@ def test_a_damaged_ledger_is_refused(change):
     [("kdf", []), ("kdf", None), ("salt", "!"), ("salt", "AAAA"), ("check", 4), ("nonce", "AA==")],
 )
 def test_an_envelope_with_a_field_of_another_kind_is_refused(name, value):
-    data = Cover(OWNER, (), 1, bytes(32), bytes(12)).around(b"{}")
+    data = Header(OWNER, (), 1, bytes(32), bytes(12)).around(b"{}")
     document = json.loads(data)
     assert Envelope.parse(data, "S").open(OWNER, "S") == b"{}"
     if name == "salt":

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from repack.errors import KeyRefusedError, LicenseError, RepackError, SignatureError, UsageError
-from repack.keys.shared_key import Key
-from repack.keys.signed_json import check, seal
-from repack.license.license import Circumstances, License, draft, judge
+from repack.keys.shared_key import SharedKey
+from repack.keys.signed_json import sign_json, verify_json
+from repack.license.license import Circumstances, License, draft, judge_license
 from repack.timestamps import parse_date, stamp
 from tests.licensing import KEY, NEW, NOW, OLD, OTHER_KEY, fields, license_of
 
@@ -28,16 +28,18 @@ HERE = Circumstances(OLD.text, NOW, KEY)
 def pem(private, *, public=False):
     if public:
         form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        return Key("vendor", private.public_key().public_bytes(*form))
-    return Key("vendor", private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return SharedKey("vendor", private.public_key().public_bytes(*form))
+    return SharedKey(
+        "vendor", private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
 
 
 def status(licence, **changes):
-    return judge(licence.raw, replace(HERE, **changes)).status
+    return judge_license(licence.raw, replace(HERE, **changes)).status
 
 
 def test_a_good_licence_is_valid():
-    verdict = judge(license_of().raw, HERE)
+    verdict = judge_license(license_of().raw, HERE)
     assert verdict.is_right
     assert verdict.status == "valid"
 
@@ -46,27 +48,27 @@ def test_a_good_licence_is_valid():
 def test_any_forged_field_is_found(name):
     raw = {**license_of().raw}
     raw[name] = ["forged"] if isinstance(raw[name], list) else "2026-06-06"
-    assert judge(raw, HERE).status == "bad-signature"
+    assert judge_license(raw, HERE).status == "bad-signature"
 
 
 def test_an_added_field_is_found():
-    assert judge({**license_of().raw, "seats": 5}, HERE).status == "bad-signature"
+    assert judge_license({**license_of().raw, "seats": 5}, HERE).status == "bad-signature"
 
 
 def test_fields_of_a_later_version_are_kept_and_signed():
-    verdict = judge(license_of(seats=5).raw, HERE)
+    verdict = judge_license(license_of(seats=5).raw, HERE)
     assert verdict.is_right
     assert verdict.license.raw["seats"] == 5
 
 
 def test_another_key_or_no_signature_is_bad():
     assert status(license_of(OTHER_KEY)) == "bad-signature"
-    assert judge(fields(), HERE).status == "bad-signature"
-    assert judge(fields(), replace(HERE, key=None)).status == "bad-signature"
+    assert judge_license(fields(), HERE).status == "bad-signature"
+    assert judge_license(fields(), replace(HERE, key=None)).status == "bad-signature"
 
 
 def test_without_a_key_it_is_valid_but_not_right():
-    verdict = judge(license_of().raw, replace(HERE, key=None))
+    verdict = judge_license(license_of().raw, replace(HERE, key=None))
     assert (verdict.status, verdict.signed, verdict.is_right) == ("valid", "unchecked", False)
 
 
@@ -90,20 +92,20 @@ def test_any_of_its_devices_will_do():
 
 
 def test_another_label_is_an_issue():
-    verdict = judge(license_of().raw, replace(HERE, label="other"))
+    verdict = judge_license(license_of().raw, replace(HERE, label="other"))
     assert not verdict.is_right
     assert "label-mismatch" in verdict.issues
 
 
 def test_the_gravest_comes_first_and_the_rest_is_named():
     raw = license_of(OTHER_KEY, not_after="2026-02-01", fingerprints=["X"]).raw
-    verdict = judge(raw, HERE)
+    verdict = judge_license(raw, HERE)
     assert verdict.status == "bad-signature"
     assert {"fingerprint-mismatch", "expired"} <= set(verdict.issues)
 
 
 def move(old=OLD, new=NEW, key=KEY):
-    return seal({"old_fingerprint": old.text, "new_fingerprint": new.text}, key)
+    return sign_json({"old_fingerprint": old.text, "new_fingerprint": new.text}, key)
 
 
 def test_a_signed_recovery_moves_a_licence():
@@ -111,10 +113,10 @@ def test_a_signed_recovery_moves_a_licence():
 
 
 def test_a_recovery_of_somebody_else_does_not():
-    for key in (OTHER_KEY, Key("store:abc", bytes(32))):
+    for key in (OTHER_KEY, SharedKey("store:abc", bytes(32))):
         found = status(license_of(), fingerprint=NEW.text, moves=(move(key=key),))
         assert found == "fingerprint-mismatch"
-    by_store = (move(key=Key("store:abc", bytes(32))),)
+    by_store = (move(key=SharedKey("store:abc", bytes(32))),)
     assert status(license_of(), fingerprint=NEW.text, moves=by_store, key=None) == (
         "fingerprint-mismatch"
     )
@@ -143,21 +145,23 @@ def test_a_public_key_is_no_hmac_key():
     from repack.keys.shared_key import sign_hmac_sha384
 
     forged = {**fields(), "signature": sign_hmac_sha384(fields(), public)}
-    assert judge(forged, replace(HERE, key=public)).status == "bad-signature"
+    assert judge_license(forged, replace(HERE, key=public)).status == "bad-signature"
     with pytest.raises(SignatureError):
-        check(license_of(pem(private)).raw, KEY)
+        verify_json(license_of(pem(private)).raw, KEY)
 
 
 def test_keys_of_the_wrong_kind_are_refused():
     private = ed25519.Ed25519PrivateKey.generate()
     with pytest.raises(KeyRefusedError):
-        check(license_of(pem(private)).raw, pem(private))
+        verify_json(license_of(pem(private)).raw, pem(private))
     with pytest.raises(KeyRefusedError):
-        seal(fields(), pem(private, public=True))
+        sign_json(fields(), pem(private, public=True))
     with pytest.raises(KeyRefusedError):
-        seal(fields(), pem(ec.generate_private_key(ec.SECP384R1())))
+        sign_json(fields(), pem(ec.generate_private_key(ec.SECP384R1())))
     with pytest.raises(KeyRefusedError):
-        check(license_of(pem(private)).raw, Key("v", b"-----BEGIN PUBLIC KEY-----\nx\n"))
+        verify_json(
+            license_of(pem(private)).raw, SharedKey("v", b"-----BEGIN PUBLIC KEY-----\nx\n")
+        )
 
 
 def test_a_signature_that_is_none_is_said():
@@ -165,16 +169,16 @@ def test_a_signature_that_is_none_is_said():
     public = pem(private, public=True)
     signed = license_of(pem(private)).raw
     with pytest.raises(SignatureError, match="no signature"):
-        check(fields(), KEY)
+        verify_json(fields(), KEY)
     for changes in ({"value": "!"}, {"value": 4}, {"algorithm": "none"}):
         with pytest.raises(SignatureError):
-            check({**signed, "signature": {**signed["signature"], **changes}}, public)
+            verify_json({**signed, "signature": {**signed["signature"], **changes}}, public)
     with pytest.raises(SignatureError):
-        check({**signed, "signature": "x"}, public)
+        verify_json({**signed, "signature": "x"}, public)
     other = ec.generate_private_key(ec.SECP384R1()).public_key()
     form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(KeyRefusedError, match="another kind"):
-        check(signed, Key("v", other.public_bytes(*form)))
+        verify_json(signed, SharedKey("v", other.public_bytes(*form)))
 
 
 def test_a_move_that_makes_no_sense_is_passed_over():
@@ -224,7 +228,7 @@ json_values = st.recursive(
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from([*fields(), "signature"]), json_values))
 def test_no_unsigned_object_is_ever_right(raw):
-    verdict = judge(json.loads(json.dumps(raw)), HERE)
+    verdict = judge_license(json.loads(json.dumps(raw)), HERE)
     assert not verdict.is_right
     assert verdict.status == "bad-signature"
 

@@ -13,12 +13,12 @@ import pytest
 
 from repack.errors import BusyError, LicenseError, PlaceError, SpaceError, UsageError
 from repack.fs import atomic
-from repack.keys.shared_key import Key
+from repack.keys.shared_key import SharedKey
 from repack.license import encryption, operations, recover
 from repack.license.fingerprint import Factors, FingerprintDocument
-from repack.license.recover import Recovery, reports_in
+from repack.license.recover import RecoveryJob, reports_in
 from repack.license.recovery_report import faults
-from repack.license.store import Vault
+from repack.license.store import LicenseStore
 from tests.license.test_store import version_2
 from tests.licensing import (
     FACTORS,
@@ -132,7 +132,7 @@ def test_verifying_remembers_the_time_but_never_a_wrong_one(filled):
     later = NOW + timedelta(days=30)
     assert operations.verify(asking(filled, now=later), None).is_right
     assert asking(filled).vault.open(OLD).ledger.highest == later
-    assert "clock-set-back" in operations.look(asking(filled)).issues[0]
+    assert "clock-set-back" in operations.store_status(asking(filled)).issues[0]
     operations.verify(asking(filled, now=NOW + timedelta(days=20_000)), None)
     assert asking(filled).vault.open(OLD).ledger.highest == later
     assert [p.name for p in filled.parent.glob("*.json.[0-9]*")] == [f"{filled.name}.1"]
@@ -150,7 +150,7 @@ def test_version_2_is_written_anew_at_first_sight(store):
     store.parent.mkdir()
     held = {"licenses": {"LIC-1": {"status": "provisioned", "license": license_of().raw}}}
     store.write_text(version_2(OLD.text, json.loads(json.dumps(held))))
-    finding = operations.look(asking(store))
+    finding = operations.store_status(asking(store))
     assert statuses(finding) == {"LIC-1": "valid"}
     assert finding.opened.migrated
     assert json.loads(store.read_bytes())["version"] == encryption.VERSION
@@ -160,16 +160,16 @@ def test_version_2_is_written_anew_at_first_sight(store):
 def test_version_2_that_cannot_be_written_is_used_and_said(store, tmp_path):
     store.parent.mkdir()
     store.write_text(version_2(OLD.text, {"licenses": {"LIC-1": fields()}}))
-    with Vault(store).lock():
-        finding = operations.look(asking(store))
+    with LicenseStore(store).lock():
+        finding = operations.store_status(asking(store))
     assert "stays in the old, weak format" in finding.notes[0]
     assert json.loads(store.read_bytes())["version"] == 2
-    assert operations.look(asking(store), "leave").notes == ()
+    assert operations.store_status(asking(store), "leave").notes == ()
     assert json.loads(store.read_bytes())["version"] == 2
 
 
 def test_a_time_that_cannot_be_recorded_is_said(filled):
-    with Vault(filled).lock():
+    with LicenseStore(filled).lock():
         finding = operations.verify(asking(filled, now=NOW + timedelta(days=9)), None)
     assert finding.is_right
     assert "could not be recorded" in finding.notes[0]
@@ -181,7 +181,7 @@ def test_a_time_that_cannot_be_recorded_is_said(filled):
 def job(store, name="recovery-1.json", old=OLD, new=NEW, key=KEY, **changes):
     report = store.parent.parent / "var" / "reports" / "licensing" / name
     known = FingerprintDocument(old.text, {}, {}, {})
-    made = Recovery(asking(store, device=new, key=key), known, Vault(store), report, {})
+    made = RecoveryJob(asking(store, device=new, key=key), known, LicenseStore(store), report, {})
     return replace(made, **changes)
 
 
@@ -190,8 +190,8 @@ def test_recovery_moves_store_and_licences(filled):
     assert statuses(done.finding) == {"LIC-1": "valid"}
     assert operations.verify(asking(filled, NEW), license_of()).is_right
     with pytest.raises(LicenseError):
-        operations.look(asking(filled))
-    backup = Vault(filled.with_name(f"{filled.name}.1"))
+        operations.store_status(asking(filled))
+    backup = LicenseStore(filled.with_name(f"{filled.name}.1"))
     assert str(backup.path) == done.report["backup"]
     assert sorted(backup.open(OLD).ledger.licenses) == ["LIC-1"]
 
@@ -201,7 +201,7 @@ def test_recovery_without_the_vendors_key_opens_the_store_but_moves_no_licence(f
     done = recover.recover(job(filled, key=None))
     assert done.report["signature"]["key_id"].startswith("store:")
     for key in (KEY, None):
-        finding = operations.look(asking(filled, NEW, key=key))
+        finding = operations.store_status(asking(filled, NEW, key=key))
         assert statuses(finding) == {"LIC-1": "fingerprint-mismatch"}
     own = asking(filled, NEW).vault.open(NEW).ledger.key
     assert faults(reports_in(job(filled).report.parent), [own]) == []
@@ -220,7 +220,7 @@ def test_recovery_says_which_factors_changed(filled):
 
 def test_recovery_to_another_file_leaves_the_source(filled, tmp_path):
     before = content(filled.parent)
-    output = Vault(tmp_path / "new" / "store.json")
+    output = LicenseStore(tmp_path / "new" / "store.json")
     done = recover.recover(job(filled, output=output))
     assert content(filled.parent) == before
     assert output.open(NEW).ledger.recoveries == (done.report,)
@@ -233,7 +233,9 @@ def test_recovery_of_a_version_2_store_keeps_a_generation(store):
     )
     done = recover.recover(job(store))
     assert statuses(done.finding) == {"LIC-1": "valid"}
-    assert sorted(Vault(store.with_name(f"{store.name}.1")).open(OLD).ledger.licenses) == ["LIC-1"]
+    assert sorted(LicenseStore(store.with_name(f"{store.name}.1")).open(OLD).ledger.licenses) == [
+        "LIC-1"
+    ]
 
 
 def test_reports_are_chained(filled):
@@ -277,12 +279,12 @@ def test_a_recovery_that_cannot_be_leaves_everything(filled, tmp_path, case):
         atomic.write(wanted.report, b"{}")
     elif case == "symlink":
         (tmp_path / "link").symlink_to(filled.parent)
-        wanted = replace(wanted, output=Vault(tmp_path / "link" / filled.name))
+        wanted = replace(wanted, output=LicenseStore(tmp_path / "link" / filled.name))
     elif case == "no-store":
         wanted = job(filled.with_name("none.json"))
     before = content(tmp_path)
     if case == "busy":
-        with Vault(filled).lock(), pytest.raises(BusyError):
+        with LicenseStore(filled).lock(), pytest.raises(BusyError):
             recover.recover(wanted)
     else:
         with pytest.raises((LicenseError, PlaceError, UsageError)):
@@ -334,15 +336,15 @@ def test_a_recovery_killed_at_any_instant_can_be_finished(store, tmp_path):
 
 def here_opens(store, device):
     try:
-        Vault(store).open(device)
+        LicenseStore(store).open(device)
     except LicenseError:
         return False
     return True
 
 
 def test_the_stores_key_is_not_the_vendors():
-    made = Vault(Path("x")).new(OLD).ledger
+    made = LicenseStore(Path("x")).new(OLD).ledger
     assert made.key.key_id.startswith("store:")
-    assert made.key != Key(made.key.key_id, bytes(32))
+    assert made.key != SharedKey(made.key.key_id, bytes(32))
     assert "licenses" in made.to_json()
     assert fields()["license_id"] not in repr(made)

@@ -28,8 +28,8 @@ from repack.errors import (
     UsageError,
 )
 from repack.license import encryption
-from repack.license.fingerprint import Factors, Fingerprint, Told
-from repack.license.store import KEEP, Vault
+from repack.license.fingerprint import Factors, Fingerprint, GivenFingerprint
+from repack.license.store import KEEP, LicenseStore
 from tests.licensing import FACTORS, NEW, NOW, OLD, fields, killed_at, license_of
 
 
@@ -40,7 +40,7 @@ def _cheap_guesses(monkeypatch):
 
 @pytest.fixture
 def vault(tmp_path):
-    return Vault(tmp_path / "secrets" / "license_store.json")
+    return LicenseStore(tmp_path / "secrets" / "license_store.json")
 
 
 def fill(vault, device=OLD, licence=None):
@@ -92,7 +92,7 @@ def test_generations_before_are_kept_and_open(vault):
         fill(vault, licence=license_of(license_id=f"L{number}"))
     kept = sorted(int(p.name.rsplit(".", 1)[1]) for p in vault.path.parent.glob("*.json.[0-9]*"))
     assert kept == list(range(4, KEEP + 4))
-    before = Vault(vault.path.with_name(f"{vault.path.name}.4")).open(OLD)
+    before = LicenseStore(vault.path.with_name(f"{vault.path.name}.4")).open(OLD)
     assert sorted(before.ledger.licenses) == ["L0", "L1", "L2", "L3"]
 
 
@@ -329,7 +329,7 @@ def test_a_proof_that_fails_puts_the_old_store_back(vault, monkeypatch):
     def refuse(*_given):
         raise LicenseError("the disk lies")
 
-    monkeypatch.setattr(Vault, "_prove", refuse)
+    monkeypatch.setattr(LicenseStore, "_prove", refuse)
     with pytest.raises(LicenseError):
         fill(vault, licence=license_of(license_id="L2"))
     assert vault.path.read_bytes() == before
@@ -338,12 +338,12 @@ def test_a_proof_that_fails_puts_the_old_store_back(vault, monkeypatch):
 def test_a_fingerprint_is_the_same_however_it_is_typed(vault):
     device = Factors.of(FACTORS, {})
     fill(vault, device=device)
-    typed = Told(Fingerprint(device.fingerprint().lower().replace("-", "")))
+    typed = GivenFingerprint(Fingerprint(device.fingerprint().lower().replace("-", "")))
     assert vault.open(typed).fingerprint == device.fingerprint()
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PlaceError) as error, Vault(tmp_path / "file" / "store.json").lock():
+    with pytest.raises(PlaceError) as error, LicenseStore(tmp_path / "file" / "store.json").lock():
         pytest.fail("a file is no folder")
     assert error.value.__cause__.errno in {errno.ENOTDIR, errno.EEXIST}

@@ -14,7 +14,7 @@ import pytest
 
 from repack.channel import releases
 from repack.cli.main import run
-from repack.verify.verdict import Demand
+from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
 from tests import channels
 from tests.carrying import content, read_as_client, volume_of
@@ -64,7 +64,7 @@ def check(dest, *arguments):
 
 
 def sound(channel):
-    return verify(channel, Demand(), channels.now())
+    return verify(channel, Requirements(), channels.now())
 
 
 def test_a_medium_is_whole(world, tmp_path):
@@ -138,7 +138,7 @@ def test_two_releases_share_a_stick(world, tmp_path):
     assert (said["release"], said["releases"]) == (2, [1, 2])
     assert sound(stick / "bank").exit_code == 0, sound(stick / "bank").findings
     assert check(stick).returncode == 0, check(stick).stdout
-    held = releases.held(stick / "bank")
+    held = releases.stored_releases(stick / "bank")
     assert [(one.manifest.release, one.whole) for one in held] == [(2, True), (1, True)]
     old = "noarch/bank-manifest-1-"
     assert any(path.startswith(old) for path in content(stick / "bank"))

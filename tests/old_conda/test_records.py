@@ -11,10 +11,10 @@ from repack.old_conda.records import (
     unspeakable,
     without_link_json,
 )
-from repack.store.derived import Made
+from repack.store.derived import DerivedArchive
 from tests.archives import Package
 
-MADE = Made(Digest("ab" * 32), "cd" * 16, 77)
+MADE = DerivedArchive(Digest("ab" * 32), "cd" * 16, 77)
 DEPENDS = [
     "__glibc >=2.17,<3.0.a0",
     "python >=3.9",
@@ -94,11 +94,11 @@ def test_a_change_without_losses_says_only_the_names():
     "note", [None, [], {}, {"sha256": "x", "md5": "", "size": 1}, {"sha256": 1}]
 )
 def test_notes_that_are_none(note):
-    assert Made.of_json(note) is None
+    assert DerivedArchive.of_json(note) is None
 
 
 def test_notes():
-    assert Made.of_json(MADE.to_json()) == MADE
+    assert DerivedArchive.of_json(MADE.to_json()) == MADE
 
 
 @pytest.mark.parametrize(

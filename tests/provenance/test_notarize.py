@@ -166,7 +166,7 @@ def test_a_rewritten_history_needs_the_key(three, channel, office):
     assert check(three, [STRANGER.public_key], None).faults == ()
     assert "not signed by a key that was given" in check(three, KNOWN, None).faults[0]
     with pytest.raises(KeyRefusedError):
-        notary.unseal((three / "halkbank-3.intoto.json").read_bytes(), [], "x")
+        notary.verify_envelope((three / "halkbank-3.intoto.json").read_bytes(), [], "x")
 
 
 @pytest.mark.parametrize(
@@ -177,20 +177,20 @@ def test_a_rewritten_history_needs_the_key(three, channel, office):
 )  # fmt: skip
 def test_what_is_no_envelope_is_refused(text):
     with pytest.raises(RepackError):
-        notary.unseal(text.encode(), KNOWN, "x")
+        notary.verify_envelope(text.encode(), KNOWN, "x")
 
 
 @pytest.mark.parametrize("said", [{}, [], {"_type": notary.STATEMENT}, "x"])
 def test_a_signed_envelope_about_something_else_is_refused(said):
     with pytest.raises(IntegrityError):
-        notary.unseal(notary.seal(said, [SIGNER]), KNOWN, "x")
+        notary.verify_envelope(notary.sign_envelope(said, [SIGNER]), KNOWN, "x")
 
 
 def test_a_statement_that_is_not_about_its_manifest_is_refused(channel, office):
     said = statement(notarize(channel, office, NOW).envelope)
     said["predicateType"] = "https://slsa.dev/provenance/v0.2"
     with pytest.raises(IntegrityError, match="not a statement about a release"):
-        notary.unseal(notary.seal(said, [SIGNER]), KNOWN, "x")
+        notary.verify_envelope(notary.sign_envelope(said, [SIGNER]), KNOWN, "x")
 
 
 def test_a_channel_without_a_lock_or_integrity_list(channel, office):

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from repack.cli.main import run
-from repack.trust.client import believe
+from repack.trust.client import refresh
 from tests import channels
 from tests.world import World, snapshot
 
@@ -76,7 +76,7 @@ def test_an_empty_signing_gets_a_shared_key_too(world):
 def test_pythons_tuf_client_accepts_the_folder(world):
     build(world, signing=SIGNING)
     folder = world.channel / "repack/metadata"
-    found = believe(folder, world.root / "state", (folder / "1.root.json").read_bytes())
+    found = refresh(folder, world.root / "state", (folder / "1.root.json").read_bytes())
     assert [(one.number, one.label, one.platforms) for one in found.releases] == [
         (1, "bank", ("noarch", "linux-64", "win-64"))
     ]
@@ -119,7 +119,7 @@ def test_a_new_release_goes_on_from_the_old_metadata(world):
     assert build(world, packages=["tiny-data"])["release"] == 2
     code, said = verify(world, "--root", str(world.root / "pinned.json"))
     assert (code, said["metadata"], said["findings"]) == (0, "pinned", [])
-    found = believe(world.channel / "repack/metadata", world.root / "state", pinned)
+    found = refresh(world.channel / "repack/metadata", world.root / "state", pinned)
     assert {(one.type, one.number) for one in found.releases} == {
         ("ci", 1),
         ("ci", 2),
@@ -154,13 +154,13 @@ def test_going_back_to_an_old_release_does_not_go_back_in_metadata(world):
     build(world, signing=SIGNING)
     pinned = (world.channel / "repack/metadata/1.root.json").read_bytes()
     build(world, packages=["tiny-data"])
-    believe(world.channel / "repack/metadata", world.root / "state", pinned)
+    refresh(world.channel / "repack/metadata", world.root / "state", pinned)
     assert world.repack("restore", "bank", "1") == 0
     code, said = verify(world)
     assert (code, said["release"], said["findings"]) == (0, "1", [])
-    believe(world.channel / "repack/metadata", world.root / "state", pinned)
+    refresh(world.channel / "repack/metadata", world.root / "state", pinned)
     assert build(world)["release"] == 3
-    believe(world.channel / "repack/metadata", world.root / "state", pinned)
+    refresh(world.channel / "repack/metadata", world.root / "state", pinned)
     assert verify(world)[0] == 0
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 
 from repack.channel.manifest import Manifest
-from repack.report.overview import Signed, days, signed_by, until
+from repack.report.overview import SignatureSummary, days, signed_by, until
 
 NOW = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
 FOUND = Manifest(id="bank", version="2", platform="noarch", artifacts=())
@@ -30,7 +30,7 @@ def test_roles_tags_and_the_first_expiry():
         ),
     }
     found = signed_by(files, FOUND)
-    assert found == Signed(("ci", "production: wave-1 wave-2"), "2026-12-01T00:00:00Z")
+    assert found == SignatureSummary(("ci", "production: wave-1 wave-2"), "2026-12-01T00:00:00Z")
     assert until(found.expires, NOW) == 11
 
 
@@ -42,7 +42,7 @@ def test_other_releases_and_damage_count_for_nothing():
         "snapshot.json": metadata(expires=7),
         "SHA256SUMS": b"\xff",
     }
-    assert signed_by(files, FOUND) == Signed()
+    assert signed_by(files, FOUND) == SignatureSummary()
 
 
 def test_days():

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from repack.channel.scripts import InstallPlan, PlatformPlan, installers
+from repack.channel.scripts import InstallerPlan, PlatformPlan, installers
 from repack.fs import atomic
 from repack.medium.write import sync_scripts
 from repack.names import LabelName
@@ -53,7 +53,7 @@ class TestInstall:
     @staticmethod
     def channel(folder):
         """A channel whose install.py says how it was called."""
-        plan = InstallPlan(LabelName("bank"), "keep", True, {"win-64": PlatformPlan((), ())})
+        plan = InstallerPlan(LabelName("bank"), "keep", True, {"win-64": PlatformPlan((), ())})
         for path, data in installers(plan).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(data)
@@ -136,7 +136,7 @@ class TestInstall:
 
     def test_the_real_install_py_runs(self, short):
         """Up to where it needs a conda, or finds damage."""
-        plan = InstallPlan(LabelName("bank"), "keep", True, {"win-64": PlatformPlan((), ())})
+        plan = InstallerPlan(LabelName("bank"), "keep", True, {"win-64": PlatformPlan((), ())})
         root = channels.build(short / "b & c" / "bank")
         for path, data in installers(plan).items():
             (root / path).write_bytes(data)

@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.errors import RepackError
-from repack.keys.shared_key import Key, parse_key
+from repack.keys.shared_key import SharedKey, parse_key
 from repack.trust.sign import Signing
 from tests import channels
 
 SECRET = bytes(range(32))
-KEY = Key("oem-updates", SECRET)
+KEY = SharedKey("oem-updates", SECRET)
 TEXT = "oem-updates=hex:" + SECRET.hex()
 
 

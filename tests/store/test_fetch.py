@@ -21,13 +21,13 @@ from repack.errors import FetchError, IntegrityError, SpaceError
 from repack.progress import SILENT
 from repack.store.fetch import fetch
 from repack.store.store import Store
-from repack.upstream.client import Patience, Upstream
+from repack.upstream.client import RetryPolicy, Upstream
 from repack.upstream.connection import Timeouts
 from repack.upstream.network import Network
 from tests import servers
 
 BIG = 3_000_000
-QUICK = Patience(tries=3, first=0.01, longest=1.0)
+QUICK = RetryPolicy(tries=3, first=0.01, longest=1.0)
 
 
 def content(seed: int, size: int) -> bytes:

@@ -47,7 +47,7 @@ def test_uses(tmp_path):
     put(tmp_path, "bank/noarch/repodata.json", repodata(a=hexed("a"), b=hexed("b")))
     put(tmp_path, "shop/noarch/repodata.json", repodata(a=hexed("a")))
     uses = references.uses(tmp_path)
-    assert uses[hexed("a")] == references.Use("a.conda", ("bank", "shop"))
+    assert uses[hexed("a")] == references.Usage("a.conda", ("bank", "shop"))
     assert uses[hexed("b")].labels == ("bank",)
 
 

@@ -11,7 +11,7 @@ import pytest
 from repack.errors import PlaceError
 from repack.fs.digests import digest_stream
 from repack.names import Digest
-from repack.store.partial import Partial, stamp
+from repack.store.partial import Partial, verified_mtime
 from repack.store.store import Store
 from repack.store.write_behind import flushing
 
@@ -78,7 +78,7 @@ def test_one_that_another_builder_marks_while_we_hash_it_stays(store, monkeypatc
 
     monkeypatch.setattr("repack.fs.atomic.digest_stream", marked_meanwhile)
     assert store.recheck(SHA) == len(DATA)
-    assert kept.stat().st_mtime_ns == stamp(SHA)
+    assert kept.stat().st_mtime_ns == verified_mtime(SHA)
 
 
 def test_a_failed_flush_is_not_kept_quiet(store, monkeypatch):

@@ -12,7 +12,7 @@ from repack.errors import IntegrityError, PlaceError
 from repack.fs import atomic
 from repack.fs.volume import volume
 from repack.names import Digest, RelPath
-from repack.sync.copy import Brake, copy
+from repack.sync.copy import RateLimit, copy
 from repack.sync.plan import Piece
 
 DATA = os.urandom(3 * atomic.CHUNK + 123)
@@ -30,7 +30,7 @@ def piece(data=DATA):
 
 
 def bring(source, target, what=None):
-    copy(source, target, what or piece(), Brake(None), lambda _count: None)
+    copy(source, target, what or piece(), RateLimit(None), lambda _count: None)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_whatever_was_left_becomes_the_file(source, tmp_path, there):
 def test_what_is_there_is_not_written_again(source, tmp_path):
     target = tmp_path / "a.conda"
     target.write_bytes(DATA[: 2 * atomic.CHUNK])
-    brake = Brake(1 << 40)
+    brake = RateLimit(1 << 40)
     spent = []
     brake.spend = spent.append
     copy(source, target, piece(), brake, lambda _count: None)
@@ -73,7 +73,7 @@ def test_a_wrong_source_leaves_nothing(source, tmp_path):
 
 
 def test_the_brake_holds():
-    brake, began = Brake(100_000), time.monotonic()
+    brake, began = RateLimit(100_000), time.monotonic()
     for _ in range(5):
         brake.spend(5_000)
     assert 0.2 <= time.monotonic() - began < 1
@@ -81,7 +81,7 @@ def test_the_brake_holds():
 
 
 def test_time_in_which_nothing_could_be_sent_makes_no_burst():
-    brake = Brake(100_000)
+    brake = RateLimit(100_000)
     time.sleep(0.6)
     began = time.monotonic()
     brake.spend(60_000)

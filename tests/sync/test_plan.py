@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from repack.errors import IntegrityError, SpaceError, UsageError
 from repack.fs.volume import FAT32_LIMIT, Volume
 from repack.names import Digest, LabelName, RelPath
-from repack.sync.plan import Cargo, Piece, check_destination, check_fits, plan
+from repack.sync.plan import Piece, ReleaseFiles, check_destination, check_fits, plan
 
 NAMES = st.sampled_from([f"noarch/{c}.conda" for c in "abcdeFG"])
 
@@ -19,7 +19,7 @@ def piece(path, size=10):
 
 
 def cargo(packages=("noarch/a.conda",), texts=("noarch/repodata.json", "repack/manifest.json")):
-    return Cargo(
+    return ReleaseFiles(
         LabelName("bank"),
         1,
         {RelPath(path): piece(path) for path in packages},

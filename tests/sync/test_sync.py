@@ -23,9 +23,9 @@ from repack.errors import (
     UsageError,
 )
 from repack.names import LabelName
-from repack.sync.deliver import Way, deliver
+from repack.sync.deliver import Transfer, deliver
 from repack.sync.rsync import Remote, remote, remote_room
-from repack.sync.sync import Terms
+from repack.sync.sync import SyncOptions
 from tests import channels
 from tests.carrying import (
     content,
@@ -37,7 +37,7 @@ from tests.carrying import (
 )
 from tests.licensing import killed_at
 
-OWN = Way("own")
+OWN = Transfer("own")
 NAME = "halkbank"
 
 
@@ -54,14 +54,14 @@ def publish(root, number):
 
 
 def send(root, dest, way=OWN, **terms):
-    return deliver(NAME, root, str(dest), way, Terms(**terms))
+    return deliver(NAME, root, str(dest), way, SyncOptions(**terms))
 
 
 @pytest.fixture(params=["own", "rsync"])
 def way(request):
     if request.param == "rsync" and not shutil.which("rsync"):
         pytest.skip("no rsync here")
-    return Way(request.param)
+    return Transfer(request.param)
 
 
 def test_a_new_folder_becomes_the_channel(root, tmp_path, way):
@@ -133,7 +133,7 @@ def test_folders_with_other_things_are_refused(root, tmp_path):
     with pytest.raises(UsageError, match="not a folder"):
         send(root, home / "thesis.odt")
     with pytest.raises(UsageError, match="no channel"):
-        deliver("nobody", root, str(tmp_path / "d"), OWN, Terms())
+        deliver("nobody", root, str(tmp_path / "d"), OWN, SyncOptions())
     assert content(home) == {"thesis.odt": b"years"}
 
 
@@ -186,7 +186,7 @@ def test_real_fat(root, kind):
 
 def test_bandwidth_is_limited(root, tmp_path):
     began = time.monotonic()
-    send(root, tmp_path / "d", Way("own", 20_000))
+    send(root, tmp_path / "d", Transfer("own", 20_000))
     packages = sum(p.stat().st_size for p in (tmp_path / "d").rglob("*-0.*"))
     assert packages > 10_000
     assert time.monotonic() - began >= 0.8 * packages / 20_000
@@ -274,7 +274,7 @@ def destination(kind, folder):
     elif kind == "rsync" and not shutil.which("rsync"):
         pytest.skip("no rsync here")
     else:
-        yield there, there, Way(kind)
+        yield there, there, Transfer(kind)
 
 
 @pytest.mark.parametrize("kind", ["own", "rsync", "daemon"])
@@ -340,7 +340,7 @@ def test_rsync_daemon(root, tmp_path):
         assert send(root, dest).work.copy == ()
         channels.build(root / "other", label="other")
         with pytest.raises(UsageError, match="another label"):
-            deliver("other", root, dest, OWN, Terms())
+            deliver("other", root, dest, OWN, SyncOptions())
         (share / "home").mkdir()
         (share / "home/thesis.odt").write_bytes(b"years")
         with pytest.raises(UsageError, match="other things"):
@@ -373,7 +373,7 @@ def test_a_cut_connection_is_gone_on_with(root, tmp_path):
 
         def slow():
             try:
-                send(root, f"{url}/share/bank", Way("auto", 2000))
+                send(root, f"{url}/share/bank", Transfer("auto", 2000))
             except RepackError as error:
                 done.append(error)
 
@@ -432,17 +432,17 @@ def test_a_disk_that_fills_midway(root, tmp_path, monkeypatch, kind):
         mounted("-t", "tmpfs", "-o", limit, "tmpfs", disk),
         reached(kind, tmp_path, disk, monkeypatch) as dest,
     ):
-        send(root, dest, Way(engine))
+        send(root, dest, Transfer(engine))
         before = content(disk / "bank")
         channels.build(root / NAME, number=2, ballast=os.urandom(1 << 20))
         with pytest.raises(SpaceError) as caught:
-            send(root, dest, Way(engine))
+            send(root, dest, Transfer(engine))
         assert caught.value.exit_code == 9
         assert read_as_client(disk / "bank")
         after = content(disk / "bank")
         assert {path: after[path] for path in before} == before
         subprocess.run(["mount", "-o", "remount,size=64m,nr_inodes=1000", disk], check=True)
-        send(root, dest, Way(engine))
+        send(root, dest, Transfer(engine))
         assert content(disk / "bank") == content(root / NAME)
 
 
@@ -463,7 +463,7 @@ def test_a_destination_that_is_read_only(root, tmp_path, monkeypatch, kind):
     ):
         subprocess.run(["mount", "-o", "remount,bind,ro", share], check=True)
         with pytest.raises(PlaceError) as caught:
-            send(root, dest, Way(engine))
+            send(root, dest, Transfer(engine))
         assert caught.value.exit_code == 2
         assert "Traceback" not in caught.value.text()
         assert content(share / "bank") == before

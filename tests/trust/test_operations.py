@@ -25,11 +25,11 @@ from repack.keys.keyring import Keyring
 from repack.keys.keyset import ROLES, KeySet
 from repack.names import LabelName
 from repack.trust import operations
-from repack.trust.client import believe
-from repack.trust.operations import Change, New, Office
-from repack.trust.selection import Seen, Wanted, choose
+from repack.trust.client import refresh
+from repack.trust.operations import KeyChange, New, TrustContext
+from repack.trust.selection import ReleaseFilter, RollbackState, choose
 from repack.trust.sign import Signing
-from repack.verify.verdict import Demand
+from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
 from tests import channels
 
@@ -55,14 +55,14 @@ class Bank:
         return Keyring.open(folder or self.folder / "keys", {})
 
     def office(self, folder=None):
-        return Office(self.channels, LABEL, self.keys(folder), channels.now())
+        return TrustContext(self.channels, LABEL, self.keys(folder), channels.now())
 
     def believed(self):
         """What the target believes, which goes on from what it believed before."""
-        return believe(self.metadata, self.folder / "target", self.pinned)
+        return refresh(self.metadata, self.folder / "target", self.pinned)
 
     def is_sound(self):
-        verdict = verify(self.channel, Demand(root=self.pinned), channels.now())
+        verdict = verify(self.channel, Requirements(root=self.pinned), channels.now())
         return verdict.exit_code == 0 and verdict.metadata == "pinned"
 
 
@@ -78,8 +78,8 @@ def both_ways(request, monkeypatch):
 
 
 def production(bank, tag=None, number=None):
-    wanted = Wanted(LABEL, "linux-64", "production", tag, number)
-    return choose(bank.believed().releases, wanted, Seen()).number
+    wanted = ReleaseFilter(LABEL, "linux-64", "production", tag, number)
+    return choose(bank.believed().releases, wanted, RollbackState()).number
 
 
 def test_promotion(bank, both_ways):
@@ -113,29 +113,30 @@ def test_every_role_can_be_rotated(bank, role, algorithm):
     office = bank.office()
     old = office.keys.keyset.of(role).keys
     key = New(role, algorithm).make(office.keys)
-    operations.rotate(office, Change(role, key))
+    operations.rotate(office, KeyChange(role, key))
     assert bank.keys().keyset.of(role).keys == (key.keyid,) != old
     assert production(bank, "a") == 1
     assert bank.is_sound()
     bank.build(2)
     assert {one.number for one in bank.believed().releases} == {1, 2}
     # a target that was only ever given the first root gets here too
-    assert believe(bank.metadata, bank.folder / "fresh", bank.pinned).releases
+    assert refresh(bank.metadata, bank.folder / "fresh", bank.pinned).releases
 
 
 def test_root_chain_of_many_links(bank):
     for _ in range(4):
         office = bank.office()
-        operations.rotate(office, Change("root", New("root").make(office.keys)))
+        operations.rotate(office, KeyChange("root", New("root").make(office.keys)))
     names = sorted(path.name for path in bank.metadata.glob("*.root.json"))
     assert names == [f"{number}.root.json" for number in range(1, 6)]
     assert bank.is_sound()
     assert bank.believed().metadata.root.version == 5
     newest = (bank.metadata / "5.root.json").read_bytes()
-    assert verify(bank.channel, Demand(root=newest), channels.now()).exit_code == 0
+    assert verify(bank.channel, Requirements(root=newest), channels.now()).exit_code == 0
     (bank.metadata / "3.root.json").unlink()
     assert (
-        verify(bank.channel, Demand(root=newest), channels.now()).refusals[0].kind == "root-chain"
+        verify(bank.channel, Requirements(root=newest), channels.now()).refusals[0].kind
+        == "root-chain"
     )
 
 
@@ -144,7 +145,7 @@ def test_thresholds(bank):
     for _ in range(2):
         office.keys.keyset = office.keys.keyset.adding(New("root").make(office.keys))
     office.keys.save()
-    operations.rotate(office, Change("root", threshold=2))
+    operations.rotate(office, KeyChange("root", threshold=2))
     assert bank.believed().metadata.root.roles["root"].threshold == 2
     assert bank.is_sound()
     data = json.loads((bank.metadata / "2.root.json").read_bytes())
@@ -152,7 +153,7 @@ def test_thresholds(bank):
     data["signatures"] = data["signatures"][:1]
     (bank.metadata / "2.root.json").write_text(json.dumps(data))
     with pytest.raises(RootChainError):
-        believe(bank.metadata, bank.folder / "fresh", bank.pinned)
+        refresh(bank.metadata, bank.folder / "fresh", bank.pinned)
 
 
 def test_development_ends_with_the_last_development_key(bank):
@@ -160,7 +161,7 @@ def test_development_ends_with_the_last_development_key(bank):
     for role in ROLES:
         office = bank.office()
         assert office.keys.keyset.development
-        operations.rotate(office, Change(role, New(role).make(office.keys)))
+        operations.rotate(office, KeyChange(role, New(role).make(office.keys)))
     assert not bank.keys().keyset.development
     assert not bank.believed().metadata.development
     assert bank.is_sound()
@@ -222,7 +223,7 @@ def public_key(folder, role):
 def move_to_safe(bank, safe, role):
     """Rotate a role to the key in the safe, by a ceremony."""
     office, file = bank.office(), bank.folder / "ceremony.json"
-    said = operations.prepare_rotation(office, Change(role, public_key(safe, role)), file)
+    said = operations.prepare_rotation(office, KeyChange(role, public_key(safe, role)), file)
     assert any(line.startswith("  production: 1 of") or "root" in line for line in said)
     before = (bank.folder / "keys/keys.json").read_bytes()
     with pytest.raises(KeyRefusedError, match="signatures are missing"):
@@ -341,14 +342,14 @@ def test_first_signing_in_a_ceremony(tmp_path):
         operations.add_key(here, new, {}, None)
     ring = Keyring.open(here, {})
     place = Channels(tmp_path / "channels")
-    office, file = Office(place, LABEL, ring, channels.now()), tmp_path / "c.json"
+    office, file = TrustContext(place, LABEL, ring, channels.now()), tmp_path / "c.json"
     with pytest.raises(KeyRefusedError):
         channels.build(place.published(LABEL), Signing(None, ring))
     operations.prepare_rotation(office, None, file)
     operations.sign(Keyring.open(safe, {}), file)
     operations.finish(office, file)
     channels.build(place.published(LABEL), Signing(None, Keyring.open(here, {})))
-    verdict = verify(place.published(LABEL), Demand(), channels.now())
+    verdict = verify(place.published(LABEL), Requirements(), channels.now())
     assert (verdict.exit_code, verdict.development) == (0, False)
 
 
@@ -381,7 +382,7 @@ def test_a_changed_ceremony_is_refused(bank, safe):
 
 def test_a_key_set_that_was_not_signed_for_is_refused(bank, safe):
     file = bank.folder / "r.json"
-    operations.prepare_rotation(bank.office(), Change("root", public_key(safe, "root")), file)
+    operations.prepare_rotation(bank.office(), KeyChange("root", public_key(safe, "root")), file)
     operations.sign(Keyring.open(safe, {}), file)
     document = json.loads(file.read_bytes())
     extra = document["keyset"]["roles"]["targets"]["keys"]

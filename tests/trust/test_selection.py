@@ -25,9 +25,9 @@ from repack.errors import (
 from repack.names import Digest
 from repack.timestamps import read_time, show
 from repack.trust.selection import (
-    Seen,
+    ReleaseFilter,
+    RollbackState,
     SignedRelease,
-    Wanted,
     accept_manifest,
     check_times,
     choose,
@@ -55,7 +55,7 @@ SIGNED = [
 
 
 def wanted(kind="ci", tag=None, number=None, platform="linux-64", label="bank"):
-    return Wanted(label, platform, kind, tag, number)
+    return ReleaseFilter(label, platform, kind, tag, number)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def wanted(kind="ci", tag=None, number=None, platform="linux-64", label="bank"):
     ],
 )
 def test_the_newest_that_fits(asked, number):
-    found = choose(SIGNED, asked, Seen())
+    found = choose(SIGNED, asked, RollbackState())
     assert (found.number, found.type) == (number, asked.type)
 
 
@@ -91,28 +91,28 @@ def test_the_newest_that_fits(asked, number):
 )
 def test_each_refusal_has_its_class(asked, error):
     with pytest.raises(error) as caught:
-        choose(SIGNED, asked, Seen())
+        choose(SIGNED, asked, RollbackState())
     assert type(caught.value) is error
 
 
 def test_nothing_signed_for_production_yet():
     with pytest.raises(WrongTypeError) as caught:
-        choose([release(1)], wanted("production"), Seen())
+        choose([release(1)], wanted("production"), RollbackState())
     assert "promote" in caught.value.text()
 
 
 def test_no_release_at_all():
     with pytest.raises(WrongTypeError):
-        choose([], wanted(), Seen())
+        choose([], wanted(), RollbackState())
     with pytest.raises(NoSuchReleaseError):
-        choose([], wanted(number=1), Seen())
+        choose([], wanted(number=1), RollbackState())
 
 
 def test_going_back_takes_a_name():
     with pytest.raises(RollbackError):
-        choose(SIGNED, wanted(), Seen(release=7))
-    assert choose(SIGNED, wanted(), Seen(release=2)).number == 2
-    assert choose(SIGNED, wanted(number=1), Seen(release=7)).number == 1
+        choose(SIGNED, wanted(), RollbackState(release=7))
+    assert choose(SIGNED, wanted(), RollbackState(release=2)).number == 2
+    assert choose(SIGNED, wanted(number=1), RollbackState(release=7)).number == 1
 
 
 LISTS = st.lists(
@@ -135,7 +135,7 @@ LISTS = st.lists(
         st.sampled_from([None, "a", "b"]),
         st.none() | st.integers(1, 4),
     ),
-    st.builds(Seen, st.none(), st.integers(0, 4)),
+    st.builds(RollbackState, st.none(), st.integers(0, 4)),
 )
 def test_what_is_chosen_is_what_was_asked_for(releases, asked, seen):
     try:

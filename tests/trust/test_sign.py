@@ -15,12 +15,12 @@ from repack.channel.integrity import Entry
 from repack.channel.manifest import Artifact, Release
 from repack.channel.scripts import verifier
 from repack.errors import IntegrityError
-from repack.keys.shared_key import Key
+from repack.keys.shared_key import SharedKey
 from repack.names import Digest, Digest384, LabelName, RelPath
 from repack.trust.sign import Contents, Signing, outlook, sign
 from tests import channels
 
-KEY = Key("oem-updates", bytes(range(32)))
+KEY = SharedKey("oem-updates", bytes(range(32)))
 
 
 class PlainFiles(FetcherInterface):

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from repack.errors import FetchError, UsageError
-from repack.upstream.client import Patience, Upstream
+from repack.upstream.client import RetryPolicy, Upstream
 from repack.upstream.connection import Timeouts
-from repack.upstream.errors import ClosedError, MissingError, PassingError
+from repack.upstream.errors import HostRefusedError, NotAvailableError, TransientError
 from repack.upstream.network import Network
 from tests import servers
 from tests.certificates import authority
@@ -87,7 +87,7 @@ def test_connections_are_used_again_and_replaced_when_dead(site, upstream):
 
 def test_a_short_error_page_does_not_cost_the_connection(site, upstream):
     one = upstream()
-    with pytest.raises(MissingError):
+    with pytest.raises(NotAvailableError):
         read(one, site.url + "/gone")
     read(one, site.url + PATH)
     assert site.connections == 1
@@ -112,7 +112,7 @@ def test_a_conda_token_goes_into_the_path(site, upstream, tmp_path):
     one = upstream(auth_file(tmp_path, {"127.0.0.1": {"CondaToken": "ct-1"}}))
     assert read(one, site.url + PATH) == b"secret archive"
     assert one.secrets() == {"ct-1"}
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(NotAvailableError) as caught:
         read(one, f"{site.url}/gone")
     assert "ct-1" not in caught.value.text()
 
@@ -135,7 +135,7 @@ def test_user_and_password_in_the_url(site, upstream):
 @pytest.mark.parametrize("token", ["tk-1\r\nX-Evil: 1", "tk-1\u20ac"])
 def test_a_token_that_http_cannot_carry(site, upstream, tmp_path, token):
     one = upstream(auth_file(tmp_path, {"127.0.0.1": {"BearerToken": token}}))
-    with pytest.raises(MissingError, match="characters") as caught:
+    with pytest.raises(NotAvailableError, match="characters") as caught:
         read(one, site.url + PATH)
     assert "tk-1" not in caught.value.text()
     assert caught.value.__cause__ is None
@@ -157,7 +157,7 @@ def test_netrc_and_its_default(site, upstream, tmp_path):
 def test_refused_credentials_name_their_file_and_not_themselves(site, upstream, tmp_path):
     site.always[PATH] = servers.status(401)
     environ = netrc(tmp_path, "machine 127.0.0.1 login me password np-1\n")
-    with pytest.raises(ClosedError) as caught:
+    with pytest.raises(HostRefusedError) as caught:
         read(upstream(environ), site.url + PATH)
     assert environ["NETRC"] in caught.value.text()
     assert "np-1" not in caught.value.text()
@@ -183,13 +183,13 @@ def test_a_redirect_to_another_origin_drops_them_for_good(site, upstream, tmp_pa
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
 def test_a_redirect_off_the_web_is_refused(site, upstream, target):
     site.always["/old"] = servers.redirect(target)
-    with pytest.raises(MissingError, match="not a place"):
+    with pytest.raises(NotAvailableError, match="not a place"):
         read(upstream(), f"{site.url}/old")
 
 
 def test_a_circle_of_redirects_ends(site, upstream):
     site.always["/old"] = servers.redirect("/old")
-    with pytest.raises(MissingError, match="too often"):
+    with pytest.raises(NotAvailableError, match="too often"):
         read(upstream(), f"{site.url}/old")
 
 
@@ -206,9 +206,9 @@ def test_odd_characters_in_a_url(site, upstream):
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        *((code, MissingError) for code in (403, 404, 410, 418)),
-        *((code, ClosedError) for code in (401, 407)),
-        *((code, PassingError) for code in (408, 429, 500, 504)),
+        *((code, NotAvailableError) for code in (403, 404, 410, 418)),
+        *((code, HostRefusedError) for code in (401, 407)),
+        *((code, TransientError) for code in (408, 429, 500, 504)),
     ],
 )
 def test_statuses_are_told_apart(site, upstream, code, kind):
@@ -221,10 +221,10 @@ def test_statuses_are_told_apart(site, upstream, code, kind):
 
 def test_an_unknown_host_and_a_silent_one(site):
     upstream = Upstream(timeouts=Timeouts(connect=1.0, read=0.2))
-    with pytest.raises(PassingError, match="address cannot be found"):
+    with pytest.raises(TransientError, match="address cannot be found"):
         read(upstream, "http://no-such-host.invalid/x")
     site.always[PATH] = servers.slow(1.0, piece=3)
-    with pytest.raises(PassingError, match="no answer in time"):
+    with pytest.raises(TransientError, match="no answer in time"):
         read(upstream, site.url + PATH)
     upstream.close()
 
@@ -242,7 +242,7 @@ def test_an_unknown_host_and_a_silent_one(site):
     ],
 )
 def test_other_places_are_refused(upstream, url):
-    with pytest.raises(MissingError, match="not a place"):
+    with pytest.raises(NotAvailableError, match="not a place"):
         read(upstream(), url)
 
 
@@ -263,7 +263,7 @@ def test_an_unknown_authority_is_refused_whatever_conda_says(tmp_path, upstream)
     home.mkdir()
     (home / ".condarc").write_text("ssl_verify: false\n")
     with servers.serving(servers.Site(files={PATH: b"archive"}), tls=context) as site:
-        with pytest.raises(ClosedError, match="not trusted") as caught:
+        with pytest.raises(HostRefusedError, match="not trusted") as caught:
             read(upstream({}, home), site.url + PATH)
         assert "does not follow" in caught.value.hint
         assert "REQUESTS_CA_BUNDLE" in caught.value.hint
@@ -274,13 +274,13 @@ def test_an_expected_host_name_is_checked(tmp_path, upstream):
     ca, context = authority(tmp_path, address="127.0.0.2")
     with (
         servers.serving(servers.Site(files={PATH: b"archive"}), tls=context) as site,
-        pytest.raises(ClosedError, match="not trusted"),
+        pytest.raises(HostRefusedError, match="not trusted"),
     ):
         read(upstream({"SSL_CERT_FILE": str(ca)}), site.url + PATH)
 
 
 def test_tls_to_a_server_without_it(site, upstream):
-    with pytest.raises((ClosedError, PassingError)):
+    with pytest.raises((HostRefusedError, TransientError)):
         read(upstream(), site.url.replace("http:", "https:") + PATH)
 
 
@@ -324,7 +324,7 @@ def test_https_by_a_proxy(tmp_path, proxy, upstream):
 def test_a_proxy_that_wants_credentials(site, proxy, upstream, scheme):
     proxy.etags["auth"] = basic("pu:pp")
     one = upstream({"all_proxy": proxy.url.replace("//", "//pu:wrong@")})
-    with pytest.raises(ClosedError, match="proxy wants other credentials") as caught:
+    with pytest.raises(HostRefusedError, match="proxy wants other credentials") as caught:
         read(one, f"{scheme}://127.0.0.1:1/x")
     assert proxy.url in caught.value.text()
     assert "wrong" not in caught.value.text()
@@ -332,7 +332,7 @@ def test_a_proxy_that_wants_credentials(site, proxy, upstream, scheme):
 
 def test_a_proxy_that_is_not_there(upstream):
     one = upstream({"HTTPS_PROXY": "http://127.0.0.1:9"})
-    with pytest.raises(PassingError, match="nobody answers") as caught:
+    with pytest.raises(TransientError, match="nobody answers") as caught:
         read(one, "https://example.invalid/x")
     assert "the proxy is http://127.0.0.1:9" in caught.value.hint
 
@@ -353,7 +353,7 @@ def test_no_proxy(site, proxy, upstream):
 
 @pytest.mark.parametrize("url", ["file://server/share/x", "file://[a/x", "file:///no/such"])
 def test_files_that_cannot_be_read(upstream, url):
-    with pytest.raises(MissingError):
+    with pytest.raises(NotAvailableError):
         read(upstream(), url)
 
 
@@ -374,7 +374,7 @@ def test_secrets_never_show_in_a_repr():
 
 
 def test_patience_grows_and_ends():
-    patience = Patience(tries=4, first=1.0, longest=10.0)
+    patience = RetryPolicy(tries=4, first=1.0, longest=10.0)
     pauses = [patience.pause(n, None) for n in range(1, 5)]
     assert 0.5 <= pauses[0] <= 1.5
     assert 2.0 <= pauses[2] <= 6.0

@@ -11,15 +11,15 @@ import pytest
 import zstandard
 
 from repack.errors import IntegrityError, UsageError
-from repack.keys.shared_key import Key
+from repack.keys.shared_key import SharedKey
 from repack.trust.sign import Signing
-from repack.verify.verdict import Demand
+from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
 from tests import channels
 
-KEY = Key("oem-updates", bytes(range(32)))
-OTHER = Key("oem-updates", bytes(32))
-SIGNED = Demand(need="signature")
+KEY = SharedKey("oem-updates", bytes(range(32)))
+OTHER = SharedKey("oem-updates", bytes(32))
+SIGNED = Requirements(need="signature")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def channel(tmp_path, signing):
     return channels.build(tmp_path / "with spaces ü" / "halkbank", signing)
 
 
-def check(channel, demand=Demand()):  # noqa: B008 - frozen
+def check(channel, demand=Requirements()):  # noqa: B008 - frozen
     return verify(channel, demand, channels.now())
 
 
@@ -50,14 +50,14 @@ def test_unsigned_channel_says_so_and_is_checked(tmp_path):
     verdict = check(channel)
     assert (verdict.exit_code, verdict.signed_by, verdict.findings) == (0, "unsigned", [])
     assert check(channel, SIGNED).exit_code == 6
-    assert check(channel, Demand(key=KEY)).exit_code == 6
+    assert check(channel, Requirements(key=KEY)).exit_code == 6
     channels.flip(channel / "noarch/b-1-0.tar.bz2")
     assert check(channel).exit_code == 6
 
 
 def test_signed_channel(channel):
     root = (channel / "repack/metadata/1.root.json").read_bytes()
-    verdict = check(channel, Demand(KEY, root, "signature"))
+    verdict = check(channel, Requirements(KEY, root, "signature"))
     assert verdict.exit_code == 0, verdict.to_json()
     assert verdict.signature == "good"
     assert verdict.metadata == "pinned"
@@ -79,11 +79,11 @@ def test_signature_required_but_no_way_to_check_it(tmp_path):
     channel = channels.build(tmp_path / "c", Signing(KEY))
     assert check(channel).exit_code == 0
     assert "not checked" in check(channel, SIGNED).refusals[0].what
-    assert check(channel, Demand(KEY, need="signature")).exit_code == 0
+    assert check(channel, Requirements(KEY, need="signature")).exit_code == 0
 
 
 def test_another_key(channel):
-    verdict = check(channel, Demand(OTHER))
+    verdict = check(channel, Requirements(OTHER))
     assert verdict.exit_code == 6
     assert verdict.signature == "bad"
 
@@ -92,19 +92,19 @@ def test_root_of_another_label(channel, tmp_path):
     ring = channels.keyring(tmp_path / "other")
     other = channels.build(tmp_path / "other channel", Signing(None, ring), label="other")
     root = (other / "repack/metadata/1.root.json").read_bytes()
-    assert check(channel, Demand(root=root)).refusals[0].kind == "root-chain"
+    assert check(channel, Requirements(root=root)).refusals[0].kind == "root-chain"
 
 
 def test_pinned_root_but_no_metadata(tmp_path, channel):
     root = (channel / "repack/metadata/1.root.json").read_bytes()
     plain = channels.build(tmp_path / "plain", Signing(KEY))
-    assert check(plain, Demand(root=root)).exit_code == 6
+    assert check(plain, Requirements(root=root)).exit_code == 6
 
 
 def outcome(channel):
     """Exit code, and all that is said."""
     try:
-        verdict = check(channel, Demand(KEY, need="signature"))
+        verdict = check(channel, Requirements(KEY, need="signature"))
     except IntegrityError as error:
         return error.exit_code, error.text()
     return verdict.exit_code, json.dumps(verdict.to_json())
@@ -224,7 +224,7 @@ def test_warning_before_expiry(tmp_path, signing):
 
 
 def test_clock_before_the_signing_is_mentioned(channel):
-    verdict = verify(channel, Demand(), channels.now() - timedelta(days=30))
+    verdict = verify(channel, Requirements(), channels.now() - timedelta(days=30))
     assert "before the signing" in " ".join(verdict.warnings)
 
 
@@ -257,9 +257,9 @@ def test_manifest_without_a_list(tmp_path):
 
 
 def test_short_keys_are_warned_about(tmp_path):
-    key = Key(None, b"short")
+    key = SharedKey(None, b"short")
     channel = channels.build(tmp_path / "c", Signing(key))
-    verdict = check(channel, Demand(key))
+    verdict = check(channel, Requirements(key))
     assert verdict.exit_code == 0
     assert "5 bytes" in verdict.warnings[0]
     assert verdict.signed_by == "shared key without a name"
