@@ -8,48 +8,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING
+
+from repack.version import __version__
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Mapping
-    from os import PathLike
     from typing import Unpack
 
-    from repack.progress import Progress
     from repack.release.outcome import Outcome
+    from repack.settings import Options
 
-__version__ = "0.1.0"
 __all__ = ["Options", "__version__", "build"]
 
 
-class Options(TypedDict, total=False):
-    """What :func:`build` may be told; the names are those of ``repack label``.
+def __getattr__(name: str) -> object:
+    """``Options`` when it is asked for: ``repack --help`` must not pay for what it imports."""
+    if name == "Options":
+        from repack.settings import Options
 
-    Attributes:
-        labels_dir: folder of label files, ``labels`` if not given.
-        channels_dir: folder of published channels, ``channels`` if not given.
-        store: package store, in the user's cache folder if not given.
-        env: ``conda info --json`` of a prepared environment, to take instead of solving.
-        prove: ``linked`` (also install where the platform is this machine's) or ``solved``.
-        update: solve afresh even if the lock still fits.
-        dry_run: only say what would change.
-        environment: variables for secrets, proxies and the health check; the process's if not
-            given.
-        now: the moment that goes into a new release; the present if not given.
-        progress: hears what is being done.
-    """
-
-    labels_dir: str | PathLike[str]
-    channels_dir: str | PathLike[str]
-    store: str | PathLike[str]
-    env: str | PathLike[str]
-    prove: Literal["linked", "solved"]
-    update: bool
-    dry_run: bool
-    environment: Mapping[str, str]
-    now: dt.datetime
-    progress: Progress
+        return Options
+    raise AttributeError(f"module 'repack' has no attribute {name!r}")
 
 
 def build(label: str, **options: Unpack[Options]) -> Outcome:

@@ -7,8 +7,7 @@ text is made here and nowhere else. Whoever raises sees to it that no field hold
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +77,7 @@ class UsageError(RepackError):
     exit_code = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake in a file a person wrote."""
 
     where: str

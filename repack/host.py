@@ -1,12 +1,13 @@
-"""host."""
+"""This machine: its clock, its name, the user."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 
 def now() -> datetime:
@@ -14,8 +15,7 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-@dataclass(frozen=True, slots=True)
-class HostFacts:
+class HostFacts(Struct, frozen=True):
     """What support asks first; nothing of it identifies the device."""
 
     system: str

@@ -1,17 +1,19 @@
-"""settings."""
+"""What one build is told: folders, time, environment, and how to prove. Nothing here reads a file."""
 
 from __future__ import annotations
 
 import datetime as dt
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
+
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
 
-    from repack import Options
+    from repack.progress import Progress
 
 
 LockUse = Literal["keep", "update"]
@@ -20,8 +22,36 @@ LockUse = Literal["keep", "update"]
 Mode = Literal["linked", "solved"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Options(TypedDict, total=False):
+    """What :func:`build` may be told; the names are those of ``repack label``.
+
+    Attributes:
+        labels_dir: folder of label files, ``labels`` if not given.
+        channels_dir: folder of published channels, ``channels`` if not given.
+        store: package store, in the user's cache folder if not given.
+        env: ``conda info --json`` of a prepared environment, to take instead of solving.
+        prove: ``linked`` (also install where the platform is this machine's) or ``solved``.
+        update: solve afresh even if the lock still fits.
+        dry_run: only say what would change.
+        environment: variables for secrets, proxies and the health check; the process's if not
+            given.
+        now: the moment that goes into a new release; the present if not given.
+        progress: hears what is being done.
+    """
+
+    labels_dir: str | PathLike[str]
+    channels_dir: str | PathLike[str]
+    store: str | PathLike[str]
+    env: str | PathLike[str]
+    prove: Literal["linked", "solved"]
+    update: bool
+    dry_run: bool
+    environment: Mapping[str, str]
+    now: dt.datetime
+    progress: Progress
+
+
+class Settings(Value, frozen=True):
     """Where everything is and how to build.
 
     Attributes:
@@ -32,11 +62,13 @@ class Settings:
         env_file: ``conda info --json`` of an environment to take instead of solving.
     """
 
+    hidden_fields: ClassVar = ("environment",)
+
     labels_dir: Path
     channels_dir: Path
     store_dir: Path
     home: Path
-    environment: Mapping[str, str] = field(repr=False)
+    environment: Mapping[str, str]
     now: dt.datetime
     prove: Mode = "linked"
     lock: LockUse = "keep"

@@ -59,6 +59,6 @@ def test_the_rest_is_the_projects_too(project, recipe):
 
 def test_it_finds_the_version(text):
     pattern = re.search(r"regex_pattern='([^']+)'", text)[1]
-    source = (ROOT / "repack/__init__.py").read_text(encoding="utf-8")
+    source = (ROOT / "repack/version.py").read_text(encoding="utf-8")
     assert re.search(pattern, source)[1] == repack.__version__
     assert "version: {{ source.group(1) }}" in text

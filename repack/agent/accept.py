@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.errors import NoMatchError, NoSuchReleaseError
 from repack.timestamps import show
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"(?:(?P<label>[a-z0-9._-]+)@)?(?P<number>[1-9][0-9]{0,8})\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class InstallRequest:
+class InstallRequest(Struct, frozen=True):
     """What is asked of a medium.
 
     Attributes:
@@ -43,8 +43,7 @@ class InstallRequest:
     trust: Path
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedRelease:
+class AcceptedRelease(Struct, frozen=True):
     """A release that is taken.
 
     Attributes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from msgspec import Struct
 
 from repack import host
 from repack.agent import settings_files
@@ -15,6 +16,7 @@ from repack.agent.storage import AgentStorage
 from repack.conda import subdir
 from repack.errors import NoMatchError, SpaceError, TargetSpaceError
 from repack.progress import SILENT, Progress
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,8 +29,7 @@ Did = Literal["installed", "unchanged", "reboot", "restart", "rolled-back", "giv
 _CODES = {"reboot": 100, "restart": 101}
 
 
-@dataclass(frozen=True, slots=True)
-class AgentResult:
+class AgentResult(Struct, frozen=True):
     """How a command ended that ended well.
 
     Attributes:
@@ -61,8 +62,7 @@ class AgentResult:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class AgentContext:
+class AgentContext(Value, frozen=True):
     """What an agent works with.
 
     Attributes:
@@ -72,12 +72,17 @@ class AgentContext:
         clock: what time this machine believes it is.
     """
 
+    hidden_fields: ClassVar = (
+        "environment",
+        "licensed",
+    )
+
     settings: TargetSettings
     device: AgentStorage
     platform: str
     read: tuple[Snippet, ...]
-    environment: Mapping[str, str] = field(repr=False)
-    licensed: Callable[[LabelName], None] = field(repr=False)
+    environment: Mapping[str, str]
+    licensed: Callable[[LabelName], None]
     clock: Callable[[], datetime] = host.now
     progress: Progress = SILENT
 

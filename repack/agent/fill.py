@@ -7,8 +7,10 @@ archives were checked before and the environment is compared with the release af
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.agent import environment
 from repack.errors import ContentMissingError, IntegrityError, PlaceError, TargetSpaceError
@@ -31,8 +33,7 @@ _UNPACKED: Final = 5
 _SHOWN: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Filling:
+class _Filling(Struct, frozen=True):
     """What is filled, from where, and whether conda does it."""
 
     site: AgentContext

@@ -6,8 +6,9 @@ instant leaves the old release or the new one in use, and the next call carries 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from repack.agent.context import AgentResult
 from repack.channel.install_plan import TargetPolicy

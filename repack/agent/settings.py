@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from msgspec import Struct
 
 from repack.codec.document import decode
 from repack.codec.schema import check
@@ -67,8 +68,7 @@ SCHEMA: Final[Schema] = _section(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Snippet:
+class Snippet(Struct, frozen=True):
     """One file of settings; ``folder`` is what its relative paths start from."""
 
     name: str
@@ -79,8 +79,7 @@ class Snippet:
 Command = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(Struct, frozen=True):
     """What uses the environment; with neither ``stop`` nor ``start``, ``restart`` follows a switch."""
 
     restart: tuple[Command, ...] = ()
@@ -88,24 +87,21 @@ class Services:
     start: tuple[Command, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """The site's own health check, run after the label's."""
 
     commands: tuple[Command, ...] = ()
     timeout: int = DEFAULT_TIMEOUT
 
 
-@dataclass(frozen=True, slots=True)
-class PathIn:
+class PathIn(Struct, frozen=True):
     """A path as written, and the folder of the file it was written in."""
 
     folder: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class TargetSettings:
+class TargetSettings(Struct, frozen=True):
     """What a target is told about itself.
 
     Attributes:

@@ -20,8 +20,10 @@ A release that failed, or that somebody rolled back from, is not taken again unl
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from repack.codec.canonical import loads
 from repack.errors import (
@@ -44,8 +46,7 @@ LIMIT: Final = 1 << 20
 _FORMAT: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """The journal's content.
 
     Attributes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack.agent import environment
 from repack.agent.accept import InstallRequest, accept
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from repack.agent.state import State
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """What stands on a target."""
 
     label: str
@@ -48,8 +48,7 @@ class Status:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class MediumOffer:
+class MediumOffer(Struct, frozen=True):
     """What :func:`check` found on a medium.
 
     Attributes:

@@ -23,8 +23,9 @@ import contextlib
 import ctypes
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.agent import environment
 from repack.agent import state as agent
@@ -47,8 +48,7 @@ if TYPE_CHECKING:
 _CLOCK_LIMIT: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Unpacked:
+class _Unpacked(Struct, frozen=True):
     """A package in the cache: what it was made from, and when its first release was finished."""
 
     sha256: str

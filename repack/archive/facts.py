@@ -6,10 +6,13 @@ they hold little: no list of files, only what was concluded from it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from repack.errors import IntegrityError
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +27,7 @@ Depth = Literal["info", "whole"]
 Noarch = Literal["python", "generic"]
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(Struct, frozen=True):
     """What a person wants to know of a package (``info/about.json``, ``info/index.json``)."""
 
     licence: str | None = None
@@ -35,8 +37,7 @@ class About:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Struct, frozen=True):
     """A script that conda runs when it links or unlinks the package.
 
     Attributes:
@@ -50,8 +51,7 @@ class Script:
     urls: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Value, frozen=True):
     """What was concluded from one archive.
 
     Attributes:
@@ -70,9 +70,14 @@ class Facts:
         sha384: of the archive, once somebody asked for it.
     """
 
+    hidden_fields: ClassVar = (
+        "index",
+        "about",
+    )
+
     depth: Depth
-    index: Mapping[str, Any] = field(repr=False)
-    about: About = field(repr=False)
+    index: Mapping[str, Any]
+    about: About
     files: int
     unpacked: int | None
     longest_path: str
@@ -91,7 +96,7 @@ class Facts:
 
     def to_json(self) -> dict[str, Any]:
         """The facts for the cache."""
-        rows = {field.name: getattr(self, field.name) for field in fields(self)}
+        rows = asdict(self)
         scripts = [asdict(script) for script in self.scripts]
         return {"version": FACTS_VERSION, **rows, "about": asdict(self.about), "scripts": scripts}
 

@@ -11,12 +11,15 @@ import hashlib
 import itertools
 import json
 import re
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, get_args
+from typing import Any, ClassVar, Final, Literal, get_args
+
+from msgspec import Struct
+from msgspec.structs import force_setattr, replace
 
 from repack.codec.canonical import canonical
 from repack.errors import IntegrityError, UsageError
 from repack.names import Digest, RelPath
+from repack.structs import Value
 
 Format = Literal[".conda", ".tar.bz2"]
 FORMATS: Final = get_args(Format)
@@ -41,8 +44,7 @@ _ARCH: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PackageFile:
+class PackageFile(Value, frozen=True):
     """One file of a package.
 
     Attributes:
@@ -50,10 +52,13 @@ class PackageFile:
         content: the bytes themselves, or the path of the file on disk that holds them.
     """
 
+    hidden_fields: ClassVar = ("content",)
+    uncompared_fields: ClassVar = ("content",)
+
     path: RelPath
     size: int
     sha256: Digest
-    content: bytes | str = field(repr=False, compare=False)
+    content: bytes | str
 
     @classmethod
     def of(cls, path: str, data: bytes) -> PackageFile:
@@ -65,8 +70,7 @@ class PackageFile:
         return cls(RelPath(path), len(data), Digest(hashlib.sha256(data).hexdigest()), data)
 
 
-@dataclass(frozen=True, slots=True)
-class PackageSpec:
+class PackageSpec(Struct, frozen=True):
     """A package to be made.
 
     Attributes:
@@ -111,7 +115,7 @@ class PackageSpec:
                 got=self.level,
             )
         ordered = tuple(sorted(self.members, key=lambda member: member.path))
-        object.__setattr__(self, "members", ordered)
+        force_setattr(self, "members", ordered)
         for one, two in itertools.pairwise(ordered):
             if one.path == two.path:
                 raise IntegrityError("a package holds a path twice", where=self.name, got=one.path)

@@ -7,8 +7,9 @@ UTF-16 code units.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,8 +22,7 @@ _SHORT_NAME: Final = 12  # of 8.3, with the separator that follows the folder
 _BYTECODE: Final = ".cpython-311.pyc"  # the longest suffix of today's CPythons
 
 
-@dataclass(frozen=True, slots=True)
-class PathLengths:
+class PathLengths(Struct, frozen=True):
     """What a label's packages demand of a Windows machine that has no long paths enabled.
 
     Attributes:

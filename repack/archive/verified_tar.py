@@ -1,4 +1,4 @@
-"""verified_tar."""
+"""A tar whose files are checked against a list of digests while they are read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
+
+from msgspec import Struct
 
 from repack.archive.tar_reader import BLOCK, TarReader
 from repack.display import some
@@ -39,8 +40,7 @@ Section = Literal["models", "strategies"]
 SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseFile:
+class ReleaseFile(Struct, frozen=True):
     """One file of a release.
 
     Attributes:

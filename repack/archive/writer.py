@@ -13,8 +13,9 @@ import hashlib
 import json
 import os
 import zipfile
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.archive.package import JOB, begins_job
 from repack.archive.tar_writer import TarWriter, total
@@ -39,8 +40,7 @@ _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 _ZIP64: Final = 1 << 31
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Struct, frozen=True):
     """A package file and the record that describes it."""
 
     record: Record

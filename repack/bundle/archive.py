@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from msgspec import Struct
 
 from repack.archive.verified_tar import SECTIONS, ReleaseFile
 from repack.bundle.package import path_problems
@@ -21,6 +22,7 @@ from repack.display import some
 from repack.errors import IntegrityError, SignatureError, UsageError
 from repack.keys.shared_key import HMAC_SHA384, check_hmac_sha384, sign_hmac_sha384
 from repack.names import Digest384, RelPath
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,8 +41,7 @@ Demand = Literal["required", "if-key"]
 Checked = Literal["verified", "not checked", "unsigned"]
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(Struct, frozen=True):
     """What a release must show.
 
     Attributes:
@@ -73,8 +74,7 @@ class Trust:
         return "unsigned"
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseManifest:
+class ReleaseManifest(Value, frozen=True):
     """What a release holds.
 
     Attributes:
@@ -85,10 +85,13 @@ class ReleaseManifest:
             path, some system cannot hold one, or there is none.
     """
 
+    hidden_fields: ClassVar = ("raw",)
+    uncompared_fields: ClassVar = ("raw",)
+
     version: str
     generated_at: str
     artifacts: tuple[ReleaseFile, ...]
-    raw: Mapping[str, Any] = field(repr=False, compare=False)
+    raw: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         """Check what came from outside."""

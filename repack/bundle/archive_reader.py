@@ -11,8 +11,9 @@ Rules of this module:
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.archive.tar_reader import TarReader
 from repack.archive.verified_tar import (
@@ -47,8 +48,7 @@ _COMPRESSED: Final = 256 << 10
 _GZIP: Final = 31  # zlib's word for "with a gzip header"
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRelease:
+class ReadRelease(Struct, frozen=True):
     """A release that was read to its end and found whole."""
 
     manifest: ReleaseManifest

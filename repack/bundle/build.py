@@ -6,9 +6,10 @@ the stamp file, and its build from the record of the release before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack.archive.package import Format, PackageFile
 from repack.bundle.folder import digests, scan_folder
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from repack.names import LabelName
 
 
-@dataclass(frozen=True, slots=True)
-class Bundling:
+class Bundling(Struct, frozen=True):
     """How the bundles of a label are made.
 
     Attributes:

@@ -13,9 +13,10 @@ import os
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from repack.bundle.package import path_problems
 from repack.codec import canonical
@@ -43,8 +44,7 @@ _KINDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFile(Struct, frozen=True):
     """One plain file.
 
     Attributes:
@@ -62,8 +62,7 @@ class DataFile:
         return self.stamp[0]
 
 
-@dataclass(frozen=True, slots=True)
-class DataFolder:
+class DataFolder(Struct, frozen=True):
     """The plain files of a folder, sorted, and the litter that was left out."""
 
     folder: Path
@@ -71,8 +70,7 @@ class DataFolder:
     litter: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Hashed:
+class Hashed(Struct, frozen=True):
     """A file and its digest in hex."""
 
     leaf: DataFile

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack.bundle.archive import Trust
 from repack.bundle.package_reader import read_release
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from repack.bundle.archive import Checked, ReleaseManifest
 
 
-@dataclass(frozen=True, slots=True)
-class InstallFolders:
+class InstallFolders(Struct, frozen=True):
     """Where a release goes.
 
     Attributes:
@@ -36,8 +36,7 @@ class InstallFolders:
     backups: Path
 
 
-@dataclass(frozen=True, slots=True)
-class InstallReport:
+class InstallReport(Struct, frozen=True):
     """What an installation did.
 
     Attributes:

@@ -7,8 +7,10 @@ version get another build, the same files keep theirs.
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.archive.package import (
     DEFAULT_LEVEL,
@@ -34,8 +36,7 @@ MAX_PATH: Final = 200
 _OWN: Final = frozenset({"manifest", "manifest.json", "lock.yml", "profile.json"})
 
 
-@dataclass(frozen=True, slots=True)
-class Bundled:
+class Bundled(Struct, frozen=True):
     """A bundle, ready to be packed or already there.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.archive.tar_writer import TarWriter
 from repack.archive.verified_tar import ReleaseFile, Section
@@ -32,8 +33,7 @@ _LEVEL: Final = 6
 _SUFFIX: Final = ".tar.gz"
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareRequest:
+class PrepareRequest(Struct, frozen=True):
     """A release to be packaged.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack.archive.path_length import PathLengths
 from repack.conda.record import merge
@@ -19,16 +20,14 @@ if TYPE_CHECKING:
     from repack.names import Digest, RelPath
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelPackage:
+class ChannelPackage(Struct, frozen=True):
     """One package: its record as the channel will carry it, and the facts of its archive."""
 
     record: Record
     facts: Facts
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelContents:
+class ChannelContents(Struct, frozen=True):
     """All packages of a channel.
 
     Attributes:

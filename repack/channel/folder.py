@@ -18,9 +18,10 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from repack import urls
 from repack.channel.layout import publish_rank
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
 _MTIME_STEP: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelTree:
+class ChannelTree(Struct, frozen=True):
     """Everything a channel holds.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.channel import manifest
 from repack.channel.folder import ChannelTree
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 _LIMIT: Final = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
+class HistoryEntry(Struct, frozen=True):
     """A release in a label's history; ``published`` when it is the one that stands now."""
 
     manifest: Manifest

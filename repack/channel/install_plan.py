@@ -6,8 +6,9 @@ nothing, so releases of an older repack install as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
+
+from msgspec import Struct
 
 from repack.codec.canonical import in_rows, loads
 from repack.conda.record import ARCHIVE_SUFFIXES
@@ -28,8 +29,7 @@ LIMIT: Final = 64 << 20
 _FORMAT: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class TargetPolicy:
+class TargetPolicy(Struct, frozen=True):
     """What a label asks of a target."""
 
     after_install: AfterInstall = "none"
@@ -68,8 +68,7 @@ class TargetPolicy:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(Struct, frozen=True):
     """One package: where it lies in the channel, and what it must be."""
 
     path: RelPath
@@ -87,8 +86,7 @@ class Parcel:
         return self.fn.removesuffix(".conda").removesuffix(".tar.bz2")
 
 
-@dataclass(frozen=True, slots=True)
-class InstallPlan:
+class InstallPlan(Struct, frozen=True):
     """A release as one target gets it."""
 
     release: int

@@ -13,8 +13,9 @@ rules a second time, for it must run alone.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.channel.layout import INTEGRITY_PATH
 from repack.codec.canonical import is_size, loads
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One file: where it lies, and what it must be."""
 
     path: RelPath

@@ -7,14 +7,15 @@ and strict on everything that leads to a file.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+from msgspec import Struct, field, structs
 
 from repack.codec.canonical import in_rows, is_size, loads
 from repack.errors import IntegrityError, SignatureError
 from repack.keys.shared_key import check_hmac_sha384, sign_hmac_sha384
 from repack.names import Digest, Digest384, RelPath
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +40,7 @@ _KNOWN: Final = frozenset(
 ArtifactType = Literal["full", "diff"]
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(Struct, frozen=True):
     """One file of a release. At least one of the hashes is there; both are written."""
 
     path: RelPath
@@ -61,17 +61,18 @@ class Artifact:
         return row | ({"base_id": self.base_id} if self.base_id is not None else {})
 
 
-@dataclass(frozen=True, slots=True)
-class IntegrityRef:
+class IntegrityRef(Struct, frozen=True):
     """The integrity file, pinned by its hash."""
 
     path: RelPath
     sha256: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Value, frozen=True):
     """The description of a release; ``extra`` holds fields this repack does not know."""
+
+    hidden_fields: ClassVar = ("source",)
+    uncompared_fields: ClassVar = ("source",)
 
     id: str
     version: str
@@ -83,7 +84,7 @@ class Manifest:
     extra: Mapping[str, object] = field(default_factory=dict)
     signature: Mapping[str, object] | None = None
     # What was read, to the field: the signature covers this, not our understanding of it.
-    source: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
+    source: Mapping[str, object] | None = None
 
     @property
     def release(self) -> int:
@@ -119,7 +120,7 @@ class Manifest:
 
     def signed(self, key: SharedKey) -> Manifest:
         """The same manifest, signed with ``key``."""
-        return dataclasses.replace(self, signature=dict(sign_hmac_sha384(self.payload(), key)))
+        return structs.replace(self, signature=dict(sign_hmac_sha384(self.payload(), key)))
 
     def check(self, key: SharedKey, where: object) -> None:
         """Check the signature.
@@ -149,7 +150,7 @@ def build(
     """
     rows = tuple(sorted(artifacts, key=lambda artifact: artifact.path))
     parse_artifacts([row.to_json() for row in rows], head.id)
-    return dataclasses.replace(head, artifacts=rows, integrity=integrity, source=None)
+    return structs.replace(head, artifacts=rows, integrity=integrity, source=None)
 
 
 def parse(data: bytes, where: object) -> Manifest:
@@ -258,8 +259,7 @@ def _integrity(value: object, where: object) -> IntegrityRef | None:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """One numbered state of a label's channel.
 
     ``facts`` go into the manifest as they are: how each platform was proved, for one.

@@ -1,11 +1,13 @@
-"""releases."""
+"""Several releases in one folder: which there are, and which files belong to them alone."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.channel import integrity, manifest
 from repack.channel.integrity import Entry
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
 _LIMIT: Final = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRelease:
+class StoredRelease(Struct, frozen=True):
     """A release on a medium.
 
     Attributes:

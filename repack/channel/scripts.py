@@ -7,9 +7,11 @@ the line ends are all that is filled in. What differs per label is data, ``repac
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from repack import shipped
 from repack.names import RelPath
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from repack.names import LabelName
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformPlan:
+class PlatformPlan(Struct, frozen=True):
     """What is installed on one platform.
 
     Attributes:
@@ -42,8 +43,7 @@ class PlatformPlan:
         return {"specs": sorted(self.specs), "packages": sorted(self.packages), **paths}
 
 
-@dataclass(frozen=True, slots=True)
-class InstallerPlan:
+class InstallerPlan(Struct, frozen=True):
     """What the scripts must know of a label."""
 
     label: LabelName

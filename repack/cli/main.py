@@ -12,8 +12,8 @@ from typing import Final, NoReturn
 
 import click
 
-from repack import __version__
 from repack.errors import RepackError
+from repack.version import __version__
 
 # Name -> (module that holds `command`, short help). A table, because `repack --help` must not pay
 # for importing what it lists.

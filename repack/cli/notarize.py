@@ -95,8 +95,8 @@ def _check(path: Path | None, given: Mapping[str, object], *, as_json: bool) -> 
 
 
 def _notary(channel: Path, given: Mapping[str, object]) -> Notary:
-    from repack import __version__
     from repack.provenance.notarize import Notary
+    from repack.version import __version__
 
     ring = _ring(channel, given)
     signers = [s for s in map(ring.signer, ring.keyset.of("ci").keys) if s is not None]

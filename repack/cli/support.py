@@ -81,10 +81,12 @@ def _documents(given: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _machine() -> object:
-    import dataclasses
     import importlib.metadata
 
-    from repack import __version__, host
+    from msgspec.structs import asdict
+
+    from repack import host
+    from repack.version import __version__
 
     names = ("click", "py-rattler", "tuf", "securesystemslib", "cryptography", "zstandard")
     versions = {
@@ -92,7 +94,7 @@ def _machine() -> object:
         for name in names
         if next(iter(importlib.metadata.distributions(name=name)), None)
     }
-    return {**dataclasses.asdict(host.host_facts()), "repack": __version__, "libraries": versions}
+    return {**asdict(host.host_facts()), "repack": __version__, "libraries": versions}
 
 
 def _doctor(given: Mapping[str, Any]) -> object:

@@ -1,4 +1,4 @@
-"""sha256sums."""
+"""``SHA256SUMS`` as ``sha256sum`` writes and checks it: digest, two spaces, path."""
 
 from __future__ import annotations
 

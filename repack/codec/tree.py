@@ -5,8 +5,9 @@ A scalar keeps the spelling it has in the file; every node knows its line.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from repack.errors import LabelError, Problem
 
@@ -19,8 +20,7 @@ Kind = Literal["text", "int", "float", "bool", "null", "date"]
 MAX_DEPTH: Final = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(Struct, frozen=True):
     """One value, as spelt; ``kind`` is what a YAML or JSON reader would make of it."""
 
     line: int
@@ -28,16 +28,14 @@ class Scalar:
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(Struct, frozen=True):
     """A list."""
 
     line: int
     values: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TableEntry:
+class TableEntry(Struct, frozen=True):
     """A key and its value; the line is the key's."""
 
     key: str
@@ -45,8 +43,7 @@ class TableEntry:
     value: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A mapping in the file's order. A key may stand twice: the reader says so."""
 
     line: int
@@ -92,8 +89,7 @@ class ProblemList:
         return LabelError([problem for _, problem in ordered], where=self._where)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """A text and where it stands."""
 
     text: str

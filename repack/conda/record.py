@@ -7,11 +7,11 @@ repack needs to decide on is copied out once, checked, and typed; what goes into
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from repack.errors import IntegrityError
 from repack.names import Digest, RelPath
+from repack.structs import Value
 from repack.urls import redact_url
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ ARCHIVE_SUFFIXES: Final = (".conda", ".tar.bz2")
 _ADDED: Final = frozenset({"fn", "url", "channel", "schannel", "requested_spec"})
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Value, frozen=True):
     """A package record and where its archive can be had.
 
     Attributes:
@@ -36,6 +35,12 @@ class Record:
         size: bytes of the archive.
         md5: copied, never relied on.
     """
+
+    hidden_fields: ClassVar = ("raw",)
+    uncompared_fields: ClassVar = (
+        "url",
+        "raw",
+    )
 
     name: str
     version: str
@@ -46,8 +51,8 @@ class Record:
     sha256: Digest
     size: int
     md5: str | None
-    url: str = field(compare=False)
-    raw: Mapping[str, Any] = field(compare=False, repr=False)
+    url: str
+    raw: Mapping[str, Any]
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], fn: str, url: str) -> Record:

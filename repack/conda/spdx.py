@@ -12,10 +12,11 @@ license-expression knows them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 Verdict = Literal["allowed", "denied", "unknown"]
 # The parser's time grows with what it is given, and licences come from strangers.
@@ -23,8 +24,7 @@ _LONGEST: Final = 500
 _WORD: Final = re.compile(r"[^\s()]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Licence:
+class Licence(Struct, frozen=True):
     """The licence of one package.
 
     Attributes:
@@ -134,8 +134,7 @@ def _usable(node: Any, deny: tuple[str, ...], licensing: Any) -> bool:
     return not any(fnmatchcase(name, one) for name in names for one in deny)
 
 
-@dataclass(frozen=True, slots=True)
-class LicencePolicy:
+class LicencePolicy(Struct, frozen=True):
     """Which licences of packages are allowed, as SPDX identifiers."""
 
     deny: tuple[str, ...] = ()

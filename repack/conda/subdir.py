@@ -1,4 +1,4 @@
-"""subdir."""
+"""Subdirs of a channel: which there are, which one this machine has, what a path in one names."""
 
 from __future__ import annotations
 

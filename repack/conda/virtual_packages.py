@@ -8,8 +8,9 @@ microarchitecture as its build string.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
+
+from msgspec import Struct
 
 from repack.codec.tree import Scalar
 
@@ -32,8 +33,7 @@ _DEFAULTS: Final[dict[str, dict[str, str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class VirtualPackage:
+class VirtualPackage(Struct, frozen=True):
     """A package that stands for a property of the machine."""
 
     name: str
@@ -51,8 +51,7 @@ class VirtualPackage:
         return f"{self.name}={self.version}={self.build}"
 
 
-@dataclass(frozen=True, slots=True)
-class TargetProfile:
+class TargetProfile(Struct, frozen=True):
     """One target platform.
 
     Attributes:

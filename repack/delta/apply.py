@@ -11,8 +11,10 @@ import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.channel import manifest as manifests
 from repack.channel.folder import Channels, ChannelTree
@@ -53,8 +55,7 @@ if TYPE_CHECKING:
 _SLACK: Final = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class DeltaApplied:
+class DeltaApplied(Struct, frozen=True):
     """A channel that a delta was applied to."""
 
     folder: Path
@@ -140,8 +141,7 @@ def _sound(verdict: Verdict, known: frozenset[str], standing: BaseChannel) -> Ve
     )
 
 
-@dataclass(frozen=True, slots=True)
-class BaseChannel:
+class BaseChannel(Struct, frozen=True):
     """The channel a delta is applied to."""
 
     folder: Path
@@ -205,8 +205,7 @@ def check_base(standing: BaseChannel, opened: DeltaFile, key: SharedKey | None) 
         )
 
 
-@dataclass(frozen=True, slots=True)
-class AssembledChannel:
+class AssembledChannel(Struct, frozen=True):
     """Everything the channel will hold, and of its packages what was hashed."""
 
     tree: ChannelTree

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.errors import IntegrityError
 from repack.fs import atomic
@@ -19,8 +20,7 @@ _SEARCH: Final = 256 << 10
 _COMPARE: Final = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """Bytes that both have: where in the one, where in the other, how many."""
 
     at: int

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import tempfile
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.channel import manifest as manifests
 from repack.channel.history import past_tree
@@ -45,8 +47,7 @@ _NO_LIMIT: Final = 1 << 50
 _SMALL: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class DeltaOptions:
+class DeltaOptions(Struct, frozen=True):
     """A delta to be made.
 
     Attributes:
@@ -63,8 +64,7 @@ class DeltaOptions:
     key: SharedKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeltaResult:
+class DeltaResult(Struct, frozen=True):
     """A delta file that was written."""
 
     path: Path
@@ -123,8 +123,7 @@ def write_delta(order: DeltaOptions, out: Path, progress: Progress = SILENT) -> 
         return _write(order, out, _Contents(old, new, fresh, patches), progress)
 
 
-@dataclass(frozen=True, slots=True)
-class _Contents:
+class _Contents(Struct, frozen=True):
     old: Manifest
     new: Manifest
     fresh: list[Artifact]
@@ -168,8 +167,7 @@ def _write(order: DeltaOptions, out: Path, parcel: _Contents, progress: Progress
     return DeltaResult(out, manifest, delta, out.stat().st_size, channel, tuple(sorted(whole)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Attempt(Struct, frozen=True):
     """A patch that makes the package it is for, as was tried."""
 
     way: PatchCandidate
@@ -266,8 +264,7 @@ def _moment(manifest: Manifest) -> int:
         raise IntegrityError("the release's manifest has no time", where=MANIFEST_PATH) from fault
 
 
-@dataclass(frozen=True, slots=True)
-class DeltaRequest:
+class DeltaRequest(Struct, frozen=True):
     """The two releases of a delta, and how it shall be made. See :class:`repack.delta.create.Order`.
 
     Attributes:

@@ -10,8 +10,9 @@ import contextlib
 import hashlib
 import io
 import sys
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.archive.tar_reader import TarReader
 from repack.archive.tar_writer import Sink, TarWriter
@@ -47,8 +48,7 @@ _MANIFEST_LIMIT: Final = 64 << 20
 _BEFORE: Final = _MANIFEST_LIMIT + (64 << 10)
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """What goes into a delta file, by the name of the member.
 
     Attributes:
@@ -104,8 +104,7 @@ def _add_archives(tar: TarWriter, content: Content) -> None:
             tar.add(artifact.path, artifact.size, source, artifact.sha256 or "")
 
 
-@dataclass(frozen=True, slots=True)
-class DeltaFile:
+class DeltaFile(Struct, frozen=True):
     """An open delta file whose manifest was read; nothing of it has been believed yet."""
 
     path: Path

@@ -9,8 +9,9 @@ the members that follow: metadata whole, packages whole (``full``) or as patches
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
 
 from repack.codec.canonical import is_size
 from repack.conda.record import ARCHIVES
@@ -35,8 +36,7 @@ MAX_TEXTS: Final = 512 << 20
 Form = Literal["patched", "plain"]
 
 
-@dataclass(frozen=True, slots=True)
-class FilePin:
+class FilePin(Struct, frozen=True):
     """A release, and the SHA-256 of its ``repack/manifest.json``, which pins all the rest."""
 
     release: int
@@ -47,8 +47,7 @@ class FilePin:
         return {"release": self.release, "manifest": self.manifest}
 
 
-@dataclass(frozen=True, slots=True)
-class Patched:
+class Patched(Struct, frozen=True):
     """A package that travels as a patch.
 
     Attributes:
@@ -76,8 +75,7 @@ class Patched:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(Struct, frozen=True):
     """What a delta's manifest says beside its list of members.
 
     Attributes:

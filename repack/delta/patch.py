@@ -16,8 +16,10 @@ import itertools
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.archive import reader
 from repack.archive.package import begins_job
@@ -51,8 +53,7 @@ _AROUND: Final = 256 << 10
 _BLOCK: Final = 512  # of tar
 
 
-@dataclass(frozen=True, slots=True)
-class _Region:
+class _Region(Struct, frozen=True):
     """A compressed stream inside a package."""
 
     start: int

@@ -14,10 +14,12 @@ end first, and the magic.
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from msgspec import Struct
+
 from repack.codec.canonical import canonical, is_size, loads
+from repack.codec.decode import encode
 from repack.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -40,8 +42,7 @@ _ANCHOR: Final = 4096
 Span = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Struct, frozen=True):
     """How a stream was compressed.
 
     Attributes:
@@ -61,8 +62,7 @@ class Recipe:
     cuts: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """A piece of a decompressed stream.
 
     Attributes:
@@ -78,8 +78,7 @@ class Segment:
     data: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A run of bytes of the package: ``size`` as they are, or from segments, by a recipe if any."""
 
     size: int
@@ -99,8 +98,7 @@ class Part:
         return sum(segment.data for segment in self.segments)
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(Struct, frozen=True):
     """The index of a patch."""
 
     parts: tuple[Part, ...]
@@ -117,7 +115,7 @@ class Patch:
 
     def footer(self) -> bytes:
         """What follows the data."""
-        index = canonical({"parts": [asdict(part) for part in self.parts]})
+        index = canonical({"parts": [encode(part) for part in self.parts]})
         return index + len(index).to_bytes(8) + MAGIC
 
 

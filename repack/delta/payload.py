@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack.archive import reader
 from repack.archive.tar_reader import TarReader
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from repack.delta.patch_format import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(Struct, frozen=True):
     """A package's tar streams, decompressed, one after the other in a scratch file.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.delta import patch, recompress
 from repack.delta.payload import Payload, unpack
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class RebuildJob:
+class RebuildJob(Struct, frozen=True):
     """A package to be made.
 
     Attributes:

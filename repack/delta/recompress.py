@@ -9,9 +9,10 @@ bzip2 has been the same for decades and says its level.
 from __future__ import annotations
 
 import bz2
-from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec.structs import replace
 
 from repack.archive.package import JOB
 from repack.delta.patch_format import Recipe

@@ -5,8 +5,9 @@ Nothing here looks at a clock: the same releases must give the same delta, so ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,8 +39,7 @@ _LEAST_SPEED: Final = 1e6
 _LEAST_SHARE: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class PatchCandidate:
+class PatchCandidate(Struct, frozen=True):
     """One way for a package to travel as a patch.
 
     Attributes:

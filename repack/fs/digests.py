@@ -1,10 +1,11 @@
-"""digests."""
+"""SHA-256 and SHA-384 of files and streams."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack.fs.atomic import CHUNK, os_errors_at
 from repack.names import Digest
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class FileDigests:
+class FileDigests(Struct, frozen=True):
     """A file that is there: SHA-256 and size."""
 
     sha256: str

@@ -19,9 +19,10 @@ import json
 import os
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.codec import canonical
 from repack.errors import IntegrityError, PlaceError, RepackError
@@ -39,8 +40,7 @@ _RENAME_EXCHANGE: Final = 2
 _NO_EXCHANGE: Final = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """The folder with this inode, now at ``source``, is to be at ``target``."""
 
     source: Path
@@ -62,8 +62,7 @@ class Move:
         return _inode(self.target) != self.inode and _inode(self.source) == self.inode
 
 
-@dataclass(frozen=True, slots=True)
-class JournalPlan:
+class JournalPlan(Struct, frozen=True):
     """What a journal holds.
 
     Attributes:

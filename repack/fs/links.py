@@ -1,4 +1,4 @@
-"""links."""
+"""Hard links and reflinks in place of copies, and the refusal of symbolic links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""litter."""
+"""Files that operating systems leave in every folder they show; they are neither read nor copied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""locks."""
+"""Locks on files: one process at a time, released by the system when the process ends."""
 
 from __future__ import annotations
 

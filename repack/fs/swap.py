@@ -11,9 +11,10 @@ import contextlib
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.errors import BusyError, PlaceError, UsageError
 from repack.fs import atomic, journal, links, locks
@@ -26,8 +27,7 @@ _PART: Final = f"{atomic.TEMP_PREFIX}part-"
 _LOCK: Final = f"{atomic.TEMP_PREFIX}lock"
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """One folder to be replaced.
 
     Attributes:

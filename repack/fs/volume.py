@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from repack.fs import atomic
 
@@ -106,8 +107,7 @@ def _windows_name(folder: Path) -> str:
     return name.value if ask(root, None, 0, None, None, None, name, len(name)) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(Struct, frozen=True):
     """What a place can hold.
 
     Attributes:

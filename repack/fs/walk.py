@@ -1,4 +1,4 @@
-"""walk."""
+"""The files below a folder, with their sizes."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ Source: conda, ``conda/cli/main_info.py``, from 4.3 on. The old ones know no ``a
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from repack.conda.subdir import PLATFORMS
 from repack.conda.virtual_packages import VirtualPackage
@@ -21,8 +22,7 @@ MAX_ENV_INFO: Final = 8 << 20
 _HINT: Final = "make it with `conda info --json` while the environment is active"
 
 
-@dataclass(frozen=True, slots=True)
-class EnvInfo:
+class EnvInfo(Struct, frozen=True):
     """What a conda says of itself.
 
     Attributes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote
+
+from msgspec import Struct, field
 
 from repack.conda.record import ARCHIVE_SUFFIXES
 from repack.errors import RepackError
@@ -20,8 +21,7 @@ SourceKind = Literal["pixi.lock", "conda-lock", "explicit", "environment"]
 _HEX: Final = re.compile(r"[0-9a-fA-F]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(Struct, frozen=True):
     """One package of a lock: exactly this archive."""
 
     name: str
@@ -37,8 +37,7 @@ class Pin:
         return f"{self.name} =={self.version} {self.build}"
 
 
-@dataclass(frozen=True, slots=True)
-class LockedPackages:
+class LockedPackages(Struct, frozen=True):
     """What a ``from:`` file asks for: pins per platform, or specs to solve.
 
     Attributes:

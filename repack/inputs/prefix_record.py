@@ -11,10 +11,10 @@ from an explicit list. Such a record has no dependencies and must not get into a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from repack.conda.record import ARCHIVE_SUFFIXES
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +56,7 @@ _PYPI: Final = frozenset({"pypi", "<pip>", "<develop>"})
 _HIDDEN_TOKEN: Final = re.compile(r"/t/(<TOKEN>|%3CTOKEN%3E|\*+)(?=/)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class PrefixRecord:
+class PrefixRecord(Value, frozen=True):
     """One installed package.
 
     Attributes:
@@ -68,9 +67,14 @@ class PrefixRecord:
         origin: ``pypi`` when it was no conda package.
     """
 
-    raw: Mapping[str, Any] = field(repr=False)
+    hidden_fields: ClassVar = (
+        "raw",
+        "url",
+    )
+
+    raw: Mapping[str, Any]
     fn: str
-    url: str | None = field(repr=False)
+    url: str | None
     archives: tuple[str, ...] = ()
     origin: str = "conda"
 

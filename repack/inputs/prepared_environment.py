@@ -9,9 +9,11 @@ can't be had that way is reported, all of it at once.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.conda.record import Record
 from repack.errors import FetchError, IntegrityError
@@ -28,6 +30,7 @@ from repack.inputs.prefix_record import (
 )
 from repack.prefix import conda_meta as places
 from repack.progress import SILENT
+from repack.structs import Value
 from repack.urls import redact_url, secrets_in_url
 
 if TYPE_CHECKING:
@@ -41,8 +44,7 @@ if TYPE_CHECKING:
 _THREADS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Harvest:
+class Harvest(Value, frozen=True):
     """An environment as packages.
 
     Attributes:
@@ -53,10 +55,12 @@ class Harvest:
         warnings: what a person should know, a line each.
     """
 
+    hidden_fields: ClassVar = ("secrets",)
+
     info: EnvInfo
     records: tuple[Record, ...]
     found: Mapping[Digest, Path]
-    secrets: frozenset[str] = field(repr=False)
+    secrets: frozenset[str]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -65,8 +69,7 @@ class Harvest:
         return self.info.subdir
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
+class _Taken(Struct, frozen=True):
     """One package: a record or a fault, and what to warn about."""
 
     record: Record | None = None

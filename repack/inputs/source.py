@@ -7,12 +7,12 @@ come from the label's channels.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from repack.codec.document import decode, parse
 from repack.codec.tree import ProblemList, Table
 from repack.inputs.pins import LockedPackages, Pin
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +21,7 @@ MAX_SOURCE: Final = 32 << 20
 _EXPLICIT: Final = re.compile(rb"^\s*@EXPLICIT\s*$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Value, frozen=True):
     """What a label says of its ``from:`` file.
 
     Attributes:
@@ -32,10 +31,12 @@ class Source:
         line: where the label says so, for messages.
     """
 
+    uncompared_fields: ClassVar = ("line",)
+
     paths: tuple[str, ...]
     environment: str = "default"
     categories: tuple[str, ...] = ("main",)
-    line: int = field(default=1, compare=False)
+    line: int = 1
 
 
 def parse_source(

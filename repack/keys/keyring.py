@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from repack.errors import KeyRefusedError
 from repack.fs import atomic

@@ -7,13 +7,14 @@ says what targets believe, and :mod:`repack.trust.metadata` brings the two toget
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, get_args
+
+from msgspec import Struct, field, structs
 
 from repack.codec.canonical import loads
 from repack.errors import KeyRefusedError
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,16 +40,17 @@ MAX_BYTES: Final = 4 << 20
 _FORMAT: Final = "repack-keys-1"
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(Value, frozen=True):
     """A public key, the role it was made for, and where its private half is, if we know."""
+
+    hidden_fields: ClassVar = ("uri",)
 
     keyid: str
     role: Role
     keytype: str
     scheme: str
     public: str
-    uri: str | None = field(default=None, repr=False)
+    uri: str | None = None
     development: bool = False
 
     def to_tuf(self) -> dict[str, object]:
@@ -60,16 +62,14 @@ class PublicKey:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class RoleKeys:
+class RoleKeys(Struct, frozen=True):
     """Who signs for a role: ``threshold`` of ``keys``, by key id."""
 
     threshold: int
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class KeySet:
+class KeySet(Struct, frozen=True):
     """All keys of a label. ``keys`` also holds retired ones: a rotation is signed by them too."""
 
     roles: Mapping[Role, RoleKeys] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class KeySet:
         """The set with one more key for its role."""
         there = self.roles.get(key.role, RoleKeys(1, ()))
         if key.keyid in there.keys:
-            return dataclasses.replace(self, keys={**self.keys, key.keyid: key})
+            return structs.replace(self, keys={**self.keys, key.keyid: key})
         role = RoleKeys(there.threshold, (*there.keys, key.keyid))
         return self._with(key.role, role, key)
 
@@ -136,10 +136,10 @@ class KeySet:
                 expected=f"1 to {len(there.keys)}, the number of keys of role {role}",
             )
         roles = {**self.roles, role: RoleKeys(threshold, there.keys)}
-        return dataclasses.replace(self, roles=roles)
+        return structs.replace(self, roles=roles)
 
     def _with(self, role: Role, keys: RoleKeys, key: PublicKey) -> KeySet:
-        return dataclasses.replace(
+        return structs.replace(
             self, roles={**self.roles, role: keys}, keys={**self.keys, key.keyid: key}
         )
 

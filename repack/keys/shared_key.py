@@ -13,11 +13,11 @@ import binascii
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypedDict, get_args
 
 from repack.codec.canonical import canonical
 from repack.errors import KeyRefusedError, SignatureError
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,12 +45,13 @@ class Signature(TypedDict):
     key_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SharedKey:
+class SharedKey(Value, frozen=True):
     """A secret and the name it goes by."""
 
+    hidden_fields: ClassVar = ("secret",)
+
     key_id: str | None
-    secret: bytes = field(repr=False)
+    secret: bytes
 
     @property
     def fingerprint(self) -> str:
@@ -66,13 +67,14 @@ class SharedKey:
         return f"key{name} has only {len(self.secret)} bytes; take at least {STRONG_BYTES}"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRef:
+class KeyRef(Value, frozen=True):
     """Where a key is to be had: parsed, not read yet."""
+
+    hidden_fields: ClassVar = ("value",)
 
     key_id: str | None
     source: Source
-    value: str = field(repr=False)
+    value: str
 
     def resolve(
         self, environment: Mapping[str, str], read_file: Callable[[str], bytes], where: str = "key"

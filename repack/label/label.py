@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from msgspec import Struct, field
 
 from repack.conda.spdx import LicencePolicy
+from repack.structs import Value
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -22,8 +24,7 @@ PackageFormat = Literal["keep", "tar.bz2"]
 AfterInstall = Literal["none", "restart", "reboot"]
 
 
-@dataclass(frozen=True, slots=True)
-class BundleSpec:
+class BundleSpec(Struct, frozen=True):
     """A folder to pack; ``path`` is absolute."""
 
     path: str
@@ -32,8 +33,7 @@ class BundleSpec:
     license: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Signing:
+class Signing(Value, frozen=True):
     """How releases are signed; what is None or missing has the signer's defaults.
 
     Attributes:
@@ -44,23 +44,25 @@ class Signing:
         thresholds: signatures per role.
     """
 
-    hmac: str | None = field(default=None, repr=False)
+    hidden_fields: ClassVar = ("hmac",)
+
+    hmac: str | None = None
     key_id: str | None = None
     keys: str | None = None
     expiry: Mapping[str, int] = field(default_factory=dict)
     thresholds: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Installer:
+class Installer(Value, frozen=True):
     """A file that a bare target needs first."""
 
-    url: str = field(repr=False)
+    hidden_fields: ClassVar = ("url",)
+
+    url: str
     sha256: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Value, frozen=True):
     """What to build, for whom.
 
     Attributes:
@@ -72,8 +74,13 @@ class Label:
         notes: what the reader found worth a warning.
     """
 
+    hidden_fields: ClassVar = (
+        "channels",
+        "secrets",
+    )
+
     name: LabelName
-    channels: tuple[str, ...] = field(repr=False)
+    channels: tuple[str, ...]
     platforms: Mapping[str, TargetProfile]
     packages: tuple[str, ...] = ()
     description: str = ""
@@ -92,7 +99,7 @@ class Label:
     licences: LicencePolicy = field(default_factory=LicencePolicy)
     license: Literal["none", "required"] = "none"
     keep_releases: int = 3
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    secrets: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
 

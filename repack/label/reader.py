@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
 from repack.codec.document import parse
 from repack.codec.schema import check
@@ -26,6 +25,7 @@ from repack.label.label import BundleSpec, Installer, Label, Signing
 from repack.label.schema import SCHEMA
 from repack.label.variables import fill
 from repack.names import Digest, LabelName
+from repack.structs import Value
 from repack.urls import redact_text, secrets_in_url
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ _KEY_REFERENCE: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._:@-]*=)?(env|file
 _INSTALLER_URL: Final = re.compile(r"(https?://[^/\s]+|file://[^/\s]*)/\S+\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class LabelContext:
+class LabelContext(Value, frozen=True):
     """What a label file is read with.
 
     Attributes:
@@ -54,7 +53,9 @@ class LabelContext:
         packages_from: ``env`` when a prepared environment brings the packages.
     """
 
-    environment: Mapping[str, str] = field(repr=False)
+    hidden_fields: ClassVar = ("environment",)
+
+    environment: Mapping[str, str]
     check_spec: Callable[[str], str | None]
     locate: Callable[[str], str]
     expect_name: str | None = None

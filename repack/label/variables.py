@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from repack.urls import secrets_in_url
 
@@ -21,8 +22,7 @@ _SAFE_IN_USER: Final = "%!$&'()*+,;="
 _SHORTEST_SECRET: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class FilledText:
+class FilledText(Struct, frozen=True):
     """A text with its variables filled in.
 
     Attributes:

@@ -15,11 +15,11 @@ import base64
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from repack.codec.canonical import canonical, loads
 from repack.errors import LicenseError
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from repack.license.fingerprint import Fingerprint
@@ -37,8 +37,7 @@ _MAX_N: Final = 1 << 20  # 1 GiB; an edited header must not eat the machine
 _KEY, _CHECK = 32, 16
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Value, frozen=True):
     """A store as it lies on disk, read but not opened.
 
     Attributes:
@@ -48,10 +47,12 @@ class Envelope:
         document: the whole object.
     """
 
+    hidden_fields: ClassVar = ("document",)
+
     version: int
     generation: int
     factors: tuple[str, ...]
-    document: dict[str, Any] = field(repr=False)
+    document: dict[str, Any]
 
     @classmethod
     def parse(cls, data: bytes, where: object) -> Envelope:
@@ -120,15 +121,19 @@ class Envelope:
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Value, frozen=True):
     """What goes around a ledger: for whom, the how-manieth, and fresh random bytes."""
+
+    hidden_fields: ClassVar = (
+        "salt",
+        "nonce",
+    )
 
     fingerprint: Fingerprint
     factors: tuple[str, ...]
     generation: int
-    salt: bytes = field(repr=False)
-    nonce: bytes = field(repr=False)
+    salt: bytes
+    nonce: bytes
 
     def around(self, ledger: bytes) -> bytes:
         """The bytes of the store's file."""

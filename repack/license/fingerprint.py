@@ -17,12 +17,14 @@ import base64
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
+
+from msgspec import Struct
 
 from repack.codec.canonical import canonical, loads
 from repack.errors import FingerprintError, SignatureError
 from repack.keys.shared_key import SharedKey, Signature, check_hmac_sha384, sign_hmac_sha384
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -93,8 +95,7 @@ class Device(Protocol):
         """The fingerprint over these factors, or over all there are."""
 
 
-@dataclass(frozen=True, slots=True)
-class GivenFingerprint:
+class GivenFingerprint(Struct, frozen=True):
     """A device somebody named by its fingerprint."""
 
     text: Fingerprint
@@ -106,8 +107,7 @@ class GivenFingerprint:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Factors:
+class Factors(Value, frozen=True):
     """A device's factors, stretched.
 
     Attributes:
@@ -116,7 +116,9 @@ class Factors:
         ignored: names somebody gave that are no factors.
     """
 
-    stretched: Mapping[str, bytes] = field(repr=False)
+    hidden_fields: ClassVar = ("stretched",)
+
+    stretched: Mapping[str, bytes]
     unreadable: Mapping[str, str]
     ignored: tuple[str, ...] = ()
 
@@ -204,14 +206,15 @@ def _tag(name: str, stretched: bytes) -> str:
     return base64.b32encode(digest).decode("ascii")[:_TAG_CHARS]
 
 
-@dataclass(frozen=True, slots=True)
-class FingerprintDocument:
+class FingerprintDocument(Value, frozen=True):
     """A device's fingerprint on paper, signed or not, for whoever issues or compares."""
+
+    hidden_fields: ClassVar = ("payload",)
 
     fingerprint: Fingerprint
     tags: Mapping[str, str]
     unreadable: Mapping[str, str]
-    payload: Mapping[str, object] = field(repr=False)
+    payload: Mapping[str, object]
     signature: Signature | None = None
 
     @classmethod

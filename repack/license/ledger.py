@@ -6,14 +6,17 @@ Every change gives a new ledger. Fields this version does not know are kept.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from msgspec import field
+from msgspec.structs import replace
 
 from repack.errors import LicenseError, UsageError
 from repack.keys.shared_key import SharedKey
 from repack.license.fingerprint import Fingerprint
 from repack.license.license import STORE_KEY, Circumstances, LicenseVerdict, judge_license
+from repack.structs import Value
 from repack.timestamps import parse_date, stamp
 
 if TYPE_CHECKING:
@@ -28,8 +31,7 @@ CLOCK_SLACK: Final = timedelta(hours=26)
 _OWN: Final = frozenset({"licenses", "revoked", "recoveries", "highest_time", "report_key"})
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(Value, frozen=True):
     """An open store.
 
     Attributes:
@@ -41,7 +43,9 @@ class Ledger:
         other: fields of a later version.
     """
 
-    report_key: bytes = field(repr=False)
+    hidden_fields: ClassVar = ("report_key",)
+
+    report_key: bytes
     licenses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     revoked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recoveries: tuple[Mapping[str, Any], ...] = ()

@@ -7,14 +7,17 @@ and stay signed. A date without a time means the whole day, UTC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.codec.canonical import loads
 from repack.errors import LicenseError, RepackError, SignatureError, UsageError
 from repack.keys.signed_json import verify_json
 from repack.license.fingerprint import Fingerprint
 from repack.names import LabelName
+from repack.structs import Value
 from repack.timestamps import parse_date
 
 if TYPE_CHECKING:
@@ -41,9 +44,11 @@ Status = Literal[
 Signed = Literal["valid", "bad", "unchecked"]
 
 
-@dataclass(frozen=True, slots=True)
-class License:
+class License(Value, frozen=True):
     """A licence that was taken apart; ``raw`` is the signed object."""
+
+    hidden_fields: ClassVar = ("raw",)
+    uncompared_fields: ClassVar = ("raw",)
 
     license_id: str
     customer: str
@@ -52,7 +57,7 @@ class License:
     fingerprints: tuple[Fingerprint, ...]
     not_before: str
     not_after: str
-    raw: Mapping[str, Any] = field(compare=False, repr=False)
+    raw: Mapping[str, Any]
 
     @classmethod
     def parse(cls, data: bytes, where: object) -> Self:
@@ -118,8 +123,7 @@ def _texts(raw: Mapping[str, Any], name: str) -> list[str]:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True):
     """Under which licences are judged.
 
     Attributes:
@@ -137,8 +141,7 @@ class Circumstances:
     moves: Sequence[Mapping[str, Any]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LicenseVerdict:
+class LicenseVerdict(Struct, frozen=True):
     """What is to be said of one licence; ``issues`` names everything that is wrong with it."""
 
     license_id: str

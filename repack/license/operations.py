@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.errors import BusyError, LicenseError, PlaceError, RepackError, SpaceError, UsageError
 from repack.license.license import Circumstances, LicenseVerdict
@@ -23,8 +25,7 @@ _TIME_STEP: Final = timedelta(hours=24)
 OldFormat = Literal["rewrite", "leave"]
 
 
-@dataclass(frozen=True, slots=True)
-class LicenseQuery:
+class LicenseQuery(Struct, frozen=True):
     """Who asks about which store, and what they know."""
 
     vault: LicenseStore
@@ -41,8 +42,7 @@ class LicenseQuery:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class StoreStatus:
+class StoreStatus(Struct, frozen=True):
     """A store as it was found.
 
     Attributes:

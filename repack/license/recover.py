@@ -1,11 +1,13 @@
-"""recover."""
+"""Move a store of licences to a device's new fingerprint, and report it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.errors import RepackError, UsageError
 from repack.fs import atomic
@@ -26,8 +28,7 @@ from repack.license.operations import LicenseQuery, StoreStatus, store_issues
 _MAX_REPORTS: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class RecoveryJob:
+class RecoveryJob(Struct, frozen=True):
     """A store to be moved to another device.
 
     Attributes:
@@ -45,8 +46,7 @@ class RecoveryJob:
     tags: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class RecoveryResult:
+class RecoveryResult(Struct, frozen=True):
     """The report, and the licences as they stand on the new device."""
 
     report: Mapping[str, Any]

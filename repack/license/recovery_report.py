@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from repack.codec.canonical import loads
 from repack.errors import RepackError
 from repack.keys.signed_json import verify_json
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,14 +25,15 @@ KIND: Final = "repack-license-recovery"
 LIMIT: Final = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class RecoveryReport:
+class RecoveryReport(Value, frozen=True):
     """A report in a file."""
+
+    hidden_fields: ClassVar = ("document",)
 
     name: str
     sequence: int
     sha384: str
-    document: Mapping[str, Any] = field(repr=False)
+    document: Mapping[str, Any]
 
     @classmethod
     def parse(cls, data: bytes, name: str) -> RecoveryReport | None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.codec.canonical import canonical, loads
 from repack.errors import IntegrityError, LicenseError, PlaceError
@@ -33,8 +35,7 @@ _REPORT_KEY_BYTES: Final = 32
 Keep = Literal["before", "nothing"]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenStore:
+class OpenStore(Struct, frozen=True):
     """A store that was opened, or a new one that was not written yet.
 
     Attributes:

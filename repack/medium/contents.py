@@ -12,9 +12,10 @@ LABEL/repack/releases/N/    the texts of release N, where more than one is here,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from repack.errors import UsageError, WrongTypeError
 from repack.names import windows_fault
@@ -36,8 +37,7 @@ NOTARY: Final = "notary"
 RESERVED: Final = frozenset({INSTALLERS, OEM, NOTARY})
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseChoice:
+class ReleaseChoice(Struct, frozen=True):
     """Which release a medium is to carry.
 
     Attributes:
@@ -114,8 +114,7 @@ def file_names(installers: Sequence[Installer]) -> dict[str, Installer]:
     return named
 
 
-@dataclass(frozen=True, slots=True)
-class ListedRelease:
+class ListedRelease(Struct, frozen=True):
     """One release on a medium, as the checklist shows it.
 
     Attributes:
@@ -166,8 +165,7 @@ def checklist(
     return template
 
 
-@dataclass(frozen=True, slots=True)
-class MediumResult:
+class MediumResult(Struct, frozen=True):
     """What was written to a medium."""
 
     sent: SyncResult

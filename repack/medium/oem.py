@@ -6,8 +6,10 @@ choose -> papers -> bundles -> deltas -> checklist -> medium -> extras
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST_PATH
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
     from repack.sync.sync import SyncOptions
 
 
-@dataclass(frozen=True, slots=True)
-class OemSite:
+class OemSite(Struct, frozen=True):
     """What is known of the site.
 
     Attributes:

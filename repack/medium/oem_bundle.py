@@ -12,9 +12,10 @@ notary/LABEL-RELEASE.json  .intoto.json      who built it from what, signed
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.archive.tar_writer import TarWriter
 from repack.channel.layout import publish_rank
@@ -77,8 +78,7 @@ def texts_in_order(cargo: ReleaseFiles) -> list[tuple[RelPath, bytes]]:
     return sorted(cargo.texts.items(), key=lambda row: publish_rank(row[0]))
 
 
-@dataclass(frozen=True, slots=True)
-class OemChecklist:
+class OemChecklist(Struct, frozen=True):
     """What the checklist is filled in with.
 
     Attributes:
@@ -114,8 +114,7 @@ class OemChecklist:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class OemWritten:
+class OemWritten(Struct, frozen=True):
     """What was written to a medium for an OEM site.
 
     Attributes:

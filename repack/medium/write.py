@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.channel import manifest
 from repack.channel.folder import Channels
@@ -208,8 +210,7 @@ def _data(name: str) -> bytes:
     return resources.files(_DATA).joinpath(name).read_bytes()
 
 
-@dataclass(frozen=True, slots=True)
-class MediumContext:
+class MediumContext(Struct, frozen=True):
     """What writing a medium works with.
 
     Attributes:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.archive.reader import recall_facts, remember_facts
 from repack.errors import RepackError
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
     from repack.store.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Converted:
+class Converted(Struct, frozen=True):
     """A record as an old conda gets it.
 
     Attributes:

@@ -8,8 +8,9 @@ Everything else stays upstream's, hot-fixes included.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from repack.conda.record import Record
 from repack.old_conda.match_spec import old_spec
@@ -28,8 +29,7 @@ _OF_ANOTHER: Final = frozenset({"legacy_bz2_md5", "legacy_bz2_size"})
 _FIRST_BROKEN_PYTHON: Final = (3, 10)
 
 
-@dataclass(frozen=True, slots=True)
-class ConversionChange:
+class ConversionChange(Struct, frozen=True):
     """What was changed about a package, for the lock and for ``--json``.
 
     Attributes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from repack.errors import RepackError, UsageError
 from repack.fs import atomic
@@ -26,8 +27,7 @@ _MAX_RECORD: Final = 8 << 20
 _DIST_INFO: Final = re.compile(r"(?P<name>[^-]+)-[^/]*\.(dist|egg)-info\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Hashes:
+class Hashes(Struct, frozen=True):
     """What a file on disk is."""
 
     sha256: Digest

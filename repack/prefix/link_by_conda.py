@@ -13,13 +13,13 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from repack.errors import IntegrityError, PlaceError, UsageError
 from repack.fs import atomic, locks
 from repack.prefix import commands, conda_meta
+from repack.structs import Value
 from repack.urls import redact_text
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def find(environment: Mapping[str, str]) -> Path | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class CondaRun:
+class CondaRun(Value, frozen=True):
     """Where conda works.
 
     Attributes:
@@ -64,9 +63,11 @@ class CondaRun:
         environment: the variables to start from.
     """
 
+    hidden_fields: ClassVar = ("environment",)
+
     work: Path
     lock: Path
-    environment: Mapping[str, str] = field(repr=False)
+    environment: Mapping[str, str]
 
 
 def create(records: Sequence[Record], target: Path, shop: CondaRun) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from repack.conda.subdir import NOARCH, host_subdir
 from repack.errors import RepackError

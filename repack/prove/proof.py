@@ -1,17 +1,17 @@
-"""proof."""
+"""How far one subdir of a release was proved installable."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from repack.prefix.sandbox import Isolation
     from repack.settings import Mode
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """How a subdir was proved.
 
     Attributes:

@@ -8,8 +8,10 @@ are inspected.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.errors import IntegrityError, ProofError, UnsolvableError
 from repack.prefix import sandbox
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     from repack.solve.solution import SolveRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Scratch:
+class Scratch(Struct, frozen=True):
     """Where and how to try an installation.
 
     Attributes:

@@ -7,8 +7,9 @@ that the log does not know, and the next call writes all three.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.channel import integrity, layout
 from repack.channel.layout import MANIFEST
@@ -34,8 +35,7 @@ LOG: Final = "log.jsonl"
 _LOCK: Final = "repack/lock.yml"
 
 
-@dataclass(frozen=True, slots=True)
-class Notary:
+class Notary(Struct, frozen=True):
     """Who notarises, and where the papers are kept.
 
     Attributes:
@@ -51,8 +51,7 @@ class Notary:
     keys: str
 
 
-@dataclass(frozen=True, slots=True)
-class Notarized:
+class Notarized(Struct, frozen=True):
     """The papers of a release."""
 
     envelope: Path
@@ -166,8 +165,7 @@ def differences(channel: Path, subjects: Mapping[str, str]) -> list[str]:
     return found + [f"{path}: not listed" for path in extra if not layout.is_unlisted(path)]
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """What checking found; ``entries`` counts the log."""
 
     entries: int

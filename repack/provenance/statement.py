@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import FormatError, VerificationError
 from securesystemslib.signer import Key as PublicHalf
@@ -40,8 +40,7 @@ ENVELOPE_LIMIT: Final = 256 << 20
 LOG_LIMIT: Final = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True):
     """Something the release was made from: a lock, an upstream package, a bundle."""
 
     name: str
@@ -53,8 +52,7 @@ class Input:
         return {"name": self.name, "uri": self.uri, "digest": {"sha256": self.sha256}}
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseSubject:
+class ReleaseSubject(Struct, frozen=True):
     """A release as it lies in its channel.
 
     Attributes:
@@ -73,8 +71,7 @@ class ReleaseSubject:
     built_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class BuildRun:
+class BuildRun(Struct, frozen=True):
     """Who notarises, when, with what, and after which entry of the log."""
 
     builder: str
@@ -131,8 +128,7 @@ def sign_envelope(document: Mapping[str, Any], signers: Sequence[Signer]) -> byt
     return json.dumps(envelope.to_dict(), indent=1).encode() + b"\n"
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedStatement:
+class VerifiedStatement(Struct, frozen=True):
     """An envelope that was checked."""
 
     data: bytes

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack.channel.folder import Channels
 from repack.conda.match_spec import spec_fault
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from repack.settings import Mode, Settings
 
 
-@dataclass(frozen=True, slots=True)
-class BuildContext:
+class BuildContext(Struct, frozen=True):
     """One label and the places its build works with."""
 
     settings: Settings

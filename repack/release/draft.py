@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from repack.channel.install_plan import TARGET, TargetPolicy
 from repack.channel.integrity import Entry
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
 Soundness = Literal["whole", "unremembered", "damaged"]
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """Everything of a release that does not depend on its number or its moment.
 
     Attributes:
@@ -106,8 +107,7 @@ def contents(shipment: ChannelContents, texts: Mapping[RelPath, bytes]) -> tuple
     return (*packages, *written)
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedRelease:
+class PublishedRelease(Struct, frozen=True):
     """The release that is published now.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack.channel.contents import ChannelContents
 from repack.conda import spdx
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from repack.store.write_behind import WriteBehind
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
+class Intake(Struct, frozen=True):
     """What came in.
 
     Attributes:

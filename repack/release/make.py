@@ -6,8 +6,9 @@ because nothing is published without it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from repack.channel import history
 from repack.channel.contents import ChannelContents, check_same_content

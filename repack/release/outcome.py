@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from repack.old_conda.records import changes_json
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 State = Literal["published", "unchanged", "repaired", "previewed"]
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformResult:
+class PlatformResult(Struct, frozen=True):
     """One subdir of a release.
 
     Attributes:
@@ -40,8 +40,7 @@ class PlatformResult:
         return {**row, **reach}
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What a build did.
 
     Attributes:

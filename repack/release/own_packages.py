@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from repack import __version__
 from repack.archive.package import numbered
 from repack.archive.writer import pack
 from repack.bundle.build import Bundling, build_bundle
@@ -18,6 +16,7 @@ from repack.label.label import names
 from repack.names import RelPath
 from repack.release.draft import artifacts
 from repack.store.inspect import inspect
+from repack.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +67,7 @@ def _bundled(bench: BuildContext, stamps: Path | None) -> list[Bundled]:
         try:
             made.append(build_bundle(label.name, name, spec, how))
         except FolderError as error:
-            problems += [replace(p, where=f"{spec.path}/{p.where}") for p in error.problems]
+            problems += [p._replace(where=f"{spec.path}/{p.where}") for p in error.problems]
     if problems:
         raise FolderError(problems, where=f"label {label.name}")
     if label.agent:

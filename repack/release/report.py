@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack.conda.rattler import older
 from repack.label.label import names
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from repack.trust.sign import Signing
 
 
-@dataclass(frozen=True, slots=True)
-class Making:
+class Making(Struct, frozen=True):
     """A release about to be signed.
 
     Attributes:

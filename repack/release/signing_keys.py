@@ -1,10 +1,11 @@
-"""signing_keys."""
+"""The keys that sign a release: the label's shared key and its key folder."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from repack.fs import atomic
 from repack.keys.keyring import KEYS_FILE, Keyring

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,7 @@ STEP: Final = 56
 HEIGHT: Final = 120
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(Struct, frozen=True):
     """One release; heights grow from the bottom of the chart."""
 
     past: PastRelease
@@ -45,8 +45,7 @@ def bars(releases: Sequence[PastRelease]) -> tuple[Bar, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
+class Tile(Struct, frozen=True):
     """One rectangle, and the place of its value among the given ones; None for all small ones."""
 
     index: int | None

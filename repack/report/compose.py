@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from repack import __version__
+from msgspec import Struct
+
 from repack.conda.dependencies import depended_on, dependency_chains, edges
 from repack.conda.spdx import Licence, judge_licence
 from repack.display import shown
 from repack.report.changes import compare
 from repack.report.document import Check, PastRelease, Report, ReportPackage, ReportPlatform
+from repack.structs import Value
 from repack.urls import redact_text, redact_url
+from repack.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,8 +37,7 @@ _HOW: Final[Mapping[How, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class EarlierReleases:
+class EarlierReleases(Struct, frozen=True):
     """What the report needs of the releases before.
 
     Attributes:
@@ -52,8 +53,7 @@ class EarlierReleases:
     kept: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ReportSubject:
+class ReportSubject(Value, frozen=True):
     """The release that is accounted for.
 
     Attributes:
@@ -64,6 +64,11 @@ class ReportSubject:
         older: says whether the first of two versions is older.
         secrets: what the build used; hidden in texts that people wrote.
     """
+
+    hidden_fields: ClassVar = (
+        "older",
+        "secrets",
+    )
 
     label: Label
     release: Release
@@ -77,8 +82,8 @@ class ReportSubject:
     whole: int
     bundles: tuple[ReportBundle, ...]
     warnings: tuple[str, ...]
-    older: Callable[[str, str], bool] = field(repr=False)
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    older: Callable[[str, str], bool]
+    secrets: frozenset[str] = frozenset()
 
     def hidden(self, text: str) -> str:
         """``text`` without secrets, short enough for the page."""

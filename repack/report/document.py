@@ -7,10 +7,12 @@ Rule of this module: every text that comes from a package's metadata has gone th
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from msgspec import Struct
+
 from repack.codec.canonical import in_rows
+from repack.codec.decode import encode
 from repack.errors import IntegrityError
 from repack.names import RelPath
 
@@ -31,8 +33,7 @@ Trust = Literal["unsigned", "development", "shared", "own"]
 Result = Literal["passed", "noted", "required"]
 
 
-@dataclass(frozen=True, slots=True)
-class ReportPackage:
+class ReportPackage(Struct, frozen=True):
     """One archive of the release.
 
     Attributes:
@@ -68,8 +69,7 @@ class ReportPackage:
     status: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportPlatform:
+class ReportPlatform(Struct, frozen=True):
     """One target platform.
 
     Attributes:
@@ -89,8 +89,7 @@ class ReportPlatform:
     longest_prefix: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReportSignature:
+class ReportSignature(Struct, frozen=True):
     """Who vouches for the release.
 
     Attributes:
@@ -104,8 +103,7 @@ class ReportSignature:
     keys: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """One package that is not as it was in the release before."""
 
     name: str
@@ -119,8 +117,7 @@ class Difference:
     licence_after: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PastRelease:
+class PastRelease(Struct, frozen=True):
     """One release in the chart; ``new_bytes`` is what the release before did not have."""
 
     release: int
@@ -130,8 +127,7 @@ class PastRelease:
     new_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReportFile:
+class ReportFile(Struct, frozen=True):
     """One file of a bundle."""
 
     path: str
@@ -139,8 +135,7 @@ class ReportFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReportBundle:
+class ReportBundle(Struct, frozen=True):
     """A folder that the label packs.
 
     Attributes:
@@ -156,8 +151,7 @@ class ReportBundle:
     files: tuple[ReportFile, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One check of the build; ``required`` ones come later, and without them nothing is published."""
 
     what: str
@@ -166,8 +160,7 @@ class Check:
     when: str
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """All of a release that people ask about.
 
     Attributes:
@@ -204,7 +197,7 @@ class Report:
 
     def to_bytes(self) -> bytes:
         """The file."""
-        document = {"format": _FORMAT, **asdict(self)}
+        document = {"format": _FORMAT, **encode(self)}
         return in_rows(document)
 
     @classmethod
@@ -243,7 +236,7 @@ class Report:
         return made
 
 
-_PARTS: Final[Mapping[str, type]] = {
+_PARTS: Final[Mapping[str, type[Struct]]] = {
     "platforms": ReportPlatform,
     "changes": Difference,
     "releases": PastRelease,
@@ -251,12 +244,12 @@ _PARTS: Final[Mapping[str, type]] = {
 }
 
 
-def _rows(kind: type, rows: list[dict[str, Any]]) -> tuple[Any, ...]:
+def _rows(kind: type[Struct], rows: list[dict[str, Any]]) -> tuple[Any, ...]:
     return tuple(_made(kind, row) for row in rows)
 
 
-def _made(kind: type, row: Mapping[str, Any]) -> Any:
-    given = {one.name: row[one.name] for one in fields(kind) if one.name in row}
+def _made(kind: type[Struct], row: Mapping[str, Any]) -> Any:
+    given = {name: row[name] for name in kind.__struct_fields__ if name in row}
     return kind(
         **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     )

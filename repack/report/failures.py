@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from repack.channel.folder import Channels
     from repack.names import LabelName
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 _NAME: Final = "last-failure.json"
 _LONGEST: Final = 240
@@ -91,8 +92,7 @@ def _keep(path: Path, when: str, error: RepackError) -> None:
         atomic.write(path, json.dumps(failure.to_json(), ensure_ascii=False).encode() + b"\n")
 
 
-@dataclass(frozen=True, slots=True)
-class LastFailure:
+class LastFailure(Struct, frozen=True):
     """The last build of a label, when it failed."""
 
     when: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST, METADATA_DIR
@@ -38,8 +39,7 @@ _LIMIT: Final = 64 << 20
 _SIGNING: Final = ("ci", "production")
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureSummary:
+class SignatureSummary(Struct, frozen=True):
     """What a release's metadata says, unverified: that is for those who receive it.
 
     Attributes:
@@ -52,8 +52,7 @@ class SignatureSummary:
     development: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LabelState:
+class LabelState(Struct, frozen=True):
     """One label.
 
     Attributes:

@@ -7,8 +7,9 @@ names its own style and script by hash; so no text that comes from a package can
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from repack.errors import UsageError
 from repack.fs import atomic
@@ -50,8 +51,7 @@ def page(told: Report) -> bytes:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LicenceRow:
+class LicenceRow(Struct, frozen=True):
     """One licence and who has it."""
 
     text: str

@@ -9,9 +9,10 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from repack.conda.rattler import agree, to_rattler_records, to_records, without_derived
 from repack.conda.record import Record
@@ -28,8 +29,7 @@ _LIMIT: Final = 256 << 20
 _MARK: Final = "# repack: "
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Struct, frozen=True):
     """A lock as read: its bytes, scrubbed channels, virtual packages and records per subdir."""
 
     data: bytes

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.errors import IntegrityError, RepackError, UnsolvableError
 from repack.label import agent
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     from repack.store.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(Struct, frozen=True):
     """What a label asks of its upstream.
 
     Attributes:

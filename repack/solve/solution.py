@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.conda.record import merge
+from repack.structs import Value
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -17,8 +20,7 @@ if TYPE_CHECKING:
 How = Literal["kept", "solved", "harvested"]
 
 
-@dataclass(frozen=True, slots=True)
-class SolveRequest:
+class SolveRequest(Struct, frozen=True):
     """What the solver is asked for one subdir.
 
     Attributes:
@@ -35,8 +37,7 @@ class SolveRequest:
     add_pip: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
+class Solution(Value, frozen=True):
     """The exact packages of a label.
 
     Attributes:
@@ -47,12 +48,17 @@ class Solution:
         secrets: what the records' URLs hold beyond the label's own.
     """
 
+    hidden_fields: ClassVar = (
+        "lock",
+        "secrets",
+    )
+
     requests: Mapping[str, SolveRequest]
     records: Mapping[str, tuple[Record, ...]]
-    lock: bytes = field(repr=False)
+    lock: bytes
     how: How
     warnings: tuple[str, ...] = ()
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    secrets: frozenset[str] = frozenset()
 
     def with_records(self, records: Mapping[str, tuple[Record, ...]]) -> Solution:
         """The same answer with other records for the same packages."""

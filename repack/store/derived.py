@@ -1,10 +1,11 @@
-"""derived."""
+"""Archives that were made from upstream's, and what is noted of them in the store."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from repack.errors import IntegrityError, PlaceError
 from repack.fs.atomic import read, write_cached
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 _NOTE_LIMIT: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class DerivedArchive:
+class DerivedArchive(Struct, frozen=True):
     """The archive that was made of another one."""
 
     sha256: Digest

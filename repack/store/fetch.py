@@ -16,8 +16,9 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 from repack.errors import FetchError, IntegrityError, RepackError, SpaceError
 from repack.progress import SILENT
@@ -46,8 +47,7 @@ _AT_FIRST: Final = 4
 _SLICE: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class FetchResult:
+class FetchResult(Struct, frozen=True):
     """What a fetch did.
 
     Attributes:
@@ -61,16 +61,14 @@ class FetchResult:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Download:
+class _Download(Struct, frozen=True):
     """One archive to bring, and the URLs it can be had from."""
 
     record: Record
     urls: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _FetchState:
+class _FetchState(Struct):
     """What the threads share; ``lock`` guards all but the flags."""
 
     done: Callable[[int], None]

@@ -15,8 +15,9 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.errors import IntegrityError
 from repack.fs import atomic, locks
@@ -42,8 +43,7 @@ _LOCK_DIGEST: Final = 8
 _HOLDS_NAMES: Final = sys.platform == "win32"
 
 
-@dataclass(frozen=True, slots=True)
-class StoreVerdict:
+class StoreVerdict(Struct, frozen=True):
     """What a full check found; what was ``damaged`` is not in the store any more."""
 
     files: int
@@ -61,8 +61,7 @@ class StoreVerdict:
         return {"files": self.files, "bytes": self.bytes, "damaged": damaged}
 
 
-@dataclass(frozen=True, slots=True)
-class GcResult:
+class GcResult(Struct, frozen=True):
     """What a sweep removed, and how many archives it left."""
 
     files: int

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.archive.facts import Facts, check_archive
 from repack.archive.reader import recall_facts, remember_facts, scan_archive
@@ -39,8 +41,7 @@ class Archives(Protocol):
         """Where the facts about it are, or would be."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(Struct, frozen=True):
     record: Record
     archive: Path
     cache: Path

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.errors import IntegrityError, UsageError
 from repack.fs import atomic
@@ -32,8 +33,7 @@ _TEXTS: Final = (
 _SUFFIXES: Final = {".json", ".yml", ".yaml", ".lock", ".txt"}
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """One archive as a channel names it."""
 
     fn: str

@@ -28,9 +28,10 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
 
 from repack.errors import IntegrityError
 from repack.fs import atomic, digests
@@ -48,8 +49,7 @@ _USE_NOTED_EVERY: Final = 3_600.0
 _WAIT: Final = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class StoreEntry:
+class StoreEntry(Struct, frozen=True):
     """One archive of the store; ``links`` counts the channels' hard links to it."""
 
     sha256: Digest

@@ -15,12 +15,14 @@ import json
 import os
 import stat
 import zipfile
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from msgspec import Struct
 
 from repack.errors import IntegrityError, RepackError
 from repack.fs import atomic
 from repack.fs.links import refuse_symlinks
+from repack.structs import Value
 from repack.support.redact import redact
 from repack.timestamps import stamp
 
@@ -37,8 +39,7 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the zip format's first day: same conten
 _SURE: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value, frozen=True):
     """What is to be collected.
 
     Attributes:
@@ -47,17 +48,20 @@ class Request:
         secrets: what must not be in it.
     """
 
+    hidden_fields: ClassVar = ("secrets",)
+
     places: tuple[Path, ...]
     documents: Mapping[str, object]
-    secrets: frozenset[str] = field(repr=False)
+    secrets: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class CollectedFile:
+class CollectedFile(Value, frozen=True):
     """A file of the bundle."""
 
+    hidden_fields: ClassVar = ("data",)
+
     name: str
-    data: bytes = field(repr=False)
+    data: bytes
     note: str | None = None
 
     def to_json(self) -> dict[str, object]:
@@ -70,8 +74,7 @@ class CollectedFile:
         return row | ({"note": self.note} if self.note else {})
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(Struct, frozen=True):
     """What is in the bundle, and what is not and why."""
 
     pieces: tuple[CollectedFile, ...]

@@ -8,9 +8,10 @@ import platform
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from repack.conda import subdir
 from repack.errors import RepackError
@@ -26,8 +27,7 @@ Verdict = Literal["ok", "note", "lack"]
 _COMFORTABLE: Final = 5 * 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class DoctorFinding:
+class DoctorFinding(Struct, frozen=True):
     """One thing that was looked at: ``lack`` stops builds, ``note`` makes them slower or weaker."""
 
     what: str

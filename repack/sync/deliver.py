@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack import host
 from repack.channel import history, manifest
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from repack.sync.sync import SyncOptions
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(Struct, frozen=True):
     """How bytes travel.
 
     Attributes:

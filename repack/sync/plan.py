@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from msgspec import Struct
 
 from repack.channel.layout import check_names, publish_rank
 from repack.conda.subdir import PLATFORMS
 from repack.errors import SpaceError, UsageError
 from repack.fs.volume import FAT32_LIMIT, Volume
 from repack.names import Digest, LabelName, RelPath
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -26,8 +28,7 @@ _RSYNC_TEMP: Final = re.compile(r"\.([^/]+)\.[A-Za-z0-9]{6}\Z")
 _CHANNEL_FOLDERS: Final = frozenset({"noarch", "repack", *PLATFORMS})
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """One file: where it goes in the channel, and what it must be."""
 
     path: RelPath
@@ -35,8 +36,7 @@ class Piece:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseFiles:
+class ReleaseFiles(Value, frozen=True):
     """A release to be carried.
 
     Attributes:
@@ -45,10 +45,12 @@ class ReleaseFiles:
         pieces: both, by path.
     """
 
+    hidden_fields: ClassVar = ("texts",)
+
     label: LabelName
     release: int
     packages: Mapping[RelPath, Piece]
-    texts: Mapping[RelPath, bytes] = field(repr=False)
+    texts: Mapping[RelPath, bytes]
 
     @property
     def pieces(self) -> dict[RelPath, Piece]:
@@ -64,8 +66,7 @@ def pieces_of(texts: Mapping[RelPath, bytes]) -> dict[RelPath, Piece]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class SyncPlan:
+class SyncPlan(Struct, frozen=True):
     """What a delivery has to do, in the order in which it does it.
 
     Attributes:
@@ -192,8 +193,7 @@ def check_destination(
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SyncResult:
+class SyncResult(Struct, frozen=True):
     """What a delivery did, or would do."""
 
     label: LabelName

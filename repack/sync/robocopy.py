@@ -1,4 +1,4 @@
-"""robocopy."""
+"""robocopy, the program of Windows that copies folders."""
 
 from __future__ import annotations
 

@@ -14,14 +14,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
+
+from msgspec import field
 
 from repack.errors import PlaceError, SpaceError, UsageError
 from repack.fs import atomic
 from repack.fs.litter import is_litter
+from repack.structs import Value
 from repack.urls import redact_text
 
 if TYPE_CHECKING:
@@ -47,8 +49,7 @@ _VANISHED: Final = 24
 _CONNECTION: Final = {5, 10, 12, 30, 35, 255}
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(Value, frozen=True):
     """A folder that only rsync reaches.
 
     Attributes:
@@ -58,10 +59,12 @@ class Remote:
         environment: a daemon's password.
     """
 
+    hidden_fields: ClassVar = ("environment",)
+
     target: str
     shown: str
     port: int | None = None
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def remote(dest: str) -> Remote | None:

@@ -8,8 +8,10 @@ Cut off anywhere, the next run goes on from what is in the stage.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from repack.channel.layout import MANIFEST, publish_rank
 from repack.errors import IntegrityError, SpaceError, UsageError
@@ -29,8 +31,7 @@ if TYPE_CHECKING:
     from repack.sync.rsync import Rsync
 
 
-@dataclass(frozen=True, slots=True)
-class SyncOptions:
+class SyncOptions(Struct, frozen=True):
     """How to deliver.
 
     Attributes:

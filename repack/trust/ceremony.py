@@ -9,8 +9,9 @@ metadata that is published.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from repack.codec.canonical import canonical, loads
 from repack.errors import (
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
 _FORMAT: Final = "repack-ceremony-1"
 
 
-@dataclass(frozen=True, slots=True)
-class Ceremony:
+class Ceremony(Struct, frozen=True):
     """New metadata that lacks signatures.
 
     Attributes:

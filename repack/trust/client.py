@@ -7,11 +7,11 @@ check that remembers nothing gives it an empty one.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import unquote
 
+from msgspec import Struct
 from tuf.api.exceptions import (
     BadVersionNumberError,
     DownloadError,
@@ -21,6 +21,7 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from repack.errors import (
     MetadataExpiredError,
@@ -34,17 +35,11 @@ from repack.errors import (
 from repack.fs import atomic
 from repack.trust import metadata
 from repack.trust.metadata import DELEGATED, LABEL, MAX_BYTES, ROLES_BELOW_ROOT, MetadataSet
-from repack.upstream.late import late
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from repack.trust.selection import SignedRelease
-
-
-# The client's own fetcher brings an HTTP library along: 60 ms that no update has to spare.
-with late("tuf.ngclient.urllib3_fetcher", "Urllib3Fetcher"):
-    from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 
 _BASE: Final = "folder:///"
@@ -77,8 +72,7 @@ def refresh_once(folder: Path, pinned: bytes) -> TrustedMetadata:
         return refresh(folder, Path(state), pinned)
 
 
-@dataclass(frozen=True, slots=True)
-class TrustedMetadata:
+class TrustedMetadata(Struct, frozen=True):
     """What the client accepted: the metadata, and the releases that it signs."""
 
     metadata: MetadataSet

@@ -10,9 +10,9 @@ stay are what people copy. :mod:`repack.trust.editor` changes and signs a set.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct, field
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
@@ -88,8 +88,7 @@ def parse(data: bytes, role: str, where: object) -> Metadata[Any]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataSet:
+class MetadataSet(Struct, frozen=True):
     """All metadata of a label, verified; ``raw`` are the very bytes that were signed for."""
 
     label: str

@@ -6,8 +6,9 @@ one exchange of the metadata folder. No release is made: what is signed is the r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from repack.channel.layout import METADATA_DIR
 from repack.channel.metadata_folder import newest, write_folder
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
 MAX_CEREMONY = 20_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class TrustContext:
+class TrustContext(Struct, frozen=True):
     """Where a label's trust is kept: its channel, its keys, and the clock."""
 
     channels: Channels
@@ -62,8 +62,7 @@ class TrustContext:
         return new
 
 
-@dataclass(frozen=True, slots=True)
-class KeyChange:
+class KeyChange(Struct, frozen=True):
     """How the keys of one role change.
 
     Attributes:
@@ -84,8 +83,7 @@ class KeyChange:
         return keys if self.threshold is None else keys.needing(self.role, self.threshold)
 
 
-@dataclass(frozen=True, slots=True)
-class New:
+class New(Struct, frozen=True):
     """What a new key is to be: made here, or the public half of one made elsewhere."""
 
     role: Role

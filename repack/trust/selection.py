@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from repack.channel.manifest import parse as parse_manifest
 from repack.errors import (
@@ -46,8 +47,7 @@ DEVELOPMENT: Final = "x-repack-development"
 _TARGET_PATH: Final = re.compile(r"releases/([1-9][0-9]{0,9})/manifest\.json")
 
 
-@dataclass(frozen=True, slots=True)
-class SignedRelease:
+class SignedRelease(Struct, frozen=True):
     """One release as the metadata signs it: its manifest by hash, and whom it is for."""
 
     number: int
@@ -64,8 +64,7 @@ class SignedRelease:
         return target_path(self.number)
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseFilter:
+class ReleaseFilter(Struct, frozen=True):
     """What a target asks for; without ``release`` the newest that fits."""
 
     label: str
@@ -75,8 +74,7 @@ class ReleaseFilter:
     release: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RollbackState:
+class RollbackState(Struct, frozen=True):
     """What a target remembers: the clock floor, and the highest release it has had."""
 
     floor: datetime | None = None

@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from repack.channel.integrity import to_bytes
 from repack.channel.layout import INTEGRITY_PATH, MANIFEST_PATH, METADATA_DIR
@@ -36,16 +37,14 @@ if TYPE_CHECKING:
 HASHES = ("sha256", "sha384")
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(Struct, frozen=True):
     """What a release consists of: every file of the channel, and its artifacts."""
 
     files: Sequence[Entry]
     artifacts: Sequence[Artifact]
 
 
-@dataclass(frozen=True, slots=True)
-class Signing:
+class Signing(Struct, frozen=True):
     """What a label signs with; with neither key nor keys it is unsigned.
 
     Attributes:

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
-from repack import __version__
+from msgspec import Struct
+
 from repack.upstream.connection import Origin, Pool, Timeouts
 from repack.upstream.credentials import Credentials, basic
 from repack.upstream.errors import NotAvailableError, Route
 from repack.upstream.network import Network
 from repack.upstream.response import answered, local
 from repack.urls import redact_url, secrets_in_url
+from repack.version import __version__
 
 if TYPE_CHECKING:
     import http.client
@@ -40,8 +41,7 @@ _REDIRECTS: Final = {301, 302, 303, 307, 308}
 _SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """How often to ask, and how long to wait between.
 
     Attributes:

@@ -12,10 +12,11 @@ import base64
 import contextlib
 import socket
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from repack.errors import UsageError
 from repack.urls import redact_url
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Scheme, host and port: who is shown a credential, and who shares a connection."""
 
     scheme: str
@@ -53,16 +53,14 @@ class Origin:
         return cls(scheme, parts.hostname, parts.port or _PORTS[scheme])
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True):
     """Seconds to wait for a connection, and for the next byte."""
 
     connect: float = 10.0
     read: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """A proxy's address and what it wants to see."""
 
     url: str
@@ -96,8 +94,7 @@ class Proxy:
         return cls(redact_url(url), host, port, headers)
 
 
-@dataclass(eq=False, slots=True)
-class PooledConnection:
+class PooledConnection(Struct, eq=False):
     """One connection; ``used`` when it has carried a request already."""
 
     origin: Origin

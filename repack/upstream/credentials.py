@@ -11,12 +11,12 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from repack.errors import UsageError
 from repack.fs import atomic
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 _LIMIT: Final = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(Value, frozen=True):
     """What one host is shown.
 
     Attributes:
@@ -35,10 +34,16 @@ class Credential:
         secrets: every form of it that must not turn up anywhere.
     """
 
+    hidden_fields: ClassVar = (
+        "header",
+        "token",
+        "secrets",
+    )
+
     source: str
-    header: str | None = field(default=None, repr=False)
-    token: str | None = field(default=None, repr=False)
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    header: str | None = None
+    token: str | None = None
+    secrets: tuple[str, ...] = ()
 
 
 def basic(user: str, password: str, source: str) -> Credential:
@@ -48,11 +53,12 @@ def basic(user: str, password: str, source: str) -> Credential:
     return Credential(source, header=f"Basic {encoded}", secrets=(password or user, encoded))
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Value, frozen=True):
     """Access by host pattern; the first source that knows a host wins."""
 
-    sources: tuple[Mapping[str, Credential], ...] = field(default=(), repr=False)
+    hidden_fields: ClassVar = ("sources",)
+
+    sources: tuple[Mapping[str, Credential], ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], home: Path) -> Credentials:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.errors import FetchError
 from repack.urls import redact_text, redact_url
@@ -33,8 +34,7 @@ class HostRefusedError(FetchError):
     """Nothing can be had from there until somebody corrects a setting."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """One request's way, for messages.
 
     Attributes:

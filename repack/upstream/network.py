@@ -15,13 +15,16 @@ import re
 import string
 import sys
 import tomllib
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
+
+from msgspec import field
+from msgspec.structs import replace
 
 from repack.errors import UsageError
 from repack.fs import atomic
+from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,8 +37,7 @@ _ON: Final = {"true", "yes", "on", "1", "truststore", ""}
 _OF_INTEREST: Final = re.compile(rb"^\s*(proxy_servers|ssl_verify|client_ssl_cert)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Value, frozen=True):
     """The settings that decide how a URL is reached.
 
     Attributes:
@@ -47,12 +49,17 @@ class Network:
         mirrors: URL prefix to the prefixes that are asked instead of it, in order.
     """
 
-    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    hidden_fields: ClassVar = (
+        "proxies",
+        "mirrors",
+    )
+
+    proxies: Mapping[str, str] = field(default_factory=dict)
     no_proxy: tuple[str, ...] = ()
     ca: Path | None = None
     ca_source: str = "the system"
     client: tuple[Path, Path | None] | None = None
-    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], home: Path) -> Network:

@@ -6,11 +6,11 @@ import os
 import re
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import unquote, urlsplit
 
+from repack.structs import Value
 from repack.upstream.errors import NotAvailableError, TransientError
 from repack.urls import redact_url
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
 
 
-@dataclass(slots=True)
-class Response:
+class Response(Value, frozen=True):
     """What came back: a body to be read once.
 
     Attributes:
@@ -34,11 +33,13 @@ class Response:
         kind: its media type, for messages.
     """
 
+    hidden_fields: ClassVar = ("_read",)
+
     start: int
     length: int | None
     validator: str | None
     kind: str
-    _read: Callable[[memoryview], int] = field(repr=False)
+    _read: Callable[[memoryview], int]
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill ``buffer`` and return how much; less than asked only at the end, then 0.

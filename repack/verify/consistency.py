@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from repack.channel.layout import is_unlisted
 from repack.codec.canonical import loads
@@ -22,8 +23,7 @@ MAX_REPODATA: Final = 256 << 20
 Kind = Literal["missing", "extra", "changed", "contradiction", "signature", "malformed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that is wrong."""
 
     kind: Kind
@@ -47,8 +47,7 @@ class Finding:
         return {"kind": self.kind, "path": self.path, "what": self.what, **given}
 
 
-@dataclass(frozen=True, slots=True)
-class Subdir:
+class Subdir(Struct, frozen=True):
     """One folder of a channel.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from repack.errors import UsageError
 from repack.fs import atomic, digests
@@ -17,15 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(slots=True)
-class _Walk:
+class _Walk(Struct):
     sizes: dict[str, int] = field(default_factory=dict)
     odd: list[str] = field(default_factory=list)
     litter: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(Struct, frozen=True):
     """Everything below a folder.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from repack.errors import IntegrityError
 
@@ -17,8 +18,7 @@ Metadata = Literal["none", "unpinned", "pinned", "bad"]
 Need = Literal["signature", "nothing"]
 
 
-@dataclass(frozen=True, slots=True)
-class Requirements:
+class Requirements(Struct, frozen=True):
     """What the checker has and wants.
 
     Attributes:
@@ -32,8 +32,7 @@ class Requirements:
     need: Need = "nothing"
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct):
     """What was found.
 
     Attributes:

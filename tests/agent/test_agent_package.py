@@ -24,7 +24,9 @@ STANDINS = tuple(
 
 def test_the_package_is_the_program():
     sources = own_sources()
-    assert {"__init__.py", "cli/target.py", "data/install.sh", "shipped/verify.py"} <= set(sources)
+    assert {"__init__.py", "cli/target.py", "shipped/install.sh", "shipped/verify.py"} <= set(
+        sources
+    )
     assert not any("__pycache__" in path for path in sources)
     spec = numbered(agent_package("1.0", sources))
     assert (spec.noarch, spec.name) == ("python", "repack")

@@ -243,6 +243,6 @@ def test_an_agent_that_is_about_to_end_is_waited_for(running):
         "print(1, flush=True); time.sleep(0.3)"
     )
     with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
+        assert holder.stdout.readline(), "it did not get ready"
         assert running.install(2)[0] == 0
     assert running.in_use == 2

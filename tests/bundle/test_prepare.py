@@ -328,7 +328,7 @@ def test_killed_at_random_instants(tmp_path):
             env={"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
         ) as run:
-            run.stdout.readline()
+            assert run.stdout.readline(), "it did not get ready"
             time.sleep(chance.random() * 0.09)
             run.send_signal(signal.SIGKILL)
             killed += run.wait() == -signal.SIGKILL

@@ -129,7 +129,8 @@ PUBLISHER = """
 import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from repack.places import channel as place, exchanging
+from repack.channel import folder as place
+from repack.fs import exchange as exchanging
 from tests.channel.test_folder import NAME, tree
 if {way!r} == "ordered":
     exchanging.can_exchange = lambda _folder: False
@@ -154,7 +155,7 @@ def test_kill_at_any_instant_leaves_a_whole_channel(tmp_path, way):
     for _ in range(12):
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            process.stdout.readline()
+            assert process.stdout.readline(), "it did not get ready"
             time.sleep(random.uniform(0.0, 0.06))
             process.send_signal(signal.SIGKILL)
         assert check(root / NAME) in whole

@@ -176,7 +176,7 @@ def test_two_at_once(work):
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=work, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
-        holder.stdout.readline()
+        assert holder.stdout.readline(), "it did not get ready"
         done = install(work)
         holder.stdin.close()
     assert (done.returncode, json.loads(done.stdout)["error"]) == (8, "busy")

@@ -310,7 +310,8 @@ def test_what_a_cut_off_run_made_is_not_made_again(deltas, monkeypatch):
 APPLIER = """
 import sys
 sys.path[:0] = {path!r}
-from repack.places import channel as place, exchanging
+from repack.channel import folder as place
+from repack.fs import exchange as exchanging
 if {way!r} != "exchange":
     exchanging.can_exchange = lambda _folder: False
 from repack.cli.main import run
@@ -332,7 +333,7 @@ def race(deltas, file: Path, way: str, count: int) -> None:
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
             assert process.stdout is not None
-            process.stdout.readline()
+            assert process.stdout.readline(), "it did not get ready"
             began = time.monotonic()
             time.sleep(took * turn / count)
             if process.poll() is None:

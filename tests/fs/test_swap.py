@@ -329,7 +329,7 @@ def test_a_reader_always_sees_a_whole_folder(tmp_path, two):
     with subprocess.Popen(
         [sys.executable, "-c", program, str(two[0].target)], stdout=subprocess.PIPE
     ) as reader:
-        reader.stdout.readline()
+        assert reader.stdout.readline(), "it did not get ready"
         for _ in range(20):
             swap(two)
             time.sleep(0.002)

@@ -60,7 +60,7 @@ def test_without_root_it_says_what_needs_root(root):
         if folder.stat().st_mode & 0o005 != 0o005:
             folder.chmod(0o755)
     code = (
-        "import os, json; from pathlib import Path; from repack.places import host;"
+        "import os, json; from pathlib import Path; from repack.license import factors as host;"
         f"os.setuid(65534); f = host.read_factors(root=Path({str(root)!r}));"
         "print(json.dumps([f.names, f.unreadable]))"
     )

@@ -113,7 +113,7 @@ def test_another_process_makes_the_same_bytes(store, tmp_path):
     script = f"""
         from pathlib import Path
         from tests.old_conda.test_convert import PACKAGE
-        from repack.places import tarbz2
+        from repack.old_conda import archive as tarbz2
         source = Path({str(store.path(record.sha256))!r})
         record = PACKAGE.record(source.read_bytes())
         print(tarbz2.convert(source, record, Path({str(tmp_path / "again")!r})).sha256)
@@ -165,7 +165,7 @@ def test_a_full_disk_is_said(store, tmp_path):
         from pathlib import Path
         from tests.archives import Package
         from repack.errors import SpaceError
-        from repack.places import tarbz2
+        from repack.old_conda import archive as tarbz2
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         source = Path({str(source)!r})

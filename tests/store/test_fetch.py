@@ -491,7 +491,7 @@ def test_killed_at_any_instant_the_store_is_good(site, store, upstream):
     del site.always["/a-1.0-0.conda"]
     for _ in range(15):
         with child(site, wanted, store) as process:
-            process.stdout.readline()
+            assert process.stdout.readline(), "it did not get ready"
             time.sleep(chance.uniform(0.0, 0.06))
             process.kill()
             process.wait()
