@@ -1,5 +1,9 @@
-"""The agent: install, run, roll back and look, on a machine without network.
+"""``repack target``.
 
-Imports no step: no solver, no upstream, no builder. The packages are those that the signed
-manifest names for this platform; every one is checked before it is linked.
+What runs on the machine without internet. State machine, storage, medium, install, run, roll
+back.
+
+It imports neither solver nor network nor store. What it does can be done again after a power cut.
+
+May import: channel, codec, conda, fs, prefix, trust, besides the ground modules.
 """

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from repack import shipped
 from repack.names import RelPath
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def install_cmd(plan: InstallerPlan) -> bytes:
 
 
 def _data(name: str) -> str:
-    return (resources.files("repack") / "shipped" / name).read_text(encoding="utf-8")
+    return _shipped_bytes(name).decode("utf-8")
 
 
 def _plan(plan: InstallerPlan) -> bytes:
@@ -90,9 +89,7 @@ def _plan(plan: InstallerPlan) -> bytes:
 
 def verifier() -> dict[RelPath, bytes]:
     """The program that travels with every channel and checks it, by path in the channel."""
-    return {
-        RelPath("repack/verify.py"): resources.files(shipped).joinpath("verify.py").read_bytes()
-    }
+    return {RelPath("repack/verify.py"): _shipped_bytes("verify.py")}
 
 
 def sync_scripts(folder: str = "") -> dict[RelPath, bytes]:

@@ -1,1 +1,4 @@
-"""The command line: one file per command group."""
+"""One file per command: parse, call one function, print.
+
+May import every package; a command imports no other command.
+"""

@@ -89,10 +89,13 @@ def labels_key(name: str, given: Mapping[str, Any]) -> SharedKey | None:
 def apply_(channel: Path, file: Path, key: str | None, *, as_json: bool) -> None:
     """Bring the channel in folder CHANNEL to the release that FILE leads to."""
     from repack.delta import apply
+    from repack.medium.write import is_medium, put_checklist
 
     # the real clock, not SOURCE_DATE_EPOCH: expiry is about today
     now = dt.datetime.now(dt.UTC)
     applied = apply.apply(channel, file, key_options.resolve(key, "--key"), now, output.progress())
+    if is_medium(channel.parent):
+        put_checklist(channel.parent, f"{now:%Y-%m-%d %H:%M} UTC")
     for warning in applied.verdict.warnings:
         click.echo(f"warning: {warning}", err=True)
     if as_json:

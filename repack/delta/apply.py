@@ -1,7 +1,7 @@
 """The lines of deltas: make one from two releases, apply one to a channel.
 
 create: both releases' trees -> patches that pay -> one signed file
-apply: admit -> renew -> stage -> verify -> publish -> checklist of the medium, if it is on one
+apply: admit -> renew -> stage -> verify -> publish
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from repack.errors import (
 )
 from repack.fs import atomic, digests
 from repack.fs.digests import FileDigests
-from repack.medium.write import is_medium, put_checklist
 from repack.progress import SILENT, Progress
 from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
@@ -89,8 +88,7 @@ def apply(
         SignatureError: a signature is missing or wrong.
         TargetError: the new metadata is not to be believed by what the channel has.
         SpaceError: there is not room enough; the channel is as it was.
-        PlaceError: a file cannot be read or written. If it is the checklist of the medium around
-            the channel, the channel is renewed already; the next call writes it.
+        PlaceError: a file cannot be read or written.
     """
     channels, name = Channels.around(folder)
     with channels.exclusive(name):
@@ -112,8 +110,6 @@ def apply(
         channels.publish(name, renewed.tree)
         atomic.remove(channels.work(name))
     channels.tidy()
-    if is_medium(folder.parent):
-        put_checklist(folder.parent, f"{now:%Y-%m-%d %H:%M} UTC")
     return DeltaApplied(folder, standing.manifest.version, verdict)
 
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from repack.sync.plan import Piece
-
 
 FileSystem = Literal["fat32", "exfat", "other"]
 # Microsoft, "File System Functionality Comparison": FAT32 ends at 4 GiB less one byte.
@@ -119,9 +117,9 @@ class Volume(Struct, frozen=True):
     free: int
     cluster: int = 4096
 
-    def needs(self, pieces: Iterable[Piece]) -> int:
-        """Bytes that ``pieces`` take there."""
-        return sum(-(-piece.size // self.cluster) * self.cluster for piece in pieces)
+    def needs(self, sizes: Iterable[int]) -> int:
+        """Bytes that files of these sizes take there, in whole clusters."""
+        return sum(-(-size // self.cluster) * self.cluster for size in sizes)
 
 
 def free_bytes(path: Path) -> int:

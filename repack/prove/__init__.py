@@ -1,1 +1,6 @@
-"""."""
+"""The proof: solve again from the staged channel alone, link, run the health check.
+
+Nothing is published that was not proved.
+
+May import: archive, channel, conda, label, prefix, solve, store, besides the ground modules.
+"""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from repack.label.label import Label
     from repack.label.reader import PackagesFrom
     from repack.progress import Progress
+    from repack.prove.channel import ProofContext
     from repack.settings import Mode, Settings
 
 
@@ -66,6 +67,21 @@ class BuildContext(Struct, frozen=True):
     def archive(self) -> Format:
         """The format of packages that repack makes for this label."""
         return ".tar.bz2" if self.label.package_format == "tar.bz2" else ".conda"
+
+    def proof(self, subdirs: Iterable[str]) -> ProofContext:
+        """What the proof of these subdirs works with."""
+        # Not needed before the solver is done; imported while it works.
+        from repack.prove.channel import ProofContext
+
+        return ProofContext(
+            label=self.label,
+            store=self.store,
+            modes=self.modes(subdirs),
+            reads_everything=self.settings.prove == "linked",
+            scratch=self.store.scratch(self.key),
+            environment=self.settings.environment,
+            progress=self.progress,
+        )
 
     def modes(self, subdirs: Iterable[str]) -> dict[str, Mode]:
         """Per subdir how it is going to be proved on this machine."""

@@ -119,9 +119,11 @@ def _published_path(record: Record, bench: BuildContext) -> RelPath:
 
 def _resolve(bench: BuildContext) -> Solution:
     if bench.settings.env_file is not None:
-        from repack.solve.from_environment import harvested
+        from repack.solve.from_environment import solution_of_environment
 
-        return harvested(bench.settings.env_file, bench)
+        return solution_of_environment(
+            bench.settings.env_file, bench.label, bench.store, bench.progress
+        )
     old = None if bench.settings.lock == "update" else bench.lock
     published = bench.channels.published(bench.label.name)
     return resolve(bench.label, old, published, bench.store, bench.progress)

@@ -183,8 +183,9 @@ def _release(
     check_names(tree.paths)
     search_secrets(tree.texts, tree.packages, _secrets(found, bench) | keys.secrets)
     staged = channels.stage(name, tree)
-    with reading_archives(draft.shipment, bench):
-        proofs = prove_channel(found, shipment, tops, staged, bench)
+    context = bench.proof(found.requests)
+    with reading_archives(draft.shipment, context):
+        proofs = prove_channel(found, shipment, tops, staged, context)
     if read_or_none(bench.lock) != found.lock:
         write(bench.lock, found.lock)
     channels.publish(name, tree)

@@ -62,7 +62,7 @@ def compose_build_report(making: Making, bench: BuildContext) -> Report:
         own=names(label),
         hotfixes=hotfixes(making.texts),
         modes=bench.modes(making.found.requests),
-        whole=len(read_whole(shipment, bench)),
+        whole=len(read_whole(shipment, bench.proof(making.found.requests))),
         bundles=bundles(
             label,
             shipment,

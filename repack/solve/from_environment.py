@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.conda.virtual_packages import TargetProfile
-    from repack.release.context import BuildContext
+    from repack.label.label import Label
+    from repack.progress import Progress
+    from repack.store.store import Store
 
 
-def harvested(env_file: Path, bench: BuildContext) -> Solution:
+def solution_of_environment(
+    env_file: Path, label: Label, store: Store, progress: Progress
+) -> Solution:
     """Exactly the packages of the environment that ``env_file`` describes.
 
     Archives found in its package caches go into the store; the rest is left to be fetched.
@@ -26,24 +30,24 @@ def harvested(env_file: Path, bench: BuildContext) -> Solution:
         UsageError: the file is no ``conda info --json``.
         FetchError: packages can neither be found nor fetched.
     """
-    taken = harvest(env_file, bench.progress)
-    profile = _profile(taken.subdir, env_file, bench)
+    taken = harvest(env_file, progress)
+    profile = _profile(taken.subdir, env_file, label)
     for sha256, archive in taken.found.items():
-        if not bench.store.holds(sha256, archive.stat().st_size):
-            bench.store.admit(archive, sha256)
+        if not store.holds(sha256, archive.stat().st_size):
+            store.admit(archive, sha256)
     specs = tuple(f"{r.name} =={r.version} {r.build}" for r in taken.records)
-    add_pip = bench.label.add_pip and any(record.name == "pip" for record in taken.records)
+    add_pip = label.add_pip and any(record.name == "pip" for record in taken.records)
     question = SolveRequest(profile, specs, add_pip=add_pip)
     records = {taken.subdir: taken.records}
-    lock = lockfile.write_lock(bench.label.channels, {profile: taken.records})
-    warnings = (*bench.label.notes, *taken.warnings)
+    lock = lockfile.write_lock(label.channels, {profile: taken.records})
+    warnings = (*label.notes, *taken.warnings)
     return Solution({taken.subdir: question}, records, lock, "harvested", warnings, taken.secrets)
 
 
-def _profile(subdir: str, env_file: Path, bench: BuildContext) -> TargetProfile:
-    platforms = bench.label.platforms
+def _profile(subdir: str, env_file: Path, label: Label) -> TargetProfile:
+    platforms = label.platforms
     if tuple(platforms) != (subdir,):
         what = f"the environment is for {subdir}, the label for {', '.join(platforms)}"
         hint = f"let `platforms` of the label be {subdir} alone"
-        raise LabelError([Problem(str(env_file), what, hint)], where=bench.lock.stem)
+        raise LabelError([Problem(str(env_file), what, hint)], where=label.name)
     return platforms[subdir]

@@ -129,7 +129,7 @@ def check_fits(pieces: Collection[Piece], volume: Volume, where: object) -> None
             got=_listed(large),
             hint="format the medium as exFAT or NTFS, or split the bundle",
         )
-    need = volume.needs(pieces)
+    need = volume.needs(piece.size for piece in pieces)
     if need > volume.free:
         raise SpaceError(
             "not enough space; nothing was written",
@@ -144,7 +144,7 @@ def _left_over(pieces: Collection[Piece], volume: Volume) -> list[Piece]:
     """What finds no room any more when the smallest go first: the largest are what to look at."""
     left, room = [], volume.free
     for piece in sorted(pieces, key=lambda piece: (piece.size, piece.path)):
-        room -= volume.needs([piece])
+        room -= volume.needs([piece.size])
         if room < 0:
             left.append(piece)
     return left[::-1]

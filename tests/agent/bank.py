@@ -6,8 +6,10 @@ import contextlib
 import io
 import json
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from repack.agent.context import AgentContext
 from repack.cli.main import run

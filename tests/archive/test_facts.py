@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from repack.archive.facts import FACTS_VERSION, About, Facts, Script, check_archive
 from repack.errors import IntegrityError

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from repack.archive.package import PackageFile, PackageSpec, numbered
 from repack.errors import IntegrityError, UsageError

@@ -6,10 +6,10 @@ import hashlib
 import io
 import json
 import tarfile
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from repack.archive.package import FORMATS, PackageFile, PackageSpec, numbered
 from repack.archive.writer import pack

@@ -9,12 +9,12 @@ import io
 import random
 import tarfile
 import zipfile
-from dataclasses import replace
 
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from repack.archive.package import JOB, PackageFile, PackageSpec, numbered
 from repack.archive.writer import pack

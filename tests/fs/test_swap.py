@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from repack.errors import BusyError, PlaceError, SpaceError, UsageError
-from repack.fs import atomic, journal
+from repack.fs import atomic, journal, links
 from repack.fs.swap import Exchange, exchanging
 
 
@@ -225,8 +225,9 @@ def swap_and_die(exchanges: list[Exchange], instant: int, renames: str) -> int:
         return call
 
     try:
-        for name in ("rename", "remove", "place", "flush", "sync_folder"):
+        for name in ("rename", "remove", "flush", "sync_folder"):
             setattr(atomic, name, dying(getattr(atomic, name)))
+        links.place = dying(links.place)
         journal._exchanged = (
             dying(journal._exchanged) if renames == "exchange" else lambda *_: False
         )

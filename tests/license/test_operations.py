@@ -5,11 +5,11 @@ import os
 import resource
 import signal
 import sys
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from repack.errors import BusyError, LicenseError, PlaceError, SpaceError, UsageError
 from repack.fs import atomic

@@ -9,13 +9,13 @@ import resource
 import shutil
 import signal
 import sys
-from dataclasses import replace
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from repack.errors import (
     BusyError,
