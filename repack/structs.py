@@ -38,6 +38,11 @@ class Value(Struct, frozen=True, eq=False):
             return NotImplemented
         return self._compared() == other._compared()
 
+    def __ne__(self, other: object) -> bool:
+        """The opposite. Without it, ``!=`` would be that of :class:`msgspec.Struct`."""
+        equal = self.__eq__(other)
+        return NotImplemented if equal is NotImplemented else not equal
+
     def __hash__(self) -> int:
         """The hash of all fields that are compared."""
         return hash((type(self), self._compared()))

@@ -11,10 +11,10 @@ import json
 import random
 import shutil
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import zstandard
-from msgspec.structs import replace
 
 from repack.cli.main import run
 from tests import tiny

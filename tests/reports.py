@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -94,13 +95,13 @@ def hostile() -> tuple[tiny.Package, ...]:
     return (
         python,
         pip,
-        replace(lib, about={"summary": SCRIPT, "home": "javascript:alert(1)"}),
-        replace(
+        dataclasses.replace(lib, about={"summary": SCRIPT, "home": "javascript:alert(1)"}),
+        dataclasses.replace(
             data,
             hotfix={"license": f"{SCRIPT}\"'><img src=x onerror=alert(1)>"},
             about={"summary": "x" * 10_000, "license": SCRIPT},
         ),
-        replace(
+        dataclasses.replace(
             app,
             hotfix={**app.hotfix, "license": None},
             about={"summary": f"{TURNED} \u05d0\u05d1\u05d2 {{{{ 7 * 7 }}}}"},

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
-from msgspec.structs import replace
 
 from repack.channel.folder import Channels
 from repack.cli.main import run

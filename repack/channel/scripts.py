@@ -74,7 +74,7 @@ def install_cmd(plan: InstallerPlan) -> bytes:
 
 
 def _data(name: str) -> str:
-    return _shipped_bytes(name).decode("utf-8")
+    return _shipped_bytes(name).decode("utf-8").replace("\r\n", "\n")
 
 
 def _plan(plan: InstallerPlan) -> bytes:

@@ -25,6 +25,7 @@ NEEDS: Final = (
     "python >=3.11",
     "click >=8.1",  # less than a builder needs: the agent has no completion
     "cryptography >=43",
+    "msgspec >=0.19",
     "platformdirs >=4.2",
     "py-rattler >=0.28,<0.29",
     "rich >=13.8",

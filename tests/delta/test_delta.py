@@ -17,7 +17,7 @@ from repack.channel import folder as place
 from repack.channel.folder import Channels
 from repack.delta import apply as pipeline
 from repack.delta import file as delta_file
-from repack.fs import atomic
+from repack.fs import links
 from tests.deltas import SIZE, Deltas, contents, of_json, rewrite, said, serves
 from tests.world import check
 
@@ -279,7 +279,7 @@ def test_channel_that_cannot_be_staged_beside_itself(deltas, monkeypatch):
 
 @pytest.mark.parametrize("where", ["beside", "inside"])
 def test_file_system_without_links_copies_only_what_is_new(deltas, monkeypatch, where):
-    monkeypatch.setattr(atomic, "can_link", lambda _folder: False)
+    monkeypatch.setattr(links, "can_link", lambda _folder: False)
     if where == "inside":
         monkeypatch.setattr(place.os.path, "ismount", lambda path: Path(path) == deltas.customer)
     stays = next(p for p in deltas.whole[2] if p in deltas.whole[1] and p.endswith(".conda"))

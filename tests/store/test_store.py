@@ -247,7 +247,7 @@ def test_a_file_system_without_locks_is_an_error(store, monkeypatch):
     def no_locks(*args):
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr("repack.fs.atomic.try_lock", no_locks)
+    monkeypatch.setattr("repack.fs.locks.try_lock", no_locks)
     with pytest.raises(PlaceError, match="no locks"):
         Partial.opened(store.partials / digest(b"x"), digest(b"x"), 1)
 

@@ -76,7 +76,7 @@ def test_one_that_another_builder_marks_while_we_hash_it_stays(store, monkeypatc
         store.harden(SHA)
         return found
 
-    monkeypatch.setattr("repack.fs.atomic.digest_stream", marked_meanwhile)
+    monkeypatch.setattr("repack.fs.digests.digest_stream", marked_meanwhile)
     assert store.recheck(SHA) == len(DATA)
     assert kept.stat().st_mtime_ns == verified_mtime(SHA)
 
