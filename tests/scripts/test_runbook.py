@@ -40,7 +40,10 @@ def site(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "python").symlink_to(sys.executable)
+    # Not a link: a Python that is started by a link does not find its virtual environment.
+    wrapper = tools / "python"
+    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    wrapper.chmod(0o755)
     (tools / "repack").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m repack "$@"\n')
     (tools / "repack").chmod(0o755)
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("vendor"))
