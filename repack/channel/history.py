@@ -80,7 +80,7 @@ def past_tree(channels: Channels, label: LabelName, release: int, store: Store) 
     texts = channels.recall(label, release)
     found = manifest.parse(texts[RelPath(MANIFEST)], channels.history(label) / str(release))
     gone = [
-        a.path for a in found.artifacts if a.sha256 is None or not store.holds(a.sha256, a.size)
+        a.path for a in found.artifacts if a.sha256 is None or not store.contains(a.sha256, a.size)
     ]
     if gone:
         raise FetchError(

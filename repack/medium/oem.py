@@ -87,7 +87,7 @@ def write_oem(
         names += [oem_bundle.delta_path(label, one, cargo.release) for one in old]
         names += [RelPath(f"{oem_bundle.folder(label)}/{oem_bundle.CHECKLIST}"), *texts]
         return OemWritten(write_medium(name, root, wish, desk, terms), site.fingerprint, (*names,))
-    with desk.store.making() as folder:
+    with desk.store.scratch_folder() as folder:
         bulk = _bundles(cargo, tree, platforms, folder, terms)
         bulk |= _deltas(cargo, old, site, folder, (desk, terms))
         made = f"{desk.now:%Y-%m-%d %H:%M} UTC"

@@ -81,8 +81,8 @@ def _recall(record: Record, store: Store) -> DerivedArchive | None:
     """What was made of the archive, if the store still has it."""
     if not record.fn.endswith(".conda"):
         return None
-    made = derived.read_derived(store.made_path(record.sha256, archive.recipe()))
-    return made if made is not None and store.holds(made.sha256, made.size) else None
+    made = derived.read_derived(store.derived_path(record.sha256, archive.recipe()))
+    return made if made is not None and store.contains(made.sha256, made.size) else None
 
 
 def _make_all(
@@ -93,7 +93,7 @@ def _make_all(
     order = sorted(records, key=lambda record: (-record.size, record.path))
     total = sum(record.size for record in order)
     with (
-        store.making() as folder,
+        store.scratch_folder() as folder,
         progress.phase("converting to .tar.bz2", total, "bytes") as done,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
@@ -116,9 +116,9 @@ def _make_all(
 def _make(record: Record, store: Store, folder: Path) -> DerivedArchive:
     target = folder / f"{record.sha256}.tar.bz2"
     made = archive.convert(store.path(record.sha256), record, target)
-    store.admit(target, made.sha256, how="move")
+    store.add(target, made.sha256, how="move")
     facts = recall_facts(store.facts_path(record.sha256))
     if facts is not None:
         remember_facts(store.facts_path(made.sha256), replace(facts, sha384=None))
-    derived.write_derived(store.made_path(record.sha256, archive.recipe()), made)
+    derived.write_derived(store.derived_path(record.sha256, archive.recipe()), made)
     return made

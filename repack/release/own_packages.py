@@ -77,7 +77,7 @@ def _bundled(bench: BuildContext, stamps: Path | None) -> list[Bundled]:
 
 
 def _packed(made: Bundled, bench: BuildContext) -> Record:
-    if made.unchanged is not None and bench.store.has(made.unchanged):
+    if made.unchanged is not None and bench.store.contains_record(made.unchanged):
         return made.unchanged
     record = _pack(made.spec, bench)
     if made.unchanged is not None and made.unchanged.sha256 != record.sha256:
@@ -89,7 +89,7 @@ def _packed(made: Bundled, bench: BuildContext) -> Record:
 def _pack(spec: PackageSpec, bench: BuildContext) -> Record:
     folder = bench.store.scratch(f"{bench.key}.pack")
     packed = pack(spec, folder, bench.archive, progress=bench.progress)
-    bench.store.admit(packed.path, packed.record.sha256, "move")
+    bench.store.add(packed.path, packed.record.sha256, "move")
     return packed.record
 
 

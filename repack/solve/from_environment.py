@@ -33,8 +33,8 @@ def solution_of_environment(
     taken = harvest(env_file, progress)
     profile = _profile(taken.subdir, env_file, label)
     for sha256, archive in taken.found.items():
-        if not store.holds(sha256, archive.stat().st_size):
-            store.admit(archive, sha256)
+        if not store.contains(sha256, archive.stat().st_size):
+            store.add(archive, sha256)
     specs = tuple(f"{r.name} =={r.version} {r.build}" for r in taken.records)
     add_pip = label.add_pip and any(record.name == "pip" for record in taken.records)
     question = SolveRequest(profile, specs, add_pip=add_pip)

@@ -129,12 +129,12 @@ def fetch(
     _check_room(errands, store)
     total = sum(errand.record.size for errand in errands)
     with progress.phase("fetch", total, "bytes") as done:
-        tally = _FetchState(done, (flushed or store).keep)
+        tally = _FetchState(done, (flushed or store).commit)
         _run(errands, tally, store, upstream)
     if tally.faults:
         if isinstance(tally.faults[0], SpaceError):
             _check_room(
-                [e for e in errands if not store.settled(e.record.sha256, e.record.size)], store
+                [e for e in errands if not store.is_marked(e.record.sha256, e.record.size)], store
             )
         raise _together(tally.faults)
     return FetchResult(tally.files, tally.bytes, time.monotonic() - began)
@@ -146,7 +146,7 @@ def _errands(records: Sequence[Record], store: Store, upstream: Upstream) -> tup
     wanted: dict[Digest, Record] = {}
     for record in records:
         places = upstream.places(record.url)
-        if not store.settled(record.sha256, record.size):
+        if not store.is_marked(record.sha256, record.size):
             wanted.setdefault(record.sha256, record)
             urls.setdefault(record.sha256, {}).update(dict.fromkeys(places))
     errands = (_Download(record, tuple(urls[sha256])) for sha256, record in wanted.items())
@@ -154,7 +154,7 @@ def _errands(records: Sequence[Record], store: Store, upstream: Upstream) -> tup
 
 
 def _check_room(errands: Sequence[_Download], store: Store) -> None:
-    needed = sum(max(0, e.record.size - store.waiting(e.record.sha256)) for e in errands)
+    needed = sum(max(0, e.record.size - store.partial_size(e.record.sha256)) for e in errands)
     room = store.prepare()
     if needed > room:
         raise SpaceError(

@@ -84,7 +84,7 @@ def verify(store: Store, progress: Progress = SILENT) -> StoreVerdict:
     with progress.phase("check", total, "bytes") as done, ThreadPoolExecutor() as pool:
 
         def check(entry: StoreEntry) -> bool:
-            right = store.recheck(entry.sha256) is not None
+            right = store.verify(entry.sha256) is not None
             done(entry.size)
             return right
 

@@ -3,7 +3,7 @@
 A partial download is a file called by the digest it shall have. Whoever writes it holds its lock,
 so of several builders one fetches and the others wait; the system frees the lock of one that was
 killed, and the next goes on where it ended. Every byte is hashed as it is written, and only what
-has the right digest and size leaves by :meth:`Partial.settle`.
+has the right digest and size leaves by :meth:`Partial.commit`.
 
 Beside a large one lies the validator of the answer it came from (``ETag`` or ``Last-Modified``): a
 resumed download is asked for with ``If-Range``, so that the halves of two files are never joined.
@@ -56,7 +56,7 @@ def mark_verified(path: Path | int, sha256: Digest, read_at: int | None = None) 
 def last_touched(status: os.stat_result) -> float:
     """When a file was last changed, renamed, linked, unlinked or marked, in seconds.
 
-    Of these Windows knows only when it was made; :func:`mark` says there when it was used.
+    Of these Windows knows only when it was made; :func:`mark_verified` says there when it was used.
     """
     if sys.platform == "win32":
         return max(status.st_ctime, status.st_atime)
@@ -193,7 +193,7 @@ class Partial:
                 "the SHA-256 is not that of the record", expected=self.sha256, got=got
             )
 
-    def settle(self, target: Path, *, flush: bool = True) -> None:
+    def commit(self, target: Path, *, flush: bool = True) -> None:
         """Check the file, flush it, mark it as hashed and give it its place in the store.
 
         Args:

@@ -14,7 +14,7 @@ repodata/                 upstream's repodata; 0700, because its URLs may hold t
 Rules of this module:
 
 - A file gets its name when its bytes were hashed, never before. It carries a stamp (its mtime, see
-  :func:`repack.store.partial.stamp`): size and stamp right, and it is as it was hashed. Anything
+  :func:`repack.store.partial.verified_mtime`): size and stamp right, and it is as it was hashed. Anything
   else is hashed again, and dropped if it is wrong.
 - There is no lock on the store. A file is made under the lock of its partial, and removed only
   when nothing names it, no channel links it, and nobody has used it for a while.
@@ -91,12 +91,12 @@ class Store:
         """Where what was found out about the archive is, or would be."""
         return self.root / "facts" / sha256[:2] / f"{sha256}.json"
 
-    def made_path(self, sha256: Digest, recipe: str) -> Path:
+    def derived_path(self, sha256: Digest, recipe: str) -> Path:
         """Where it is noted which archive ``recipe`` makes of this one, or would be."""
         return self.root / "made" / sha256[:2] / f"{sha256}.{recipe}.json"
 
     @contextlib.contextmanager
-    def making(self) -> Iterator[Path]:
+    def scratch_folder(self) -> Iterator[Path]:
         """A folder to make archives in, on the store's file system; removed in the end.
 
         Raises:
@@ -139,7 +139,7 @@ class Store:
                 folder.chmod(0o700)
         return folder
 
-    def settled(self, sha256: Digest, size: int) -> bool:
+    def is_marked(self, sha256: Digest, size: int) -> bool:
         """Whether the archive is there, of that size and unchanged since it was hashed.
 
         Raises:
@@ -159,7 +159,7 @@ class Store:
                     mark_verified(path, sha256, read_at=time.time_ns())
             return True
 
-    def holds(self, sha256: Digest, size: int) -> bool:
+    def contains(self, sha256: Digest, size: int) -> bool:
         """Whether the archive is there and right; hashed again if it may have changed.
 
         A file that is wrong is dropped, so that it is fetched again.
@@ -167,13 +167,13 @@ class Store:
         Raises:
             PlaceError: the store cannot be read.
         """
-        return self.settled(sha256, size) or self.recheck(sha256) == size
+        return self.is_marked(sha256, size) or self.verify(sha256) == size
 
-    def has(self, record: Record) -> bool:
-        """Whether the store :meth:`holds` the archive of ``record``."""
-        return self.holds(record.sha256, record.size)
+    def contains_record(self, record: Record) -> bool:
+        """Whether the store :meth:`contains` the archive of ``record``."""
+        return self.contains(record.sha256, record.size)
 
-    def recheck(self, sha256: Digest) -> int | None:
+    def verify(self, sha256: Digest) -> int | None:
         """Hash the archive; its size if it is right, else None, and it is dropped.
 
         Raises:
@@ -206,7 +206,7 @@ class Store:
     def receiving(
         self, record: Record, stopped: Callable[[], bool] = _nobody
     ) -> Iterator[Partial | None]:
-        """The partial file of ``record``, to be filled; :meth:`Partial.settle` is :meth:`keep`'s.
+        """The partial file of ``record``, to be filled; :meth:`Partial.commit` is :meth:`commit`'s.
 
         Waits while another builder fills it. None when the archive is there by then, or when
         ``stopped()`` says that nobody waits for it any more.
@@ -220,7 +220,7 @@ class Store:
             yield None
             return
         try:
-            if self.has(record):
+            if self.contains_record(record):
                 partial.drop()
                 yield None
             else:
@@ -237,11 +237,11 @@ class Store:
             time.sleep(_WAIT)
         return partial
 
-    def keep(self, partial: Partial, *, flush: bool = True) -> Path:
+    def commit(self, partial: Partial, *, flush: bool = True) -> Path:
         """Take in a partial file that is complete.
 
         Args:
-            flush: if not, :meth:`harden` must follow.
+            flush: if not, :meth:`flush` must follow.
 
         Raises:
             IntegrityError: it is not what it shall be.
@@ -249,10 +249,10 @@ class Store:
             PlaceError: the store cannot be written.
         """
         target = self.path(partial.sha256)
-        partial.settle(target, flush=flush)
+        partial.commit(target, flush=flush)
         return target
 
-    def harden(self, sha256: Digest) -> None:
+    def flush(self, sha256: Digest) -> None:
         """Flush an archive that was just hashed, and mark it as that.
 
         Raises:
@@ -264,7 +264,7 @@ class Store:
             os.fsync(stream.fileno())
             mark_verified(path, sha256)
 
-    def admit(
+    def add(
         self,
         source: Path,
         sha256: Digest | None = None,
@@ -287,9 +287,9 @@ class Store:
         partial = self._lock(got, size, _nobody)
         assert partial is not None  # noqa: S101 - nobody stops it
         try:
-            if self.recheck(got) != size:
+            if self.verify(got) != size:
                 self._fill(partial, source)
-                partial.settle(target)
+                partial.commit(target)
             else:
                 partial.drop()
         except IntegrityError as error:
@@ -321,7 +321,7 @@ class Store:
                     (self.packages / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
             return shutil.disk_usage(self.root).free
 
-    def waiting(self, sha256: Digest) -> int:
+    def partial_size(self, sha256: Digest) -> int:
         """Bytes of the archive that an earlier run left."""
         with contextlib.suppress(OSError):
             return (self.partials / sha256).stat().st_size

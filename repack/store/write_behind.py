@@ -22,16 +22,16 @@ class WriteBehind:
         self._pool = ThreadPoolExecutor(1)
         self._due: list[Future[None]] = []
 
-    def keep(self, partial: Partial) -> None:
-        """As :meth:`Store.keep`, but for the flush. May be called from any thread."""
+    def commit(self, partial: Partial) -> None:
+        """As :meth:`Store.commit`, but for the flush. May be called from any thread."""
         if sys.platform == "win32":  # where no read-only file can be flushed
-            self._store.keep(partial)
+            self._store.commit(partial)
             return
-        self._store.keep(partial, flush=False)
-        self._due.append(self._pool.submit(self._store.harden, partial.sha256))
+        self._store.commit(partial, flush=False)
+        self._due.append(self._pool.submit(self._store.flush, partial.sha256))
 
     def wait(self) -> None:
-        """Wait until all is on the disk. Raises as :meth:`Store.harden` does."""
+        """Wait until all is on the disk. Raises as :meth:`Store.flush` does."""
         for one in self._due:
             one.result()
 

@@ -16,9 +16,9 @@ def place(tmp_path):
     """A store of two archives and a channel that holds one of them."""
     store = Store(tmp_path / "store")
     (tmp_path / "file").write_bytes(b"held")
-    held = store.admit(tmp_path / "file")
+    held = store.add(tmp_path / "file")
     (tmp_path / "file").write_bytes(b"alone")
-    store.admit(tmp_path / "file")
+    store.add(tmp_path / "file")
     folder = tmp_path / "channels" / "bank" / "noarch"
     folder.mkdir(parents=True)
     (folder / "a-1-0.conda").hardlink_to(held)

@@ -42,7 +42,7 @@ def take(store, package: Package, tmp_path, **changes):
     path = tmp_path / "upstream.conda"
     path.write_bytes(data)
     record = package.record(data, **changes)
-    store.admit(path, record.sha256)
+    store.add(path, record.sha256)
     return record
 
 
@@ -103,7 +103,7 @@ def test_made_again_when_the_result_or_the_note_is_gone(store, tmp_path):
     store.path(first[0].record.sha256).unlink()
     assert unmade([record], store) == (record,)
     assert transmute([record], store) == first
-    store.made_path(record.sha256, tarbz2.recipe()).write_bytes(b"{")
+    store.derived_path(record.sha256, tarbz2.recipe()).write_bytes(b"{")
     assert transmute([record], store) == first
 
 
@@ -147,7 +147,7 @@ def test_a_damaged_archive_is_named_and_leaves_nothing(store, tmp_path):
     data = data[:100] + b"damage" + data[106:]
     path = tmp_path / "damaged"
     path.write_bytes(data)
-    store.admit(path)
+    store.add(path)
     good = take(store, Package(name="good"), tmp_path)
     with pytest.raises(IntegrityError) as caught:
         transmute([PACKAGE.record(data), good], store)
@@ -180,8 +180,8 @@ def test_a_full_disk_is_said(store, tmp_path):
 def test_a_sweep_keeps_notes_as_long_as_what_they_name(store, tmp_path):
     record = take(store, PACKAGE, tmp_path)
     (made,) = transmute([record], store)
-    note = store.made_path(record.sha256, tarbz2.recipe())
-    with store.making() as folder:
+    note = store.derived_path(record.sha256, tarbz2.recipe())
+    with store.scratch_folder() as folder:
         (folder / "half").write_bytes(b"x")
         sweep(store, {made.record.sha256})
         assert folder.exists()  # too young

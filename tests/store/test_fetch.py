@@ -452,7 +452,7 @@ def child(site, wanted, store):
 
 def wait_for_bytes(store, wanted, count):
     until = time.monotonic() + 20
-    while store.waiting(wanted.sha256) < count:
+    while store.partial_size(wanted.sha256) < count:
         assert time.monotonic() < until, "nothing comes"
         time.sleep(0.01)
 
@@ -472,7 +472,7 @@ def test_what_a_killed_run_left_is_resumed(site, store, upstream):
         wait_for_bytes(store, wanted, 2 << 20)
         process.kill()
         process.wait()
-    left = store.waiting(wanted.sha256)
+    left = store.partial_size(wanted.sha256)
     assert left >= 2 << 20
     assert not store.path(wanted.sha256).exists()
     fetched = fetch([wanted], store, upstream)
@@ -497,7 +497,7 @@ def test_killed_at_any_instant_the_store_is_good(site, store, upstream):
             process.wait()
         path = store.path(wanted.sha256)
         assert not path.exists() or held(store, wanted)
-        assert store.has(wanted) == path.exists()
+        assert store.contains_record(wanted) == path.exists()
         if path.exists():
             path.unlink()
     fetch([wanted], store, upstream)

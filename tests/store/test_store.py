@@ -48,9 +48,9 @@ def backdate(store, monkeypatch, seconds):
 
 
 def test_nothing_is_made_by_looking(store):
-    assert not store.holds(digest(b"x"), 1)
+    assert not store.contains(digest(b"x"), 1)
     assert store.list() == ()
-    assert store.waiting(digest(b"x")) == 0
+    assert store.partial_size(digest(b"x")) == 0
     assert verify(store).files == 0
     assert sweep(store, set()).files == 0
     assert not store.root.exists()
@@ -59,69 +59,69 @@ def test_nothing_is_made_by_looking(store):
 def test_admitted_files_are_copies_and_read_only(store, source):
     data = os.urandom(3_000_000)
     path = source(data)
-    kept = store.admit(path, digest(data))
+    kept = store.add(path, digest(data))
     assert kept == store.path(digest(data))
     assert kept.read_bytes() == path.read_bytes() == data
     assert not kept.samefile(path)
     assert kept.stat().st_mode & 0o777 == 0o444
-    assert store.holds(digest(data), len(data))
-    assert store.admit(path) == kept
+    assert store.contains(digest(data), len(data))
+    assert store.add(path) == kept
 
 
 def test_a_moved_file_is_gone(store, source):
     path = source(b"own")
-    assert store.admit(path, how="move").read_bytes() == b"own"
+    assert store.add(path, how="move").read_bytes() == b"own"
     assert not path.exists()
 
 
 def test_another_file_is_not_admitted(store, source):
     with pytest.raises(IntegrityError):
-        store.admit(source(b"one"), digest(b"other"))
+        store.add(source(b"one"), digest(b"other"))
     with pytest.raises(PlaceError):
-        store.admit(source(b"one").with_name("gone"))
+        store.add(source(b"one").with_name("gone"))
     assert store.list() == ()
 
 
 def test_a_wrong_size_is_not_held_but_not_dropped(store, source):
-    path = store.admit(source(b"abc"))
-    assert not store.holds(digest(b"abc"), 4)
+    path = store.add(source(b"abc"))
+    assert not store.contains(digest(b"abc"), 4)
     assert path.exists()
 
 
 def test_what_was_hashed_is_not_read_again(store, source):
-    path = store.admit(source(b"abc"))
+    path = store.add(source(b"abc"))
     status = path.stat()
     assert status.st_mtime_ns == verified_mtime(digest(b"abc"))
     # The same size and time and other bytes: only a full check reads it.
     path.chmod(0o644)
     path.write_bytes(b"xyz")
     os.utime(path, ns=(0, status.st_mtime_ns))
-    assert store.holds(digest(b"abc"), 3)
+    assert store.contains(digest(b"abc"), 3)
     verdict = verify(store)
     assert [entry.sha256 for entry in verdict.damaged] == [digest(b"abc")]
     assert verdict.exit_code == 6
-    assert not store.holds(digest(b"abc"), 3)
+    assert not store.contains(digest(b"abc"), 3)
     assert verify(store).exit_code == 0
 
 
 def test_a_changed_file_is_seen_and_dropped(store, source):
-    path = store.admit(source(b"abc"))
+    path = store.add(source(b"abc"))
     path.chmod(0o644)
     path.write_bytes(b"xyz")
-    assert not store.holds(digest(b"abc"), 3)
+    assert not store.contains(digest(b"abc"), 3)
     assert not path.exists()
 
 
 def test_a_touched_file_is_hashed_and_marked_anew(store, source):
-    path = store.admit(source(b"abc"))
+    path = store.add(source(b"abc"))
     os.utime(path)
-    assert not store.settled(digest(b"abc"), 3)
-    assert store.holds(digest(b"abc"), 3)
-    assert store.settled(digest(b"abc"), 3)
+    assert not store.is_marked(digest(b"abc"), 3)
+    assert store.contains(digest(b"abc"), 3)
+    assert store.is_marked(digest(b"abc"), 3)
 
 
 def test_a_hard_link_carries_the_mark(store, source, tmp_path):
-    path = store.admit(source(b"abc"))
+    path = store.add(source(b"abc"))
     (tmp_path / "channel.conda").hardlink_to(path)
     assert store.list()[0].links == 1
     assert (tmp_path / "channel.conda").stat().st_mtime_ns == verified_mtime(digest(b"abc"))
@@ -214,7 +214,7 @@ def test_only_the_right_bytes_settle(store, data):
     partial = opened(store, b"abc")
     partial.write(memoryview(data))
     with pytest.raises(IntegrityError):
-        partial.settle(store.path(partial.sha256))
+        partial.commit(store.path(partial.sha256))
     partial.close()
     assert not store.path(partial.sha256).exists()
 
@@ -224,7 +224,7 @@ def test_a_folder_that_went_missing_is_made(store):
     target = store.path(partial.sha256)
     target.parent.rmdir()
     partial.write(memoryview(b"abc"))
-    partial.settle(target)
+    partial.commit(target)
     partial.close()
     assert target.read_bytes() == b"abc"
 
@@ -232,7 +232,7 @@ def test_a_folder_that_went_missing_is_made(store):
 def test_many_admit_one_file(store, source):
     data = os.urandom(500_000)
     path = source(data)
-    threads = [threading.Thread(target=store.admit, args=(path,)) for _ in range(6)]
+    threads = [threading.Thread(target=store.add, args=(path,)) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -256,7 +256,7 @@ def test_a_file_system_without_locks_is_an_error(store, monkeypatch):
 
 
 def test_a_sweep_keeps_what_is_named_linked_or_young(store, source, tmp_path, monkeypatch):
-    named, linked, old = (store.admit(source(data)) for data in (b"named", b"linked", b"old"))
+    named, linked, old = (store.add(source(data)) for data in (b"named", b"linked", b"old"))
     (tmp_path / "channel.conda").hardlink_to(linked)
     assert sweep(store, {digest(b"named")}).files == 0
     backdate(store, monkeypatch, DAY + 60)
@@ -268,12 +268,12 @@ def test_a_sweep_keeps_what_is_named_linked_or_young(store, source, tmp_path, mo
 
 
 def test_use_keeps_a_file_young(store, source, monkeypatch):
-    path = store.admit(source(b"old"))
+    path = store.add(source(b"old"))
     before = path.stat()
     time.sleep(0.02)
     backdate(store, monkeypatch, 7200)
     monkeypatch.setattr("time.time_ns", lambda: before.st_atime_ns + 1)
-    assert store.holds(digest(b"old"), 3)
+    assert store.contains(digest(b"old"), 3)
     after = path.stat()
     assert last_touched(after) > last_touched(before)
     assert after.st_mtime_ns == before.st_mtime_ns
@@ -281,7 +281,7 @@ def test_use_keeps_a_file_young(store, source, monkeypatch):
 
 def test_a_sweep_takes_facts_along(store, source, monkeypatch):
     for data in (b"kept", b"old"):
-        store.admit(source(data))
+        store.add(source(data))
         facts = store.facts_path(digest(data))
         facts.parent.mkdir(parents=True, exist_ok=True)
         facts.write_text("{}")

@@ -39,45 +39,45 @@ def test_all_is_marked_as_hashed_when_the_block_has_ended(store):
     with flushing(store) as flushed:
         for data in contents:
             partial = arrived(store, data)
-            flushed.keep(partial)
+            flushed.commit(partial)
             partial.close()
     for data in contents:
-        assert store.settled(Digest(hashlib.sha256(data).hexdigest()), len(data))
+        assert store.is_marked(Digest(hashlib.sha256(data).hexdigest()), len(data))
 
 
 def test_what_was_not_flushed_is_hashed_again_and_then_counts(store):
     partial = arrived(store)
-    store.keep(partial, flush=False)
+    store.commit(partial, flush=False)
     partial.close()
 
-    assert not store.settled(SHA, len(DATA))
-    assert store.holds(SHA, len(DATA))
-    assert store.settled(SHA, len(DATA))
+    assert not store.is_marked(SHA, len(DATA))
+    assert store.contains(SHA, len(DATA))
+    assert store.is_marked(SHA, len(DATA))
 
 
 def test_what_a_power_cut_spoilt_is_dropped(store):
     partial = arrived(store)
-    kept = store.keep(partial, flush=False)
+    kept = store.commit(partial, flush=False)
     partial.close()
     kept.chmod(0o644)
     kept.write_bytes(bytes(len(DATA)))  # the name and size are on the disk, the bytes are not
 
-    assert not store.holds(SHA, len(DATA))
+    assert not store.contains(SHA, len(DATA))
     assert not kept.exists()
 
 
 def test_one_that_another_builder_marks_while_we_hash_it_stays(store, monkeypatch):
     partial = arrived(store)
-    kept = store.keep(partial, flush=False)
+    kept = store.commit(partial, flush=False)
     partial.close()
 
     def marked_meanwhile(stream):
         found = digest_stream(stream)
-        store.harden(SHA)
+        store.flush(SHA)
         return found
 
     monkeypatch.setattr("repack.fs.digests.digest_stream", marked_meanwhile)
-    assert store.recheck(SHA) == len(DATA)
+    assert store.verify(SHA) == len(DATA)
     assert kept.stat().st_mtime_ns == verified_mtime(SHA)
 
 
@@ -88,6 +88,6 @@ def test_a_failed_flush_is_not_kept_quiet(store, monkeypatch):
     monkeypatch.setattr("os.fsync", full)
     partial = arrived(store)
     with pytest.raises(PlaceError, match="input/output error"), flushing(store) as flushed:
-        flushed.keep(partial)
+        flushed.commit(partial)
     partial.close()
-    assert not store.settled(SHA, len(DATA))
+    assert not store.is_marked(SHA, len(DATA))
