@@ -138,7 +138,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
 TOP = frozenset({"__init__", "__main__", "cli", "plugin"})
 # What commands share: options, printing, and parts that several commands are made of.
 SHARED_BY_COMMANDS = frozenset(
-    {"__init__", "key_options", "license_store", "main", "options", "output", "summary"}
+    {"__init__", "main", "shared"}
     # Parts that still stand in the file of one command.
     | {"delta", "notarize", "promote", "sync"}
 )

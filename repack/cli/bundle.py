@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from repack.cli import key_options, options
-from repack.cli import output as screen
+from repack.cli.shared import key_options, options
+from repack.cli.shared import output as screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from repack.cli import key_options, options, output
+from repack.cli.shared import key_options, options, output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from repack.cli import options, output
-from repack.cli.summary import changelog
+from repack.cli.shared import options, output
+from repack.cli.shared.summary import changelog
 
 
 @click.command()

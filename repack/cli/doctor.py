@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from repack.cli import options, output
+from repack.cli.shared import options, output
 
 if TYPE_CHECKING:
     from pathlib import Path

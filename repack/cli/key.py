@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from repack.cli import options, output
 from repack.cli.promote import FILE, agree, office, state, step_of, tell
+from repack.cli.shared import options, output
 from repack.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from repack.cli import options, output
-from repack.cli.summary import summary
+from repack.cli.shared import options, output
+from repack.cli.shared.summary import summary
 
 
 @click.command()

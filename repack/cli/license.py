@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repack.cli import key_options, license_store, options
-from repack.cli import output as screen
+from repack.cli.shared import key_options, license_store, options
+from repack.cli.shared import output as screen
 from repack.errors import UsageError
 
 if TYPE_CHECKING:

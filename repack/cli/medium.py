@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repack.cli import options, output
+from repack.cli.shared import options, output
 from repack.cli.sync import rate, show, terms
 from repack.errors import UsageError
 

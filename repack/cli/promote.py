@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repack.cli import options, output
+from repack.cli.shared import options, output
 from repack.errors import UsageError
 
 if TYPE_CHECKING:

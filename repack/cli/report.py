@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from repack.cli import options
+from repack.cli.shared import options
 
 
 @click.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from repack.cli import options, output
+from repack.cli.shared import options, output
 
 
 @click.command()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from repack.cli import license_store, options
-from repack.cli import output as screen
+from repack.cli.shared import license_store, options
+from repack.cli.shared import output as screen
 from repack.errors import RepackError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from repack.cli import key_options, options, output
-from repack.cli import license_store as portal
+from repack.cli.shared import key_options, options, output
+from repack.cli.shared import license_store as portal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

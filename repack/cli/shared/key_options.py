@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from repack.cli import options
+from repack.cli.shared import options
 
 if TYPE_CHECKING:
     from repack.keys.shared_key import SharedKey

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from repack.cli import key_options, options
-from repack.cli import output as screen
+from repack.cli.shared import key_options, options
+from repack.cli.shared import output as screen
 from repack.errors import RepackError, UsageError
 
 if TYPE_CHECKING:
