@@ -6,8 +6,12 @@ import os
 import platform
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def now() -> datetime:
@@ -34,6 +38,16 @@ def host_facts() -> HostFacts:
         python=platform.python_version(),
         user_is_admin=_is_admin(),
     )
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """The versions of those distributions that are installed."""
+    from importlib.metadata import distributions
+
+    installed = ((name, next(iter(distributions(name=name)), None)) for name in names)
+    return {
+        name: distribution.version for name, distribution in installed if distribution is not None
+    }
 
 
 def _is_admin() -> bool:

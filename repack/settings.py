@@ -1,4 +1,4 @@
-"""What one build is told: folders, time, environment, and how to prove. Nothing here reads a file."""
+"""The settings of one build: folders, time, environment, how to prove. Nothing here reads a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Mode = Literal["linked", "solved"]
 
 
 class Options(TypedDict, total=False):
-    """What :func:`build` may be told; the names are those of ``repack label``.
+    """The options of :func:`repack.build`; the names are those of ``repack label``.
 
     Attributes:
         labels_dir: folder of label files, ``labels`` if not given.
@@ -36,7 +36,7 @@ class Options(TypedDict, total=False):
         environment: variables for secrets, proxies and the health check; the process's if not
             given.
         now: the moment that goes into a new release; the present if not given.
-        progress: hears what is being done.
+        progress: gets the phases and notes of the build.
     """
 
     labels_dir: str | PathLike[str]

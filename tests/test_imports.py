@@ -136,12 +136,8 @@ ALLOWED: dict[str, tuple[str, str]] = {
 }
 # The programs that people start; they may import everything.
 TOP = frozenset({"__init__", "__main__", "cli", "plugin"})
-# What commands share: options, printing, and parts that several commands are made of.
-SHARED_BY_COMMANDS = frozenset(
-    {"__init__", "main", "shared"}
-    # Parts that still stand in the file of one command.
-    | {"delta", "notarize", "promote", "sync"}
-)
+# What commands share stands in cli/shared/; main finds the commands.
+SHARED_BY_COMMANDS = frozenset({"main", "shared"})
 # Runs alone on a target, with nothing of repack.
 ALONE = frozenset({"shipped"})
 

@@ -7,23 +7,20 @@ their documented names.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from repack.cli.shared import key_options, options
-from repack.cli.shared import output as screen
+from repack.cli.shared import key_options, options, output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from repack.archive.verified_tar import Section
     from repack.bundle.archive import Trust
 
 F = TypeVar("F", bound="Callable[..., Any]")
-
-FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _folders(command: F) -> F:
@@ -41,7 +38,7 @@ def _source(command: F) -> F:
             "--archive",
             "--source",
             "archive",
-            type=click.Path(path_type=Path),
+            type=options.PATH,
             required=True,
             help="A release archive, a bundle's conda package, or a channel's folder.",
         ),
@@ -59,53 +56,49 @@ def command() -> None:
 
 @command.command()
 @click.option("--version", "release", required=True, help="Version of the release.")
-@click.option("--output", type=FILE, required=True, help="The archive to write, a .tar.gz.")
+@click.option(
+    "--output", "path", type=options.FILE, required=True, help="The archive to write, a .tar.gz."
+)
 @_folders
 @click.option("--signing-key", "--key", help="Key to sign it with: [KEYID=]VALUE.")
-@click.option("--manifest-output", type=FILE, help="Write the manifest here, too.")
+@click.option("--manifest-output", type=options.FILE, help="Write the manifest here, too.")
 @options.as_json
-def prepare(release: str, output: Path, *, as_json: bool, **given: Any) -> None:
+def prepare(release: str, path: Path, *, as_json: bool, **values: Any) -> None:
     """Package folders as a release archive."""
-    from repack.bundle import prepare as release_archive
+    from repack.bundle import prepare
     from repack.fs import atomic
 
-    key = key_options.resolve(given["signing_key"], "--signing-key")
-    now = options.now(options.environment())
-    order = release_archive.PrepareRequest(release, _sections(given), now, key)
-    manifest = release_archive.prepare(order, output, screen.progress())
-    if given["manifest_output"]:
-        atomic.write(given["manifest_output"], manifest.to_bytes())
-    if as_json:
-        screen.print_json(
-            {
-                "archive": str(output),
-                "manifest": manifest.raw,
-                "signed": key is not None,
-                "artifacts": len(manifest.artifacts),
-            }
-        )
-        return
-    signed = "signed" if key else "unsigned"
-    click.echo(f"{output}: release {release}, {len(manifest.artifacts)} files, {signed}")
+    key = key_options.resolve(values["signing_key"], "--signing-key")
+    request = prepare.PrepareRequest(release, _sections(values), options.now(), key)
+    manifest = prepare.prepare(request, path, output.progress())
+    if values["manifest_output"]:
+        atomic.write(values["manifest_output"], manifest.to_bytes())
+    count = len(manifest.artifacts)
+    document = {
+        "archive": str(path),
+        "manifest": manifest.raw,
+        "signed": key is not None,
+        "artifacts": count,
+    }
+    line = f"{path}: release {release}, {count} files, {'signed' if key else 'unsigned'}"
+    output.emit(document, [line], as_json=as_json)
 
 
 @command.command()
 @_source
 @options.as_json
-def verify(archive: Path, *, as_json: bool, **given: Any) -> None:
+def verify(archive: Path, *, as_json: bool, **values: Any) -> None:
     """Check a release whole; print its manifest."""
-    from repack.bundle import prepare as release_archive
+    from repack.bundle import prepare
 
-    read = release_archive.verify(archive, _trust(given), screen.progress())
-    _warn(read.checked)
-    if as_json:
-        screen.print_json(read.manifest.raw)
-        return
-    count = len(read.manifest.artifacts)
-    click.echo(
-        f"{archive}: release {read.manifest.version}, {count} files, all whole; "
-        f"signature {read.checked}"
+    verified = prepare.verify(archive, _trust(values), output.progress())
+    _warn(verified.checked)
+    manifest = verified.manifest
+    line = (
+        f"{archive}: release {manifest.version}, {len(manifest.artifacts)} files, all whole; "
+        f"signature {verified.checked}"
     )
+    output.emit(manifest.raw, [line], as_json=as_json)
 
 
 @command.command()
@@ -114,44 +107,38 @@ def verify(archive: Path, *, as_json: bool, **given: Any) -> None:
 @click.option(
     "--backup-dir", type=options.FOLDER, required=True, help="Gets the folders that are replaced."
 )
-@click.option("--report", type=FILE, help="Write the report here, too.")
+@click.option("--report", type=options.FILE, help="Write the report here, too.")
 @options.as_json
-def install(archive: Path, backup_dir: Path, *, as_json: bool, **given: Any) -> None:
+def install(archive: Path, backup_dir: Path, *, as_json: bool, **values: Any) -> None:
     """Put a release in place of the folders that are there: all of it, or nothing."""
-    from repack.bundle import install as install_release
+    from repack.bundle import install
     from repack.fs import atomic
 
-    trust = _trust(given)
-    targets = install_release.InstallFolders(_sections(given), backup_dir)
-    now = options.now(options.environment())
-    report = install_release.install(archive, targets, trust, now, screen.progress())
+    folders = install.InstallFolders(_sections(values), backup_dir)
+    report = install.install(archive, folders, _trust(values), options.now(), output.progress())
     _warn(report.checked)
-    if as_json:
-        screen.print_json(report.to_json())
-    else:
-        click.echo(f"release {report.version}: {len(report.installed)} files installed")
-    if given["report"]:
-        atomic.write(
-            given["report"],
-            (json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n").encode(),
-        )
+    line = f"release {report.version}: {len(report.installed)} files installed"
+    output.emit(report, [line], as_json=as_json)
+    if values["report"]:
+        text = json.dumps(report.to_json(), indent=1, ensure_ascii=False)
+        atomic.write(values["report"], f"{text}\n".encode())
 
 
-def _sections(given: Mapping[str, Any]) -> dict[Section, Path]:
+def _sections(values: Mapping[str, Any]) -> dict[Section, Path]:
     from repack.archive.verified_tar import SECTIONS
 
-    named = {section: given[f"{section}_dir"] for section in SECTIONS}
+    named = {section: values[f"{section}_dir"] for section in SECTIONS}
     return {section: folder for section, folder in named.items() if folder is not None}
 
 
-def _trust(given: Mapping[str, Any]) -> Trust:
+def _trust(values: Mapping[str, Any]) -> Trust:
     from repack.bundle.archive import Trust
 
-    key = key_options.resolve(given["signing_key"], "--signing-key")
-    return Trust(key, "required" if given["require_signature"] else "if-key")
+    key = key_options.resolve(values["signing_key"], "--signing-key")
+    return Trust(key, "required" if values["require_signature"] else "if-key")
 
 
 def _warn(checked: str) -> None:
     if checked != "verified":
-        what = "is not signed" if checked == "unsigned" else "is signed, but no key was given"
-        click.echo(f"warning: the release {what}: nothing shows who made it", err=True)
+        state = "is not signed" if checked == "unsigned" else "is signed, but no key was given"
+        click.echo(f"warning: the release {state}: nothing shows who made it", err=True)

@@ -27,7 +27,5 @@ def command(context: click.Context, shell: str, *, as_json: bool) -> None:
     # The variable that click itself looks for in a program called repack.
     program = context.find_root().command
     script = completer(program, {}, "repack", "_REPACK_COMPLETE").source()
-    if as_json:
-        output.print_json({"shell": shell, "script": script})
-    else:
-        click.echo(script, nl=False)
+    lines = [script.removesuffix("\n")]
+    output.emit({"shell": shell, "script": script}, lines, as_json=as_json)

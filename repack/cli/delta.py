@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from repack.cli.shared import key_options, options, output
+from repack.display import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
-    from repack.keys.shared_key import SharedKey
-
-_FILE: Final = click.Path(dir_okay=False, path_type=Path)
+    from repack.delta.apply import DeltaApplied
+    from repack.delta.create import DeltaResult
 
 
 @click.group()
@@ -27,7 +27,7 @@ def command() -> None:
 @click.argument("name")
 @click.option("--from", "old", type=click.IntRange(min=1), required=True, help="Release there.")
 @click.option("--to", "new", type=click.IntRange(min=1), required=True, help="Release wanted.")
-@click.option("-o", "--output", type=_FILE, help="[default: NAME-N-M.delta.tar.zst]")
+@click.option("-o", "--output", "out", type=options.FILE, help="[default: NAME-N-M.delta.tar.zst]")
 @click.option("--plain", is_flag=True, help="A tar for `tar -xf FILE -C CHANNEL`; no patches.")
 @click.option(
     "--carry",
@@ -40,50 +40,43 @@ def command() -> None:
 @options.channels_dir
 @options.store
 @options.as_json
-def create(name: str, **given: Any) -> None:
+def create(name: str, *, old: int, new: int, as_json: bool, **values: Any) -> None:
     """Write what leads from one release of label NAME to another."""
     from repack.channel.folder import Channels
     from repack.delta.create import DeltaRequest, create_delta
     from repack.names import LabelName
     from repack.store.store import Store
 
-    old, new, plain, key = given["old"], given["new"], given["plain"], given["key"]
-    leap = DeltaRequest(
+    key, carry, ending = values["key"], values["carry"], "tar" if values["plain"] else "tar.zst"
+    request = DeltaRequest(
         label=LabelName(name),
         old=old,
         new=new,
-        form="plain" if plain else "patched",
-        carry=None if given["carry"] is None else given["carry"] * 1e6,
-        key=lambda: key_options.resolve(key, "--key") if key else labels_key(name, given),
+        form="plain" if values["plain"] else "patched",
+        carry=None if carry is None else carry * 1e6,
+        key=lambda: (
+            key_options.resolve(key, "--key") if key else key_options.label_key(name, values)
+        ),
     )
-    ending = "tar" if plain else "tar.zst"
-    out = given["output"] or Path(f"{name}-{old}-{new}.delta.{ending}")
-    channels, store = Channels(given["channels_dir"]), Store(given["store"])
-    made = create_delta(leap, channels, store, out, output.progress())
-    if given["as_json"]:
-        output.print_json(made.to_json())
-        return
-    share = 100 * made.size / max(1, made.channel)
-    click.echo(f"{out}: {name} {old} to {new}, {output.amount(made.size)}, {share:.1f} % of all")
-    click.echo(
-        f"  {len(made.whole)} packages whole, {len(made.delta.patches)} as patches,"
-        f" {len(made.delta.dropped)} dropped"
+    path = values["out"] or Path(f"{name}-{old}-{new}.delta.{ending}")
+    channels, store = Channels(values["channels_dir"]), Store(values["store"])
+    result = create_delta(request, channels, store, path, output.progress())
+    output.emit(result, _created_lines(result), as_json=as_json)
+
+
+def _created_lines(result: DeltaResult) -> Iterator[str]:
+    delta, share = result.delta, 100 * result.size / max(1, result.channel)
+    releases = f"{result.manifest.id} {delta.base.release} to {delta.target.release}"
+    yield f"{result.path}: {releases}, {amount(result.size)}, {share:.1f} % of all"
+    yield (
+        f"  {len(result.whole)} packages whole, {len(delta.patches)} as patches,"
+        f" {len(delta.dropped)} dropped"
     )
-
-
-def labels_key(name: str, given: Mapping[str, Any]) -> SharedKey | None:
-    """The key the label signs with."""
-    from repack.release import signing_keys
-    from repack.release.context import BuildContext
-
-    return signing_keys.signing(
-        BuildContext.open(name, options.settings(given), output.progress())
-    ).hmac
 
 
 @command.command("apply")
 @click.argument("channel", type=options.FOLDER)
-@click.argument("file", type=_FILE)
+@click.argument("file", type=options.FILE)
 @click.option("--key", help="The shared key: [KEYID=]env:NAME, file:PATH, hex:…, base64:….")
 @options.as_json
 def apply_(channel: Path, file: Path, key: str | None, *, as_json: bool) -> None:
@@ -91,17 +84,18 @@ def apply_(channel: Path, file: Path, key: str | None, *, as_json: bool) -> None
     from repack.delta import apply
     from repack.medium.write import is_medium, put_checklist
 
-    # the real clock, not SOURCE_DATE_EPOCH: expiry is about today
+    # The real clock, not SOURCE_DATE_EPOCH: expiry is about today.
     now = dt.datetime.now(dt.UTC)
     applied = apply.apply(channel, file, key_options.resolve(key, "--key"), now, output.progress())
     if is_medium(channel.parent):
         put_checklist(channel.parent, f"{now:%Y-%m-%d %H:%M} UTC")
     for warning in applied.verdict.warnings:
         click.echo(f"warning: {warning}", err=True)
-    if as_json:
-        output.print_json(applied.to_json())
-        return
+    output.emit(applied, _applied_lines(applied), as_json=as_json)
+
+
+def _applied_lines(applied: DeltaApplied) -> Iterator[str]:
     verdict = applied.verdict
-    click.echo(f"{channel}: {verdict.label} is release {verdict.release}, was {applied.before}")
-    click.echo(f"  verified: {verdict.files} files, {output.amount(verdict.bytes)}")
-    click.echo(f"  signed by: {verdict.signed_by}")
+    yield f"{applied.folder}: {verdict.label} is release {verdict.release}, was {applied.before}"
+    yield f"  verified: {verdict.files} files, {amount(verdict.bytes)}"
+    yield f"  signed by: {verdict.signed_by}"

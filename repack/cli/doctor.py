@@ -21,9 +21,6 @@ def command(channels_dir: Path, store: Path, *, as_json: bool) -> int:
     from repack.support.doctor import examine
 
     findings = list(examine(store, channels_dir))
-    if as_json:
-        output.print_json([finding.to_json() for finding in findings])
-    else:
-        for finding in findings:
-            click.echo(f"{finding.verdict:<5}{finding.what:<24}{finding.text}")
+    lines = (f"{finding.verdict:<5}{finding.what:<24}{finding.text}" for finding in findings)
+    output.emit(findings, lines, as_json=as_json)
     return 1 if any(finding.verdict == "lack" for finding in findings) else 0

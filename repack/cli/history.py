@@ -1,4 +1,4 @@
-"""``repack history``: the releases that are kept."""
+"""``repack history`` and ``repack restore``: the releases that are kept, and the way back to one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from repack.cli.shared import options, output
+from repack.display import amount
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from repack.channel.history import HistoryEntry
 
 
 @click.command()
@@ -22,13 +26,31 @@ def command(name: str, channels_dir: Path, *, as_json: bool) -> None:
     from repack.channel.history import history
     from repack.names import LabelName
 
-    rows = [kept.to_json() for kept in history(Channels(channels_dir), LabelName(name))]
-    if as_json:
-        output.print_json(rows)
-        return
-    for row in rows:
-        mark = "*" if row["published"] else " "
-        size = output.amount(int(str(row["bytes"])))
-        click.echo(
-            f"{mark}{row['release']:>4}  {row['generated_at']}  {row['packages']:>4} packages  {size}"
+    entries = history(Channels(channels_dir), LabelName(name))
+    output.emit(entries, _lines(entries), as_json=as_json)
+
+
+def _lines(entries: Sequence[HistoryEntry]) -> Iterator[str]:
+    for entry in entries:
+        manifest, mark = entry.manifest, "*" if entry.published else " "
+        size = amount(sum(artifact.size for artifact in manifest.artifacts))
+        yield (
+            f"{mark}{manifest.release:>4}  {manifest.generated_at}"
+            f"  {len(manifest.artifacts):>4} packages  {size}"
         )
+
+
+@click.command()
+@click.argument("name")
+@click.argument("release", type=click.IntRange(min=1))
+@options.channels_dir
+@options.store
+@options.as_json
+def restore(name: str, release: int, channels_dir: Path, store: Path, *, as_json: bool) -> None:
+    """Make RELEASE of label NAME the published channel again, byte for byte."""
+    from repack.release import line
+
+    folder = line.restore(name, release, channels_dir, store)
+    document = {"label": name, "release": release, "channel": str(folder)}
+    lines = [f"{name} is release {release} again", f"  channel: {folder}"]
+    output.emit(document, lines, as_json=as_json)

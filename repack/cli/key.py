@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from repack.cli.promote import FILE, agree, office, state, step_of, tell
-from repack.cli.shared import options, output
+from repack.cli.shared import ceremony, options, output
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from repack.keys.keyset import Algorithm, KeySet, Role
     from repack.trust.operations import New
 
+F = TypeVar("F", bound="Callable[..., Any]")
+
 ROLES = ("root", "targets", "ci", "production", "snapshot", "timestamp")
-role = click.option("--role", type=click.Choice(ROLES), help="What the key signs.")
-algorithm = click.option(
-    "--algorithm",
-    type=click.Choice(["ed25519", "ecdsa-p384"]),
-    default="ed25519",
-    show_default=True,
-)
-public = click.option("--public", type=FILE, help="PEM of a public key made elsewhere.")
-uri = click.option(
-    "--uri", help="Where its private half is: file:PATH, env:NAME, hsm:…, awskms:… and the like."
-)
-threshold = click.option("--threshold", type=click.IntRange(min=1), help="How many must sign.")
 folder = click.option("--keys", "folder", type=options.FOLDER, help="[default: keys/NAME]")
+
+
+def _new_key(command: F) -> F:
+    """The options that describe a new key."""
+    for option in (
+        click.option("--threshold", type=click.IntRange(min=1), help="How many must sign."),
+        click.option(
+            "--uri",
+            help="Where its private half is: file:PATH, env:NAME, hsm:…, awskms:… and the like.",
+        ),
+        click.option("--public", type=options.FILE, help="PEM of a public key made elsewhere."),
+        click.option(
+            "--algorithm",
+            type=click.Choice(["ed25519", "ecdsa-p384"]),
+            default="ed25519",
+            show_default=True,
+        ),
+        folder,
+        click.option("--role", type=click.Choice(ROLES), help="What the key signs."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -41,61 +54,48 @@ def command() -> None:
 
 @command.command("new")
 @click.argument("name", required=False)
-@role
-@folder
-@algorithm
-@public
-@uri
-@threshold
+@_new_key
 @options.as_json
-def new(name: str | None, *, threshold: int | None, as_json: bool, **given: Any) -> None:
+def new(name: str | None, *, threshold: int | None, as_json: bool, **values: Any) -> None:
     """Add a key for a role; it comes into force with `repack key rotate` or the first release."""
     from repack.trust.operations import add_key
 
-    where = _folder(name, given["folder"])
-    ring = add_key(where, _new(given), options.environment(), threshold)
-    _show(ring.keyset, where, as_json=as_json)
+    where = _folder(name, values["folder"])
+    ring = add_key(where, _new(values), options.environment(), threshold)
+    _emit(ring.keyset, where, as_json=as_json)
 
 
 @command.command("rotate")
 @click.argument("name")
-@role
-@folder
-@algorithm
-@public
-@uri
-@threshold
+@_new_key
 @click.option("--retire", help="The key id to replace [default: all keys of the role].")
 @click.option("--keep-keys", is_flag=True, help="Make no key: bring the key set into force as is.")
-@click.option("--prepare", type=FILE, help="Write what is to be signed elsewhere.")
-@click.option("--sign", type=FILE, help="Add signatures to such a file, with the keys here.")
-@click.option("--finish", type=FILE, help="Publish what comes back signed.")
+@ceremony.steps
 @options.channels_dir
 @options.as_json
 def rotate(
-    name: str, *, channels_dir: Path, threshold: int | None, as_json: bool, **given: Any
+    name: str, *, channels_dir: Path, threshold: int | None, as_json: bool, **values: Any
 ) -> None:
     """Give a role a new key, or another threshold, and sign the metadata that says so."""
     from repack.trust import operations
 
-    step, file = step_of(given)
-    place = office(name, given["folder"], channels_dir)
-    if step == "sign" and file is not None:
-        what, used = operations.sign(place.keys, file, agree)
-        return tell(name, {"step": step, "what": what, "signed": used}, as_json=as_json)
-    if step == "finish" and file is not None:
-        done = operations.finish(place, file)
-        return tell(name, {"step": step, **state(done)}, as_json=as_json)
-    change = None
-    if given["role"] is not None:
-        key = None if given["keep_keys"] else _new(given).make(place.keys)
-        change = operations.KeyChange(cast("Role", given["role"]), key, given["retire"], threshold)
-    elif not given["keep_keys"]:
-        raise UsageError("say which --role, or --keep-keys")
-    if file is not None:
-        what = operations.prepare_rotation(place, change, file)
-        return tell(name, {"step": step, "what": what, "file": str(file)}, as_json=as_json)
-    return tell(name, {"step": step, **state(operations.rotate(place, change))}, as_json=as_json)
+    step = ceremony.CeremonyStep.of(values)
+    context = ceremony.trust_context(name, values["folder"], channels_dir)
+    document = ceremony.resume(context, step)
+    if document is None:
+        change = None
+        if values["role"] is not None:
+            key = None if values["keep_keys"] else _new(values).make(context.keys)
+            role = cast("Role", values["role"])
+            change = operations.KeyChange(role, key, values["retire"], threshold)
+        elif not values["keep_keys"]:
+            raise UsageError("say which --role, or --keep-keys")
+        if step.file is not None:
+            statements = operations.prepare_rotation(context, change, step.file)
+            document = {"what": statements, "file": str(step.file)}
+        else:
+            document = ceremony.metadata_state(operations.rotate(context, change))
+    ceremony.emit_step(name, step, document, as_json=as_json)
 
 
 @command.command("show")
@@ -107,7 +107,7 @@ def show(name: str | None, folder: Path | None, *, as_json: bool) -> None:
     from repack.keys.keyring import Keyring
 
     where = _folder(name, folder)
-    _show(Keyring.open(where, options.environment()).keyset, where, as_json=as_json)
+    _emit(Keyring.open(where, options.environment()).keyset, where, as_json=as_json)
 
 
 def _folder(name: str | None, folder: Path | None) -> Path:
@@ -118,49 +118,48 @@ def _folder(name: str | None, folder: Path | None) -> Path:
     return folder or Path("keys") / LabelName(str(name))
 
 
-def _new(given: dict[str, Any]) -> New:
+def _new(values: dict[str, Any]) -> New:
     from repack.fs import atomic
     from repack.keys.shared_key import MAX_KEY_FILE
     from repack.trust.operations import New
 
-    if given["role"] is None:
+    if values["role"] is None:
         raise UsageError("say which --role")
-    pem = None if given["public"] is None else atomic.read(given["public"], MAX_KEY_FILE)
-    if pem is None and given["uri"] is not None:
+    pem = None if values["public"] is None else atomic.read(values["public"], MAX_KEY_FILE)
+    if pem is None and values["uri"] is not None:
         raise UsageError("a key that is elsewhere needs its --public half")
-    return New(given["role"], cast("Algorithm", given["algorithm"]), pem, given["uri"])
+    return New(values["role"], cast("Algorithm", values["algorithm"]), pem, values["uri"])
 
 
-def _show(keys: KeySet, where: Path, *, as_json: bool) -> None:
+def _emit(keyset: KeySet, where: Path, *, as_json: bool) -> None:
     from repack.keys.keyring import public_pem
 
     rows = [
         {
             "role": name,
-            "threshold": one.threshold,
+            "threshold": role.threshold,
             "keys": [
                 {
                     "keyid": keyid,
-                    "algorithm": keys.keys[keyid].scheme,
-                    "uri": keys.keys[keyid].uri,
-                    "public": public_pem(keys.keys[keyid]),
+                    "algorithm": keyset.keys[keyid].scheme,
+                    "uri": keyset.keys[keyid].uri,
+                    "public": public_pem(keyset.keys[keyid]),
                 }
-                for keyid in one.keys
+                for keyid in role.keys
             ],
         }
-        for name, one in keys.roles.items()
+        for name, role in keyset.roles.items()
     ]
-    document = {"folder": str(where), "development": keys.development, "roles": rows}
-    if as_json:
-        output.print_json(document)
-        return
-    kind = "development keys" if keys.development else "keys"
-    click.echo(f"{where}: {kind}")
-    for name, one in keys.roles.items():
-        click.echo(f"  {name}: {one.threshold} of {len(one.keys)}")
-        for keyid in one.keys:
-            key = keys.keys[keyid]
-            click.echo(f"    {keyid[:16]}  {key.scheme}  {key.uri or 'private half elsewhere'}")
-    missing = [name for name in ROLES if name not in keys.roles]
-    if missing:
-        click.echo(f"  no key yet: {', '.join(missing)}")
+    document = {"folder": str(where), "development": keyset.development, "roles": rows}
+    output.emit(document, _lines(keyset, where), as_json=as_json)
+
+
+def _lines(keyset: KeySet, where: Path) -> Iterator[str]:
+    yield f"{where}: {'development keys' if keyset.development else 'keys'}"
+    for name, role in keyset.roles.items():
+        yield f"  {name}: {role.threshold} of {len(role.keys)}"
+        for keyid in role.keys:
+            key = keyset.keys[keyid]
+            yield f"    {keyid[:16]}  {key.scheme}  {key.uri or 'private half elsewhere'}"
+    if missing := [name for name in ROLES if name not in keyset.roles]:
+        yield f"  no key yet: {', '.join(missing)}"

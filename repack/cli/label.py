@@ -1,13 +1,42 @@
-"""``repack label``: build, prove, publish."""
+"""``repack label`` and ``repack diff``: build, prove, publish; say what a rebuild would change.
+
+What they print has lines of at most 80 columns, paths and warnings aside. It is readable without
+colour and when piped: every line says in words or signs what it is.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from repack.cli.shared import options, output
-from repack.cli.shared.summary import summary
+from repack.display import amount, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from repack.release.outcome import Outcome
+    from repack.report.document import Difference
+
+_STATES: Final = {
+    "published": "published",
+    "unchanged": "is unchanged",
+    "repaired": "was damaged and is whole again",
+}
+_PROOFS: Final = {"linked": "proved by installing", "solved": "proved by solving"}
+_SIGNS: Final = {
+    "added": "+",
+    "removed": "-",
+    "updated": "^",
+    "rebuilt": "^",
+    "downgraded": "!",
+    "relicensed": "!",
+}
+_WORDS: Final = {"relicensed": "licence"}
+_SHOWN: Final = 20
+_WARNINGS: Final = 10
 
 
 @click.command()
@@ -17,8 +46,7 @@ from repack.cli.shared.summary import summary
 @options.store
 @click.option(
     "--env",
-    "env_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.FILE,
     help="`conda info --json` of an environment: ship exactly its packages.",
 )
 @click.option(
@@ -31,14 +59,109 @@ from repack.cli.shared.summary import summary
 @click.option("--dry-run", is_flag=True, help="Say what would change; fetch and write nothing.")
 @click.option("--update", is_flag=True, help="Solve afresh even if the lock still fits.")
 @options.as_json
-def command(name: str, *, dry_run: bool, as_json: bool, **given: object) -> None:
+def command(name: str, *, dry_run: bool, as_json: bool, **values: object) -> None:
     """Build the channel of label NAME, prove it, publish it."""
     from repack.release.line import build, preview
 
-    settings = options.settings(given)
-    show = output.progress()
-    outcome = (preview if dry_run else build)(name, settings, show)
-    if as_json:
-        output.print_json(outcome.to_json())
-    else:
-        click.echo(summary(outcome))
+    run = preview if dry_run else build
+    outcome = run(name, options.settings(values), output.progress())
+    output.emit(outcome, _summary(outcome), as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@options.labels_dir
+@options.channels_dir
+@options.store
+@click.option("--update", is_flag=True, help="Against a fresh solve, even if the lock still fits.")
+@options.as_json
+def diff(name: str, *, as_json: bool, **values: object) -> None:
+    """Say what a rebuild of label NAME would change; write nothing."""
+    from repack.release.line import preview
+
+    outcome = preview(name, options.settings(values), output.progress())
+    output.emit(outcome, _changelog(outcome), as_json=as_json)
+
+
+def _summary(outcome: Outcome) -> Iterator[str]:
+    """The end of ``repack label``: what changed, how it was proved, what to do next."""
+    yield f"{_headline(outcome)} ({outcome.seconds:.1f} s)"
+    yield from _platforms(outcome)
+    yield from _differences(outcome, _SHOWN)
+    yield from (f"  changed: {change}" for change in outcome.changes)
+    yield from _warnings(outcome.warnings)
+    if outcome.state == "published":
+        yield f"  fetched   {amount(outcome.bytes_fetched)}"
+    if outcome.state != "previewed":
+        yield f"  channel   {outcome.channel}"
+    if outcome.state == "published":
+        yield "  next      open index.html there; copy the folder to the target, and run"
+        yield "            install.sh or install.cmd in it"
+
+
+def _changelog(outcome: Outcome) -> Iterator[str]:
+    """``repack diff``: every change, those first that need a second look."""
+    yield f"{_headline(outcome)} ({outcome.seconds:.1f} s)"
+    if outcome.since is None:
+        yield from _platforms(outcome)
+    yield from _differences(outcome, len(outcome.differences) + len(outcome.added))
+    yield from _warnings(outcome.warnings)
+
+
+def _headline(outcome: Outcome) -> str:
+    if outcome.state != "previewed":
+        return f"{outcome.label}: release {outcome.release} {_STATES[outcome.state]}"
+    if not outcome.changed:
+        return f"{outcome.label}: nothing would change"
+    return f"{outcome.label}: would become release {outcome.release + 1}"
+
+
+def _platforms(outcome: Outcome) -> Iterator[str]:
+    for subdir, platform in outcome.platforms.items():
+        size = f"{counted(platform.packages, 'package')}, {amount(platform.bytes)}"
+        proof = "" if outcome.state == "previewed" else f", {_PROOFS[platform.proof.mode]}"
+        yield f"  {subdir:<9} {size}{proof}"
+        if platform.longest_prefix is not None:
+            room = platform.longest_prefix
+            yield f"            without long paths a prefix may have {room} characters"
+
+
+def _differences(outcome: Outcome, most: int) -> Iterator[str]:
+    if outcome.since is None:
+        if outcome.state == "published":
+            return
+        yield from (f"  + {path}" for path in outcome.added[:most])
+        if len(outcome.added) > most:
+            yield f"  + and {len(outcome.added) - most} more"
+        return
+    if not outcome.differences:
+        return
+    counts = Counter(_WORDS.get(change.step, change.step) for change in outcome.differences)
+    counts_text = ", ".join(f"{number} {word}" for word, number in counts.items())
+    yield f"  since release {outcome.since}: {counts_text}; {amount(outcome.new_bytes)} new"
+    yield from _lines(outcome.differences[:most])
+    if len(outcome.differences) > most:
+        yield f"    and {len(outcome.differences) - most} more; see index.html"
+
+
+def _lines(changes: tuple[Difference, ...]) -> Iterator[str]:
+    names = min(30, max((len(change.name) for change in changes), default=0))
+    for change in changes:
+        word = _WORDS.get(change.step, change.step)
+        versions = " -> ".join(filter(None, (change.before, change.after)))
+        relicensed = (
+            change.before and change.after and change.licence_before != change.licence_after
+        )
+        if relicensed:
+            old, new = change.licence_before or "none", change.licence_after or "none"
+            versions = (
+                f"{versions}, {old} -> {new}" if change.step != "relicensed" else f"{old} -> {new}"
+            )
+        where = ", ".join(change.platforms)
+        yield f"  {_SIGNS[change.step]} {word:<10} {change.name:<{names}}  {versions}  ({where})"
+
+
+def _warnings(warnings: tuple[str, ...]) -> Iterator[str]:
+    yield from (f"  warning: {warning}" for warning in warnings[:_WARNINGS])
+    if len(warnings) > _WARNINGS:
+        yield f"  warning: and {len(warnings) - _WARNINGS} more; see index.html"

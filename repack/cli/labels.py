@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from repack.cli.shared import options, output
+from repack.display import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,20 +37,15 @@ def command(labels_dir: Path, channels_dir: Path, *, stale: int, as_json: bool) 
     from repack.channel.folder import Channels
     from repack.report.overview import overview, write_page
 
-    channels, now = Channels(channels_dir), options.now(options.environment())
+    channels, now = Channels(channels_dir), options.now()
     states = overview(channels, labels_dir)
     if channels.root.is_dir():
         write_page(channels)
-    if as_json:
-        output.print_json([state.to_json(now) for state in states])
-    elif not states:
-        click.echo("no labels here")
-    else:
-        for line in table(states, now, stale):
-            click.echo(line)
+    rows = [state.to_json(now) for state in states]
+    output.emit(rows, _table(states, now, stale) if states else ["no labels here"], as_json=as_json)
 
 
-def table(states: Sequence[LabelState], now: datetime, stale: int) -> Iterator[str]:
+def _table(states: Sequence[LabelState], now: datetime, stale: int) -> Iterator[str]:
     """One line a label and, below it, what needs attention; 80 columns for names of usual length."""
     rows = [_HEADS, *(_row(state, now) for state in states)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
@@ -70,7 +66,7 @@ def _row(state: LabelState, now: datetime) -> tuple[str, ...]:
         state.label,
         str(state.release or "-"),
         _days(days(state.date, now)),
-        output.amount(state.bytes) if state.release else "-",
+        amount(state.bytes) if state.release else "-",
         str(state.packages) if state.release else "-",
         _days(until(state.signed.expires, now)),
         _days(days(state.lock_since, now)),

@@ -1,4 +1,4 @@
-"""``repack license``: fingerprints and licences; the store's commands are in ``portal``."""
+"""``repack license``: fingerprints and licences; the store's commands are in ``license_store``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repack.cli.shared import key_options, license_store, options
-from repack.cli.shared import output as screen
+from repack.cli.shared import key_options, license_store, options, output
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,78 +29,76 @@ for store_command in license_store.COMMANDS:
 
 
 @command.command()
-@license_store.factors
+@options.factors
 @click.option("--document", is_flag=True, help="A signed document for the vendor.")
 @click.option("--key", help="Signs the document, or checks that of --expected.")
 @click.option("--key-id", help="The key's name, if --key has none.")
-@click.option(
-    "--expected", type=license_store.PATH, help="Compare with this document; 6 if it differs."
-)
-@click.option("-o", "--output", type=license_store.PATH, help="Write there, not to stdout.")
+@click.option("--expected", type=options.PATH, help="Compare with this document; 6 if it differs.")
+@click.option("-o", "--output", "path", type=options.PATH, help="Write there, not to stdout.")
 @options.as_json
-def fingerprint(**given: Any) -> int:
+def fingerprint(**values: Any) -> int:
     """Say which device this is."""
+    from repack import host
     from repack.keys.shared_key import SharedKey
     from repack.license import factors
+    from repack.license.fingerprint import FingerprintDocument
+    from repack.timestamps import stamp
 
-    key = key_options.resolve(given["key"], "--key")
-    if key is not None and given["key_id"]:
-        key = SharedKey(given["key_id"], key.secret)
-    found = factors.read_factors(given["factors"])
-    if given["expected"] is not None:
-        return _compare(given["expected"], found, key)
-    if given["document"] and key is None:
+    key = key_options.resolve(values["key"], "--key")
+    if key is not None and values["key_id"]:
+        key = SharedKey(values["key_id"], key.secret)
+    device = factors.read_factors(values["factors"])
+    if values["expected"] is not None:
+        return _compare(values["expected"], device, key)
+    if values["document"] and key is None:
         raise UsageError("a fingerprint document is signed", hint="give --key KEY")
-    text = _describe(found, key if given["document"] else None, given)
-    _deliver(text, given["output"])
-    for name, why in found.unreadable.items():
-        click.echo(f"note: {name} is no part of it: {why}", err=True)
-    for issue in found.issues:
+    signer = key if values["document"] else None
+    document = FingerprintDocument.of(device, stamp(host.now()), signer)
+    if signer is None and not values["as_json"]:
+        text = str(document.fingerprint)
+    else:
+        text = _json(document.payload if signer is None else document.to_json())
+    if values["path"] is None:
+        click.echo(text)
+    else:
+        _write(values["path"], text)
+    for name, reason in device.unreadable.items():
+        click.echo(f"note: {name} is no part of it: {reason}", err=True)
+    for issue in device.issues:
         click.echo(f"warning: {issue}", err=True)
     return 0
 
 
-def _describe(found: Factors, key: SharedKey | None, given: dict[str, Any]) -> str:
-    from repack import host
-    from repack.license.fingerprint import FingerprintDocument
-    from repack.timestamps import stamp
-
-    made = FingerprintDocument.of(found, stamp(host.now()), key)
-    if key is None and not given["as_json"]:
-        return made.fingerprint
-    answer = made.payload if key is None else made.to_json()
-    return json.dumps(answer, ensure_ascii=False, indent=2)
+def _json(document: object) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=2)
 
 
-def _deliver(text: str, output: Path | None) -> None:
+def _write(path: Path, text: str) -> None:
     from repack.fs import atomic
     from repack.fs.links import refuse_symlinks
 
-    if output is None:
-        click.echo(text)
-        return
-    refuse_symlinks(output)
-    atomic.write(output, text.encode() + b"\n")
+    refuse_symlinks(path)
+    atomic.write(path, f"{text}\n".encode())
 
 
-def _compare(path: Path, found: Factors, key: SharedKey | None) -> int:
+def _compare(path: Path, device: Factors, key: SharedKey | None) -> int:
     """Compare this device with a document, over the factors the document names."""
-    expected = license_store.document(path)
+    expected = license_store.read_document(path)
     if key is not None:
         expected.check(key, path)
-    there = {
-        name: tag for name, tag in found.tags.items() if name in expected.tags or not expected.tags
+    tags = {
+        name: tag for name, tag in device.tags.items() if name in expected.tags or not expected.tags
     }
-    missing = [name for name in expected.tags if name not in found.tags]
-    local = None if missing else found.fingerprint(tuple(expected.tags))
+    missing = [name for name in expected.tags if name not in device.tags]
+    local = None if missing else device.fingerprint(tuple(expected.tags))
     same = local == expected.fingerprint
-    screen.print_json(
+    output.print_json(
         {
             "status": "match" if same else "mismatch",
             "fingerprint": local,
             "expected": expected.fingerprint,
-            "differing": list(expected.differing(there)),
-            "unreadable": {name: found.unreadable.get(name, "not there") for name in missing},
+            "differing": list(expected.differing(tags)),
+            "unreadable": {name: device.unreadable.get(name, "not there") for name in missing},
             "signature": _signature_state(expected, key),
             "issues": [] if same else ["fingerprint-mismatch"],
         }
@@ -123,7 +120,7 @@ def _signature_state(expected: FingerprintDocument, key: SharedKey | None) -> st
 @click.option(
     "--document",
     "documents",
-    type=license_store.PATH,
+    type=options.PATH,
     multiple=True,
     help="A device's signed document.",
 )
@@ -132,34 +129,35 @@ def _signature_state(expected: FingerprintDocument, key: SharedKey | None) -> st
 @click.option("--not-before", help="First day (default: today).")
 @click.option("--not-after", required=True, help="Last day.")
 @click.option("--key", required=True, help="Signs it: a shared key, or file: of an Ed25519 PEM.")
-@click.option("-o", "--output", type=license_store.PATH, required=True, help="The licence's file.")
+@click.option(
+    "-o", "--output", "path", type=options.PATH, required=True, help="The licence's file."
+)
 @options.as_json
-def issue(**given: Any) -> None:
+def issue(**values: Any) -> None:
     """Make a licence, on the vendor's side."""
     from repack import host
     from repack.keys.signed_json import sign_json
     from repack.license.license import draft
     from repack.timestamps import stamp
 
-    key = key_options.resolve(given["key"], "--key")
+    key = key_options.resolve(values["key"], "--key")
     assert key is not None  # noqa: S101 - the option is required
-    check_key = key_options.resolve(given["document_key"], "--document-key") or key
-    fields = {name: given[name] for name in ("license_id", "customer", "label", "not_after")}
-    fields["not_before"] = given["not_before"] or stamp(host.now())[:10]
-    fields["features"] = list(given["features"])
-    fields["fingerprints"] = [*_devices(given, check_key)]
-    text = json.dumps(sign_json(draft(fields).raw, key), ensure_ascii=False, indent=2)
-    _deliver(text, given["output"])
-    told = {"license": str(given["output"]), **json.loads(text)}
-    screen.print_json(told) if given["as_json"] else click.echo(given["output"])
+    check_key = key_options.resolve(values["document_key"], "--document-key") or key
+    fields = {name: values[name] for name in ("license_id", "customer", "label", "not_after")}
+    fields["not_before"] = values["not_before"] or stamp(host.now())[:10]
+    fields["features"] = list(values["features"])
+    fields["fingerprints"] = [*_devices(values, check_key)]
+    signed, path = sign_json(draft(fields).raw, key), values["path"]
+    _write(path, _json(signed))
+    output.emit({"license": str(path), **signed}, [str(path)], as_json=values["as_json"])
 
 
-def _devices(given: dict[str, Any], key: SharedKey) -> list[Fingerprint]:
+def _devices(values: dict[str, Any], key: SharedKey) -> list[Fingerprint]:
     from repack.license.fingerprint import Fingerprint
 
-    found = [Fingerprint(text) for text in given["fingerprints"]]
-    for path in given["documents"]:
-        signed = license_store.document(path)
-        signed.check(key, path)
-        found.append(signed.fingerprint)
-    return list(dict.fromkeys(found))
+    fingerprints = [Fingerprint(text) for text in values["fingerprints"]]
+    for path in values["documents"]:
+        document = license_store.read_document(path)
+        document.check(key, path)
+        fingerprints.append(document.fingerprint)
+    return list(dict.fromkeys(fingerprints))

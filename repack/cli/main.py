@@ -15,15 +15,15 @@ import click
 from repack.errors import RepackError
 from repack.version import __version__
 
-# Name -> (module that holds `command`, short help). A table, because `repack --help` must not pay
+# Name -> (module that holds `command`, or another object after a colon; short help). A table, because `repack --help` must not pay
 # for importing what it lists.
 COMMANDS: Final = {
     "label": ("repack.cli.label", "Build a label's channel, prove it, publish it."),
-    "diff": ("repack.cli.diff", "Say what a rebuild of a label would change."),
+    "diff": ("repack.cli.label:diff", "Say what a rebuild of a label would change."),
     "report": ("repack.cli.report", "Show what is in a release and what changed; print its SBOM."),
     "labels": ("repack.cli.labels", "Show the state of all labels in one table."),
     "history": ("repack.cli.history", "List the releases of a label that can be restored."),
-    "restore": ("repack.cli.restore", "Make a past release the published one again."),
+    "restore": ("repack.cli.history:restore", "Make a past release the published one again."),
     "verify": ("repack.cli.verify", "Check a channel's files, signatures and consistency."),
     "sync": ("repack.cli.sync", "Bring a label's channel to a share or another machine."),
     "medium": ("repack.cli.medium", "Write a release to a stick or folder for targets."),
@@ -61,7 +61,8 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute or "command")
         assert isinstance(command, click.Command)  # noqa: S101 - our own table
         return command
 
@@ -94,9 +95,9 @@ def leave(code: int) -> NoReturn:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        result = repack.main(args=given, prog_name="repack", standalone_mode=False)
+        result = repack.main(args=words, prog_name="repack", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted; nothing half-done was published", err=True)
         return 130
@@ -104,7 +105,7 @@ def run(arguments: list[str] | None = None) -> int:
         error.show(sys.stderr)
         return error.exit_code
     except RepackError as error:
-        if "--json" in given:
+        if "--json" in words:
             click.echo(json.dumps(error.to_json(), ensure_ascii=False))
         click.echo(f"error: {error.text()}", err=True)
         return error.exit_code
@@ -124,14 +125,14 @@ def _traceback() -> str:
 
 def _tune_memory() -> None:
     """Settings that suit a process which runs one command; a host of the library has its own."""
-    # Nearly all that a command makes lives to its end: looking for garbage in it as often as
-    # Python does takes a tenth of a build.
+    # Nearly all objects of a command live to its end: collecting as often as Python does by default
+    # takes a tenth of a build.
     gc.set_threshold(100_000, 50, 100)
     if sys.platform == "linux":
         import ctypes
 
-        # With a heap for each thread, 60 MB of what rattler's threads are done with are kept.
-        # Other C libraries than glibc have no such function, and no such heaps.
+        # With a heap for each thread, 60 MB that rattler's threads have freed stay resident.
+        # Other C libraries than glibc have neither this function nor such heaps.
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repack.cli.shared import options, output
-from repack.cli.sync import rate, show, terms
+from repack.cli.shared import key_options, notary, options, output, transfer
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from repack.medium.contents import MediumResult
     from repack.medium.oem import OemSite
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--tag", help="It must be signed for targets of this tag.")
 @click.option("--prod", is_flag=True, help="It must be signed for production.")
 @click.option("--only", is_flag=True, help="Drop the label's other releases from the medium.")
-@click.option("--bwlimit", metavar="RATE", help="Bytes a second, such as 500k or 2M.")
+@transfer.bwlimit
 @click.option("--oem", is_flag=True, help="Add bundle, deltas, notarisation and checklist.")
 @click.option("--fingerprint", metavar="F", help="With --oem: the device it is for.")
 @click.option(
@@ -47,13 +46,13 @@ if TYPE_CHECKING:
 @click.option(
     "--keys", type=options.FOLDER, help="With --oem: the label's key folder [default: keys/LABEL]."
 )
-@options.file_system
+@transfer.file_system
 @options.dry_run
 @options.labels_dir
 @options.channels_dir
 @options.store
 @options.as_json
-def command(name: str, dest: Path, *, as_json: bool, **given: Any) -> None:
+def command(name: str, dest: Path, *, as_json: bool, **values: Any) -> None:
     """Write a release of label NAME to the medium DEST, as DEST/NAME, beside what is there.
 
     With it go its signed metadata, installers/, CHECKLIST.md, verify.py and the plain scripts that
@@ -63,59 +62,48 @@ def command(name: str, dest: Path, *, as_json: bool, **given: Any) -> None:
     from repack.medium.contents import ReleaseChoice
     from repack.medium.write import MediumContext, write_medium
 
-    wish = ReleaseChoice(
-        release=given["release"],
-        tag=given["tag"],
-        type="production" if given["prod"] else "ci",
-        keep_others=not given["only"],
+    choice = ReleaseChoice(
+        release=values["release"],
+        tag=values["tag"],
+        type="production" if values["prod"] else "ci",
+        keep_others=not values["only"],
     )
-    how = terms(given)
-    desk = MediumContext.of(name, options.settings(given), rate(given["bwlimit"]), how.progress)
-    if given["oem"]:
+    how, rate = transfer.sync_options(values), transfer.parse_rate(values["bwlimit"])
+    context = MediumContext.of(name, options.settings(values), rate, how.progress)
+    if values["oem"]:
         from repack.medium.oem import write_oem
 
-        done = write_oem(name, dest, wish, _site(name, given), (desk, how))
-        if as_json:
-            output.print_json(done.to_json())
-            return
-        tell(done.written)
-        for path in done.files:
-            click.echo(f"  {path}")
-        return
-    if given["fingerprint"] or given["has"] or given["platforms"]:
+        written = write_oem(name, dest, choice, _site(name, values), (context, how))
+        lines = (*_lines(written.written), *(f"  {path}" for path in written.files))
+        output.emit(written, lines, as_json=as_json)
+    elif values["fingerprint"] or values["has"] or values["platforms"]:
         raise UsageError("--fingerprint, --has and --platform go with --oem")
-    written = write_medium(name, dest, wish, desk, how)
-    if as_json:
-        output.print_json(written.to_json())
     else:
-        tell(written)
+        result = write_medium(name, dest, choice, context, how)
+        output.emit(result, _lines(result), as_json=as_json)
 
 
-def _site(name: str, given: Mapping[str, Any]) -> OemSite:
-    """What is known of the site, from the options."""
-    from repack.cli.delta import labels_key
-    from repack.cli.notarize import known_keys
+def _site(name: str, values: Mapping[str, Any]) -> OemSite:
+    """The site that the options describe."""
     from repack.license.fingerprint import Fingerprint
     from repack.medium.oem import OemSite
 
-    fingerprint = given["fingerprint"]
-    checking = {"public_key": (), "keys": given["keys"] or Path("keys") / name, "check": True}
+    fingerprint = values["fingerprint"]
     return OemSite(
         fingerprint=Fingerprint(fingerprint) if fingerprint is not None else None,
-        has=given["has"],
-        platforms=given["platforms"],
-        notary=given["notary"],
-        known=known_keys(None, checking),
-        key=lambda: labels_key(name, given),
+        has=values["has"],
+        platforms=values["platforms"],
+        notary=values["notary"],
+        known=notary.signing_keys(notary.open_ring(None, values["keys"] or Path("keys") / name)),
+        key=lambda: key_options.label_key(name, values),
     )
 
 
-def tell(written: MediumResult) -> None:
+def _lines(result: MediumResult) -> Iterator[str]:
     """What was written, for people."""
-    show(written.sent)
-    if not written.sent.dry_run:
-        others = [n for n in written.releases if n != written.sent.release]
+    yield from transfer.transfer_lines(result.sent)
+    if not result.sent.dry_run:
+        others = [number for number in result.releases if number != result.sent.release]
         if others:
-            click.echo(f"  other releases on it: {', '.join(map(str, others))}")
-        for name in written.installers:
-            click.echo(f"  installers/{name}")
+            yield f"  other releases on it: {', '.join(map(str, others))}"
+        yield from (f"  installers/{name}" for name in result.installers)

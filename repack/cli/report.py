@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from repack.cli.shared import options
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
@@ -21,27 +24,26 @@ from repack.cli.shared import options
     show_default=True,
     help="html says where the page is, the others print.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Write into this file instead.")
+@click.option("--output", type=options.PATH, help="Write into this file instead.")
 @click.option("--open", "opening", is_flag=True, help="Show the page in the browser.")
 @options.as_json
-def command(name: str, channels_dir: Path, release: int | None, **given: object) -> None:
+def command(name: str, channels_dir: Path, release: int | None, **values: Any) -> None:
     """Show what is inside a release of label NAME, what changed, and who vouches for it."""
     from repack.channel.folder import Channels
     from repack.fs import atomic
     from repack.names import LabelName
     from repack.report.render import document, page_of
 
-    form = "json" if given["as_json"] else str(given["form"])
-    channels, label = Channels(channels_dir), LabelName(name)
-    output = given["output"]
+    form = "json" if values["as_json"] else values["form"]
+    channels, label, output = Channels(channels_dir), LabelName(name), values["output"]
     page = page_of(channels, label, release)
-    if given["opening"]:
+    if values["opening"]:
         click.launch(str(page))
     if form == "html" and output is None:
         click.echo(str(page))
         return
     data = document(channels, label, release, form)
-    if isinstance(output, Path):
+    if output is not None:
         atomic.write(output, data)
     else:
         click.echo(data, nl=False)

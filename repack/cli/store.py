@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from repack.cli.shared import options, output
+from repack.display import amount
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from repack.names import Digest
@@ -34,14 +36,13 @@ def list_(channels_dir: Path, store: Path, *, as_json: bool) -> None:
     uses = references.uses(channels_dir)
     rows = [entry.to_json(uses.get(entry.sha256)) for entry in Store(store).list()]
     total = sum(row["size"] for row in rows)
-    if as_json:
-        output.print_json({"store": str(store), "bytes": total, "packages": rows})
-        return
-    for row in rows:
-        held = ", ".join(row["labels"]) or ("another channel" if row["links"] else "-")
-        size = output.amount(row["size"])
-        click.echo(f"{row['sha256'][:_SHOWN]}  {size:>9}  {row['fn'] or '?':<50}  {held}")
-    click.echo(f"{len(rows)} packages, {output.amount(total)} in {store}")
+    lines = [*map(_line, rows), f"{len(rows)} packages, {amount(total)} in {store}"]
+    output.emit({"store": str(store), "bytes": total, "packages": rows}, lines, as_json=as_json)
+
+
+def _line(row: dict[str, Any]) -> str:
+    users = ", ".join(row["labels"]) or ("another channel" if row["links"] else "-")
+    return f"{row['sha256'][:_SHOWN]}  {amount(row['size']):>9}  {row['fn'] or '?':<50}  {users}"
 
 
 @command.command()
@@ -49,23 +50,21 @@ def list_(channels_dir: Path, store: Path, *, as_json: bool) -> None:
 @options.as_json
 def verify(store: Path, *, as_json: bool) -> int:
     """Hash every package again and drop those that are damaged; exit 6 if any was."""
-    from repack.store.gc import verify as check
+    from repack.store import gc
     from repack.store.store import Store
 
-    verdict = check(Store(store), output.progress())
-    if as_json:
-        output.print_json({"store": str(store), **verdict.to_json()})
-    else:
-        _print_verdict(verdict)
+    verdict = gc.verify(Store(store), output.progress())
+    document = {"store": str(store), **verdict.to_json()}
+    output.emit(document, _verdict_lines(verdict), as_json=as_json)
     return verdict.exit_code
 
 
-def _print_verdict(verdict: StoreVerdict) -> None:
+def _verdict_lines(verdict: StoreVerdict) -> Iterator[str]:
     for entry in verdict.damaged:
         where = f", {entry.links} channel files are it too" if entry.links else ""
-        click.echo(f"damaged and dropped: {entry.sha256}{where}")
+        yield f"damaged and dropped: {entry.sha256}{where}"
     good = verdict.files - len(verdict.damaged)
-    click.echo(f"{good} of {verdict.files} packages are good, {output.amount(verdict.bytes)} read")
+    yield f"{good} of {verdict.files} packages are good, {amount(verdict.bytes)} read"
 
 
 @command.command()
@@ -94,9 +93,5 @@ def gc(channels_dir: tuple[Path, ...], grace: float, store: Path, *, as_json: bo
 
     keep: frozenset[Digest] = frozenset().union(*map(references.digests, channels_dir))
     swept = sweep(Store(store), keep, grace * 3600)
-    if as_json:
-        output.print_json({"store": str(store), **swept.to_json()})
-        return
-    click.echo(
-        f"removed {swept.files} files, {output.amount(swept.bytes)}; {swept.kept} packages stay"
-    )
+    line = f"removed {swept.files} files, {amount(swept.bytes)}; {swept.kept} packages stay"
+    output.emit({"store": str(store), **swept.to_json()}, [line], as_json=as_json)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from repack.cli.shared import license_store, options
-from repack.cli.shared import output as screen
+from repack.cli.shared import options, output
 from repack.errors import RepackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from repack.support.bundle import Collected
 
 _PLACES: Final = (Path("var/log"), Path("var/reports"), Path("var/dist/notary"), Path("logs"))
 
@@ -24,83 +25,77 @@ def command() -> None:
 
 @command.command()
 @click.option(
-    "-o", "--output", type=license_store.PATH, help="[default: var/support/support-TIME.zip]"
+    "-o", "--output", "path", type=options.PATH, help="[default: var/support/support-TIME.zip]"
 )
-@click.option(
-    "--log", "more", type=license_store.PATH, multiple=True, help="A file or folder to add."
-)
+@click.option("--log", "more", type=options.PATH, multiple=True, help="A file or folder to add.")
 @click.option(
     "--license-store",
-    type=license_store.PATH,
+    type=options.PATH,
     default=Path("secrets/license_store.json"),
     show_default=True,
     help="Its state is told; the store itself stays here.",
 )
-@license_store.factors
+@options.factors
 @options.channels_dir
 @options.store
 @options.as_json
-def bundle(**given: Any) -> None:
+def bundle(**values: Any) -> None:
     """Collect logs, status, versions and reports, without secrets, and say what is in it."""
     from repack import host
     from repack.support.bundle import Request, collect
     from repack.support.redact import secrets_of
 
     now = host.now()
-    output = given["output"] or Path(f"var/support/support-{now:%Y%m%dT%H%M%SZ}.zip")
-    places = [path for path in _PLACES if path.exists()]
+    path = values["path"] or Path(f"var/support/support-{now:%Y%m%dT%H%M%SZ}.zip")
+    places = [place for place in _PLACES if place.exists()]
     request = Request(
-        (*places, *given["more"]), _documents(given), secrets_of(options.environment())
+        (*places, *values["more"]), _documents(values), secrets_of(options.environment())
     )
-    collected = collect(request, output, now)
-    if given["as_json"]:
-        screen.print_json({"bundle": str(output), **collected.to_json()})
-        return
+    collected = collect(request, path, now)
+    document = {"bundle": str(path), **collected.to_json()}
+    output.emit(document, _lines(collected, path), as_json=values["as_json"])
+
+
+def _lines(collected: Collected, path: Path) -> Iterator[str]:
     for piece in collected.pieces:
-        click.echo(f"  {piece.name}" + (f" ({piece.note})" if piece.note else ""))
-    for name, why in sorted(collected.left_out.items()):
-        click.echo(f"  left out: {name}: {why}")
-    click.echo(str(output))
+        yield f"  {piece.name}" + (f" ({piece.note})" if piece.note else "")
+    for name, reason in sorted(collected.left_out.items()):
+        yield f"  left out: {name}: {reason}"
+    yield str(path)
 
 
-def _documents(given: Mapping[str, Any]) -> dict[str, object]:
-    """What the commands answer; one that fails answers with its error."""
-    asked: dict[str, Callable[[], object]] = {
+def _documents(values: Mapping[str, Any]) -> dict[str, object]:
+    """The results of commands by name; of one that fails, its error."""
+    commands: dict[str, Callable[[], object]] = {
         "machine": _machine,
-        "doctor": lambda: _doctor(given),
-        "channels": lambda: _channels(given["channels_dir"]),
-        "license": lambda: _license(given),
+        "doctor": lambda: _doctor(values),
+        "channels": lambda: _channels(values["channels_dir"]),
+        "license": lambda: _license(values),
     }
-    found: dict[str, object] = {}
-    for name, answer in asked.items():
+    documents: dict[str, object] = {}
+    for name, command in commands.items():
         try:
-            found[name] = answer()
+            documents[name] = command()
         except RepackError as error:
-            found[name] = error.to_json()
-    return found
+            documents[name] = error.to_json()
+    return documents
 
 
 def _machine() -> object:
-    import importlib.metadata
-
     from msgspec.structs import asdict
 
     from repack import host
     from repack.version import __version__
 
     names = ("click", "py-rattler", "tuf", "securesystemslib", "cryptography", "zstandard")
-    versions = {
-        name: importlib.metadata.version(name)
-        for name in names
-        if next(iter(importlib.metadata.distributions(name=name)), None)
-    }
-    return {**asdict(host.host_facts()), "repack": __version__, "libraries": versions}
+    libraries = host.library_versions(names)
+    return {**asdict(host.host_facts()), "repack": __version__, "libraries": libraries}
 
 
-def _doctor(given: Mapping[str, Any]) -> object:
+def _doctor(values: Mapping[str, Any]) -> object:
     from repack.support.doctor import examine
 
-    return [finding.to_json() for finding in examine(given["store"], given["channels_dir"])]
+    return [finding.to_json() for finding in examine(values["store"], values["channels_dir"])]
 
 
 def _channels(folder: Path) -> object:
@@ -110,36 +105,43 @@ def _channels(folder: Path) -> object:
 
     rows = []
     for path in sorted(folder.glob(f"[!.]*/{MANIFEST_PATH}")):
-        found = parse(atomic.read(path, MAX_BYTES), path)
+        manifest = parse(atomic.read(path, MAX_BYTES), path)
         rows.append(
             {
-                "label": found.id,
-                "release": found.version,
-                "generated_at": found.generated_at,
-                "artifacts": len(found.artifacts),
-                "signed": found.signature is not None,
+                "label": manifest.id,
+                "release": manifest.version,
+                "generated_at": manifest.generated_at,
+                "artifacts": len(manifest.artifacts),
+                "signed": manifest.signature is not None,
             }
         )
     return rows
 
 
-def _license(given: Mapping[str, Any]) -> object:
-    """The state of the store; its fingerprint, which would open it, is not told."""
+def _license(values: Mapping[str, Any]) -> object:
+    """The state of the store; its fingerprint, which would open it, is left out."""
     from repack import host
     from repack.license import factors
     from repack.license.operations import LicenseQuery, store_status
     from repack.license.store import LicenseStore
 
-    device = factors.read_factors(given["factors"])
-    told: dict[str, object] = {"factors": device.tags, "unreadable": dict(device.unreadable)}
-    vault = LicenseStore(given["license_store"])
-    if not vault.exists():
-        return {**told, "store": None}
-    finding = store_status(LicenseQuery(vault, device, host.now()), "leave")
+    device = factors.read_factors(values["factors"])
+    document: dict[str, object] = {"factors": device.tags, "unreadable": dict(device.unreadable)}
+    store = LicenseStore(values["license_store"])
+    if not store.exists():
+        return {**document, "store": None}
+    status = store_status(LicenseQuery(store, device, host.now()), "leave")
     rows = [
-        {"license_id": v.license_id, "status": v.status, "issues": list(v.issues)}
-        for v in finding.verdicts
+        {
+            "license_id": verdict.license_id,
+            "status": verdict.status,
+            "issues": list(verdict.issues),
+        }
+        for verdict in status.verdicts
     ]
-    opened = finding.opened
-    told |= {"store": str(vault.path), "generation": opened.generation, "licenses": rows}
-    return {**told, "issues": list(finding.issues), "migrated": opened.migrated}
+    document |= {
+        "store": str(store.path),
+        "generation": status.opened.generation,
+        "licenses": rows,
+    }
+    return {**document, "issues": list(status.issues), "migrated": status.opened.migrated}

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from repack.cli.shared import key_options, options, output
-from repack.cli.shared import license_store as portal
+from repack.display import amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from repack.agent.context import AgentContext, AgentResult
     from repack.agent.status import Status
     from repack.names import LabelName
 
 F = TypeVar("F", bound="Callable[..., Any]")
-_PATH = click.Path(path_type=Path)
-_SAYS = {
+_RESULTS = {
     "installed": "release {release} runs",
     "unchanged": "release {release} is installed already",
     "reboot": "release {release} is ready: reboot, then `repack target run`",
@@ -34,30 +33,30 @@ def command() -> None:
     """Install, run and roll back releases on a machine without network."""
 
 
-def on_site(command: F) -> F:
+def _config(command: F) -> F:
     """The options of every command here."""
     config = click.option(
         "--config",
         "configs",
-        type=_PATH,
+        type=options.PATH,
         multiple=True,
         help="Settings, a file or a folder of *.toml [default: this system's places].",
     )
     return config(options.as_json(command))
 
 
-def licensed(command: F) -> F:
+def _licensed(command: F) -> F:
     """The options of commands that may ask for a licence."""
     store = click.option(
         "--license-store",
-        type=_PATH,
+        type=options.PATH,
         envvar="REPACK_LICENSE_STORE",
         help="The licence store, for labels that ask for one [default: the settings' own].",
     )
-    return store(portal.factors(command))
+    return store(options.factors(command))
 
 
-def source(command: F) -> F:
+def _source(command: F) -> F:
     """The options of commands that read a medium."""
     folder = click.option(
         "--src-dir", "source", type=options.FOLDER, required=True, help="A channel, or a medium."
@@ -66,7 +65,7 @@ def source(command: F) -> F:
     return folder(name(command))
 
 
-def site_of(
+def _context(
     configs: tuple[Path, ...], license_store: Path | None = None, factors: Path | None = None
 ) -> AgentContext:
     """The target as its settings describe it.
@@ -76,14 +75,14 @@ def site_of(
     """
     from repack.agent.context import AgentContext
 
-    def ask(label: LabelName) -> None:
-        ask_license(label, license_store or site.license_store, factors)
+    def check_license(label: LabelName) -> None:
+        _check_license(label, license_store or context.license_store, factors)
 
-    site = AgentContext.of(configs, options.environment(), ask, output.progress())
-    return site
+    context = AgentContext.of(configs, options.environment(), check_license, output.progress())
+    return context
 
 
-def ask_license(label: LabelName, store: Path | None, factors: Path | None) -> None:
+def _check_license(label: LabelName, store: Path | None, factors: Path | None) -> None:
     """See that this device has a valid licence for ``label``.
 
     Raises:
@@ -91,19 +90,17 @@ def ask_license(label: LabelName, store: Path | None, factors: Path | None) -> N
     """
     from repack.errors import LicenseError
     from repack.host import now
-    from repack.license import factors as host
+    from repack.license.factors import read_factors
     from repack.license.operations import LicenseQuery, store_status
     from repack.license.store import LicenseStore
 
     hint = "name it in [provision] license_store or --license-store; see `repack license status`"
     if store is None:
         raise LicenseError(f"label {label} asks for a licence", hint=hint)
-    key = key_options.vendor(None)
-    finding = store_status(
-        LicenseQuery(LicenseStore(store), host.read_factors(factors), now(), key, label)
-    )
-    if finding.issues or not any(verdict.is_right for verdict in finding.verdicts):
-        issues = [*finding.issues, *(i for v in finding.verdicts for i in v.issues)]
+    device, key = read_factors(factors), key_options.vendor(None)
+    status = store_status(LicenseQuery(LicenseStore(store), device, now(), key, label))
+    if status.issues or not any(verdict.is_right for verdict in status.verdicts):
+        issues = [*status.issues, *(issue for v in status.verdicts for issue in v.issues)]
         raise LicenseError(
             f"this device has no valid licence for {label}",
             where=store,
@@ -113,91 +110,82 @@ def ask_license(label: LabelName, store: Path | None, factors: Path | None) -> N
 
 
 @command.command()
-@source
-@licensed
-@on_site
+@_source
+@_licensed
+@_config
 def install(
-    source: Path, name: str | None, configs: tuple[Path, ...], *, as_json: bool, **given: Any
+    source: Path, name: str | None, configs: tuple[Path, ...], *, as_json: bool, **values: Any
 ) -> int:
     """Install a release beside the one in use. 100: reboot, then run. 101: restart, then run."""
-    from repack.agent.install import install as do
+    from repack.agent import install
 
-    return tell(do(site_of(configs, **given), source, name), as_json=as_json)
+    return _emit_result(install.install(_context(configs, **values), source, name), as_json=as_json)
 
 
 @command.command()
-@licensed
-@on_site
-def run(configs: tuple[Path, ...], *, as_json: bool, **given: Any) -> int:
+@_licensed
+@_config
+def run(configs: tuple[Path, ...], *, as_json: bool, **values: Any) -> int:
     """Switch to the installed release and finish it; go back if it fails (110)."""
-    from repack.agent.run import run as do
+    from repack.agent import run
 
-    return tell(do(site_of(configs, **given)), as_json=as_json)
+    return _emit_result(run.run(_context(configs, **values)), as_json=as_json)
 
 
 @command.command()
-@on_site
+@_config
 def rollback(configs: tuple[Path, ...], *, as_json: bool) -> int:
     """Go back to the last release that ran well, at once."""
     from repack.agent.run import roll_back
 
-    return tell(roll_back(site_of(configs)), as_json=as_json)
+    return _emit_result(roll_back(_context(configs)), as_json=as_json)
 
 
 @command.command()
-@on_site
+@_config
 def status(configs: tuple[Path, ...], *, as_json: bool) -> None:
     """Say what is installed, what waits, what failed."""
-    from repack.agent import status as agent_status
+    from repack.agent import status
 
-    show(agent_status.status(site_of(configs)), as_json=as_json)
+    _emit_status(status.status(_context(configs)), as_json=as_json)
 
 
 @command.command()
 @click.option("--src-dir", "source", type=options.FOLDER, help="A channel, or a medium.")
 @click.option("--name", help="A release by its number, such as 12 or halkbank@12.")
-@on_site
+@_config
 def check(
     source: Path | None, name: str | None, configs: tuple[Path, ...], *, as_json: bool
 ) -> None:
     """Compare what is installed with its release; with --src-dir, try what install would take."""
-    from repack.agent import status as agent_status
+    from repack.agent.status import check_installed, check_medium
 
-    site = site_of(configs)
+    context = _context(configs)
     if source is None:
-        show(agent_status.check_installed(site), as_json=as_json)
+        _emit_status(check_installed(context), as_json=as_json)
         return
-    offer = agent_status.check_medium(site, source, name)
-    if as_json:
-        output.print_json(offer.to_json())
-        return
+    offer = check_medium(context, source, name)
     state = "is new here" if offer.new else "is installed already"
-    size = output.amount(offer.bytes)
-    click.echo(f"{offer.label}: release {offer.release} {state}; {offer.packages} packages, {size}")
+    contents = f"{offer.packages} packages, {amount(offer.bytes)}"
+    line = f"{offer.label}: release {offer.release} {state}; {contents}"
+    output.emit(offer, [line], as_json=as_json)
 
 
-def tell(done: AgentResult, *, as_json: bool) -> int:
+def _emit_result(result: AgentResult, *, as_json: bool) -> int:
     """Print what was done and return the exit code."""
-    if as_json:
-        output.print_json(done.to_json())
-    else:
-        says = _SAYS[done.did].format(release=done.release, current=done.current)
-        click.echo(f"{done.label}: {says}")
-        for note in done.notes:
-            click.echo(f"  {note}")
-    return done.exit_code
+    text = _RESULTS[result.did].format(release=result.release, current=result.current)
+    lines = [f"{result.label}: {text}", *(f"  {note}" for note in result.notes)]
+    output.emit(result, lines, as_json=as_json)
+    return result.exit_code
 
 
-def show(status: Status, *, as_json: bool) -> None:
-    """Print what stands here."""
-    if as_json:
-        output.print_json(status.to_json())
-        return
+def _emit_status(status: Status, *, as_json: bool) -> None:
     state = status.state
     in_use = "nothing" if status.in_use is None else f"release {status.in_use}"
-    click.echo(f"{status.label}: {in_use} in use, {status.platform}, {status.folder}")
+    lines = [f"{status.label}: {in_use} in use, {status.platform}, {status.folder}"]
     if state.phase != "idle":
-        click.echo(f"  release {state.release} is {state.phase}")
-    for what, numbers in (("ran well", state.good), ("failed", state.failed)):
+        lines.append(f"  release {state.release} is {state.phase}")
+    for outcome, numbers in (("ran well", state.good), ("failed", state.failed)):
         if numbers:
-            click.echo(f"  {what}: {', '.join(map(str, numbers))}")
+            lines.append(f"  {outcome}: {', '.join(map(str, numbers))}")
+    output.emit(status, lines, as_json=as_json)

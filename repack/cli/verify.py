@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from repack.cli.shared import key_options, options, output
+from repack.display import amount
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from repack.verify.verdict import Verdict
 
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--require-signature", is_flag=True, help="An unsigned channel is an error.")
 @click.option(
     "--root",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.FILE,
     help="The root.json that the target was given; else the channel's own is taken.",
 )
 @options.as_json
@@ -33,34 +36,28 @@ def command(
     from repack.verify.verdict import Requirements
     from repack.verify.verify import verify
 
-    demand = Requirements(
+    requirements = Requirements(
         key=key_options.resolve(key, "--key"),
         root=None if root is None else atomic.read(root, MAX_BYTES),
         need="signature" if require_signature else "nothing",
     )
-    # the real clock, not SOURCE_DATE_EPOCH: expiry is about today
-    verdict = verify(path, demand, dt.datetime.now(dt.UTC))
-    if as_json:
-        output.print_json(verdict.to_json())
-    else:
-        show(verdict)
+    # The real clock, not SOURCE_DATE_EPOCH: expiry is about today.
+    verdict = verify(path, requirements, dt.datetime.now(dt.UTC))
+    output.emit(verdict, _lines(verdict), as_json=as_json)
     return verdict.exit_code
 
 
-def show(verdict: Verdict) -> None:
-    """The verdict for people: what is wrong first, then who vouches for it."""
-    for finding in verdict.findings:
-        click.echo(f"{finding.kind}: {finding}")
-    for refusal in verdict.refusals:
-        click.echo(f"{refusal.kind}: {refusal.text()}")
+def _lines(verdict: Verdict) -> Iterator[str]:
+    """The verdict for people: what is wrong first, then who signed it."""
+    yield from (f"{finding.kind}: {finding}" for finding in verdict.findings)
+    yield from (f"{refusal.kind}: {refusal.text()}" for refusal in verdict.refusals)
     for warning in verdict.warnings:
         click.echo(f"warning: {warning}", err=True)
     for path in verdict.litter:
         click.echo(f"ignored: {path}", err=True)
-    wrong = len(verdict.findings) + len(verdict.refusals)
-    state = "is whole and unchanged" if not wrong else f"is NOT as it should be: {wrong} findings"
-    size = output.amount(verdict.bytes)
-    click.echo(f"{verdict.label} release {verdict.release} {state}; {verdict.files} files, {size}")
-    click.echo(f"  signed by: {verdict.signed_by}")
+    count, size = len(verdict.findings) + len(verdict.refusals), amount(verdict.bytes)
+    state = f"is NOT as it should be: {count} findings" if count else "is whole and unchanged"
+    yield f"{verdict.label} release {verdict.release} {state}; {verdict.files} files, {size}"
+    yield f"  signed by: {verdict.signed_by}"
     if verdict.tags:
-        click.echo(f"  production tags: {', '.join(verdict.tags)}")
+        yield f"  production tags: {', '.join(verdict.tags)}"

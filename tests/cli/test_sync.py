@@ -7,7 +7,7 @@ import json
 import pytest
 
 from repack.cli.main import run
-from repack.cli.sync import rate
+from repack.cli.shared.transfer import parse_rate
 from repack.errors import UsageError
 from tests import channels
 from tests.carrying import content
@@ -63,9 +63,9 @@ def test_errors_have_their_codes(vendor, capsys):
      ("2 MiB/s", 2 << 20), ("1g", 1 << 30)],
 )  # fmt: skip
 def test_rates(text, number):
-    assert rate(text) == number
+    assert parse_rate(text) == number
 
 
 def test_no_rate():
     with pytest.raises(UsageError, match="rate"):
-        rate("fast")
+        parse_rate("fast")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from repack.cli.shared import options
+from repack.cli.shared import options, output
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from repack.keys.shared_key import SharedKey
 
 LICENSE_KEY: Final = "OEM_LICENSE_HMAC_KEY"
@@ -40,3 +42,20 @@ def vendor(text: str | None) -> SharedKey | None:
     if text is None and LICENSE_KEY in options.environment():
         text = f"env:{LICENSE_KEY}"
     return resolve(text, "--hmac-key")
+
+
+def label_key(name: str, values: Mapping[str, Any]) -> SharedKey | None:
+    """The shared key that label ``name`` signs with.
+
+    Args:
+        values: the command's options, with the folders.
+
+    Raises:
+        LabelError: the label has mistakes.
+        KeyRefusedError: its key is unset, empty or badly encoded.
+    """
+    from repack.release import signing_keys
+    from repack.release.context import BuildContext
+
+    context = BuildContext.open(name, options.settings(values), output.progress())
+    return signing_keys.signing(context).hmac

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -14,10 +14,12 @@ from repack.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.settings import Settings
+    from repack.settings import Options, Settings
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+PATH = click.Path(path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -68,27 +70,11 @@ def dry_run(command: F) -> F:
     )
 
 
-def file_system(command: F) -> F:
-    """``--file-system``."""
+def factors(command: F) -> F:
+    """``--factors``."""
     return click.option(
-        "--file-system",
-        type=click.Choice(["fat32", "exfat", "other"]),
-        help="What DEST is to hold to, where the system cannot say it [default: look].",
+        "--factors", type=PATH, envvar="REPACK_FACTORS", help="The device's factors, as JSON."
     )(command)
-
-
-def now(environment: Mapping[str, str]) -> dt.datetime:
-    """The present moment, or ``SOURCE_DATE_EPOCH`` for builds to be compared byte for byte.
-
-    Raises:
-        UsageError: the variable is no number.
-    """
-    epoch = environment.get("SOURCE_DATE_EPOCH")
-    try:
-        moment = dt.datetime.fromtimestamp(int(epoch), dt.UTC) if epoch else dt.datetime.now(dt.UTC)
-    except (ValueError, OverflowError, OSError):
-        raise UsageError("not a number of seconds", where="SOURCE_DATE_EPOCH", got=epoch) from None
-    return moment.replace(microsecond=0)
 
 
 def environment() -> Mapping[str, str]:
@@ -96,23 +82,28 @@ def environment() -> Mapping[str, str]:
     return dict(os.environ)
 
 
-def settings(given: Mapping[str, Any]) -> Settings:
-    """The build settings from a command's options.
+def now() -> dt.datetime:
+    """The present moment, or ``SOURCE_DATE_EPOCH`` for builds to be compared byte for byte.
+
+    Raises:
+        UsageError: the variable is no number.
+    """
+    epoch = environment().get("SOURCE_DATE_EPOCH")
+    try:
+        moment = dt.datetime.fromtimestamp(int(epoch), dt.UTC) if epoch else dt.datetime.now(dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        raise UsageError("not a number of seconds", where="SOURCE_DATE_EPOCH", got=epoch) from None
+    return moment.replace(microsecond=0)
+
+
+def settings(values: Mapping[str, Any]) -> Settings:
+    """The build settings from a command's options, which are named as those of ``repack.build``.
 
     Raises:
         UsageError: ``SOURCE_DATE_EPOCH`` is no number.
     """
     from repack.settings import Settings
 
-    variables = environment()
-    return Settings(
-        labels_dir=given["labels_dir"],
-        channels_dir=given["channels_dir"],
-        store_dir=given["store"],
-        home=Path.home(),
-        environment=variables,
-        now=now(variables),
-        prove=given.get("prove", "linked"),
-        lock="update" if given.get("update") else "keep",
-        env_file=given.get("env_file"),
-    )
+    names = ("labels_dir", "channels_dir", "store", "env", "prove", "update")
+    chosen = {name: values[name] for name in names if values.get(name) is not None}
+    return Settings.of(cast("Options", {**chosen, "environment": environment(), "now": now()}))

@@ -1,4 +1,4 @@
-"""What people see: progress and notes on stderr, results on stdout."""
+"""What people and scripts see: results on stdout, progress and notes on stderr."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repack.display import amount
 from repack.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from repack.progress import Unit
-
-
-__all__ = ["amount", "print_json", "progress"]
 
 
 class Plain:
@@ -27,8 +23,8 @@ class Plain:
     @contextlib.contextmanager
     def phase(self, what: str, total: int | None, unit: Unit) -> Iterator[Callable[[int], None]]:
         """Draw nothing."""
-        with SILENT.phase(what, total, unit) as done:
-            yield done
+        with SILENT.phase(what, total, unit) as advance:
+            yield advance
 
     def note(self, text: str) -> None:
         """Print the line."""
@@ -36,7 +32,7 @@ class Plain:
 
 
 class Bars:
-    """For a terminal: a bar a phase, gone when the phase is over."""
+    """For a terminal: a bar for each phase, removed when the phase is over."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -56,7 +52,7 @@ class Bars:
         columns = (bars.TextColumn("{task.description:>8}"), bars.BarColumn(), *amount)
         with bars.Progress(*columns, console=self._console, transient=True) as drawn:
             task = drawn.add_task(what, total=total)
-            yield lambda done: drawn.advance(task, done)
+            yield lambda count: drawn.advance(task, count)
 
     def note(self, text: str) -> None:
         """Print the line above the bars."""
@@ -68,6 +64,24 @@ def progress() -> Progress:
     return Bars() if sys.stderr.isatty() else Plain()
 
 
-def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+def emit(result: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print the result of a command: one JSON document, or lines for people.
+
+    Args:
+        result: JSON values, and objects that have ``to_json()``, in any nesting.
+        lines: the text. With ``as_json`` it is not iterated, so a generator costs nothing then.
+    """
+    if as_json:
+        print_json(result)
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def print_json(result: object) -> None:
+    """Print one JSON document; ``result`` as for :func:`emit`."""
+    click.echo(json.dumps(result, indent=1, ensure_ascii=False, default=_to_json))
+
+
+def _to_json(value: Any) -> object:
+    return value.to_json()
