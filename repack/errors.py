@@ -88,18 +88,30 @@ class Problem(NamedTuple):
         return f"{self.where}: {self.what}" + (f" ({self.hint})" if self.hint else "")
 
 
-class LabelError(RepackError):
-    """A label file is wrong; holds every mistake that was found."""
+class ProblemsError(RepackError):
+    """A file or folder has mistakes; holds every one that was found.
 
-    kind = "label-invalid"
-    exit_code = 3
+    Attributes:
+        summary: the message; ``{n}`` is the number of mistakes, ``{s}`` their plural.
+        advice: the hint.
+    """
+
+    summary: ClassVar[str]
+    advice: ClassVar[str | None] = None
 
     def __init__(self, problems: Sequence[Problem], *, where: object = None) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
-        super().__init__(
-            f"the label is invalid ({count} {'mistake' if count == 1 else 'mistakes'})", where=where
-        )
+        text = self.summary.format(n=count, s="" if count == 1 else "s")
+        super().__init__(text, where=where, hint=self.advice)
+
+
+class LabelError(ProblemsError):
+    """A label file is wrong; holds every mistake that was found."""
+
+    kind = "label-invalid"
+    exit_code = 3
+    summary = "the label is invalid ({n} mistake{s})"
 
 
 class UnsolvableError(RepackError):
@@ -154,19 +166,13 @@ class IntegrityError(RepackError):
     exit_code = 6
 
 
-class FolderError(IntegrityError):
+class FolderError(ProblemsError, IntegrityError):
     """A folder holds what no package or archive can carry everywhere; lists every such file."""
 
     kind = "folder"
-
-    def __init__(self, problems: Sequence[Problem], *, where: object) -> None:
-        self.problems = tuple(problems)
-        count = len(self.problems)
-        super().__init__(
-            f"{count} {'thing' if count == 1 else 'things'} in this folder cannot be packed",
-            where=where,
-            hint="bundles and archives carry plain files with names that every system can hold",
-        )
+    exit_code = IntegrityError.exit_code
+    summary = "{n} thing{s} in this folder cannot be packed"
+    advice = "bundles and archives carry plain files with names that every system can hold"
 
 
 class KeyRefusedError(IntegrityError):
@@ -320,19 +326,12 @@ class NoSuchReleaseError(TargetError):
     exit_code = 20
 
 
-class SettingsError(TargetError):
+class SettingsError(ProblemsError, TargetError):
     """A target's settings are wrong; holds every mistake that was found."""
 
     kind = "settings"
     exit_code = 2
-
-    def __init__(self, problems: Sequence[Problem], *, where: object = None) -> None:
-        self.problems = tuple(problems)
-        count = len(self.problems)
-        super().__init__(
-            f"this target's settings are wrong ({count} {'mistake' if count == 1 else 'mistakes'})",
-            where=where,
-        )
+    summary = "this target's settings are wrong ({n} mistake{s})"
 
 
 class ChangedByHandError(TargetError):

@@ -62,7 +62,7 @@ def error_page() -> str:
     classes = [
         found
         for _, found in inspect.getmembers(errors, inspect.isclass)
-        if issubclass(found, RepackError)
+        if issubclass(found, RepackError) and "kind" in vars(found)  # bases are never raised
     ]
     target = [found for found in classes if issubclass(found, TargetError)]
     build = [found for found in classes if found not in target]
