@@ -11,11 +11,11 @@ from pathlib import Path
 import zstandard
 
 import repack.shipped
-from repack.channel.integrity import Entry
 from repack.channel.layout import METADATA_DIR
 from repack.channel.manifest import Artifact, Release
 from repack.channel.metadata_folder import read_folder
 from repack.conda.repodata import encode
+from repack.file_entry import FileEntry
 from repack.keys.keyring import Keyring
 from repack.names import Digest, Digest384, LabelName, RelPath
 from repack.trust.sign import UNSIGNED, Contents, Signing, sign
@@ -73,10 +73,7 @@ def build(
             f"{subdir}/repodata.json.zst": zstandard.compress(document),
             f"{subdir}/repodata.json.bz2": bz2.compress(document),
         }
-    entries = [
-        Entry(RelPath(path), Digest(hashlib.sha256(data).hexdigest()), len(data))
-        for path, data in files.items()
-    ]
+    entries = [FileEntry.of_bytes(RelPath(path), data) for path, data in files.items()]
     moment = moment or now()
     release = Release(LabelName(label), number, SUBDIRS[1:], moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
     made = sign(release, Contents(entries, artifacts), signing, previous, moment)

@@ -9,13 +9,13 @@ from importlib import resources
 import zstandard
 
 from repack import host, shipped
-from repack.channel.integrity import Entry
 from repack.channel.manifest import Artifact, Release
 from repack.conda.record import Record
 from repack.conda.repodata import encode
 from repack.conda.virtual_packages import TargetProfile
+from repack.file_entry import FileEntry
 from repack.fs import atomic
-from repack.names import Digest, Digest384, LabelName, RelPath
+from repack.names import Digest384, LabelName, RelPath
 from repack.solve.lockfile import write_lock
 from repack.timestamps import stamp
 from repack.trust.sign import Contents, Signing, sign
@@ -51,10 +51,7 @@ def channel_at(folder, release=1, content=b"pytho", keys=None):
             f"{subdir}/repodata.json.bz2": bz2.compress(document),
         }
     texts |= {str(records[name].path): body for name, body in bodies.items()}
-    entries = [
-        Entry(RelPath(path), Digest(hashlib.sha256(body).hexdigest()), len(body))
-        for path, body in texts.items()
-    ]
+    entries = [FileEntry.of_bytes(RelPath(path), body) for path, body in texts.items()]
     artifacts = [
         Artifact(
             one.path, one.size, one.sha256, Digest384(hashlib.sha384(bodies[name]).hexdigest())

@@ -15,6 +15,7 @@ GROUND = frozenset(
     {
         "display",
         "errors",
+        "file_entry",
         "host",
         "names",
         "progress",
@@ -216,6 +217,7 @@ PURE = frozenset(
         "delta/patch_format.py",
         "delta/selection.py",
         "display.py",
+        "file_entry.py",
         "inputs/conda_info.py",
         "inputs/conda_lock.py",
         "inputs/environment_yml.py",

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from repack.agent.context import AgentContext
     from repack.agent.medium import Medium, MediumRelease
     from repack.agent.state import State
-    from repack.channel.install_plan import InstallPlan, Parcel
+    from repack.channel.install_plan import InstallPlan
     from repack.conda.record import Record
+    from repack.file_entry import FileEntry
     from repack.names import RelPath
 
 # An environment takes about four times what its archives take, which are copied first.
@@ -106,7 +107,9 @@ def _by_conda(site: AgentContext) -> bool:
     return True
 
 
-def _lay_out(what: _Filling, new: Sequence[Parcel], here: frozenset[Parcel]) -> tuple[Parcel, ...]:
+def _lay_out(
+    what: _Filling, new: Sequence[FileEntry], here: frozenset[FileEntry]
+) -> tuple[FileEntry, ...]:
     """Take ``new`` from the medium and link all.
 
     Whether anybody changed what is ``here`` is found out meanwhile: there are tens of thousands
@@ -124,7 +127,7 @@ def _lay_out(what: _Filling, new: Sequence[Parcel], here: frozenset[Parcel]) -> 
         return changed.result()
 
 
-def _check_space(site: AgentContext, new: Sequence[Parcel]) -> None:
+def _check_space(site: AgentContext, new: Sequence[FileEntry]) -> None:
     need, free = sum(p.size for p in new) * _UNPACKED, volume.free_bytes(site.device.folder)
     if need > free:
         raise TargetSpaceError(
@@ -136,7 +139,7 @@ def _check_space(site: AgentContext, new: Sequence[Parcel]) -> None:
         )
 
 
-def _take(what: _Filling, new: Sequence[Parcel]) -> None:
+def _take(what: _Filling, new: Sequence[FileEntry]) -> None:
     """Copy packages; after this they are not read from the medium any more."""
     site = what.site
     with site.progress.phase("copy", sum(p.size for p in new), "bytes") as advance:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from repack.channel.install_plan import InstallPlan, Parcel
-    from repack.channel.integrity import Entry
+    from repack.channel.install_plan import InstallPlan
     from repack.channel.manifest import Manifest
+    from repack.file_entry import FileEntry
     from repack.names import LabelName
     from repack.trust.selection import SignedRelease
 
@@ -96,7 +96,7 @@ class Medium:
         with _damage():
             return MediumRelease(self, found, integrity.parse(listed, self.folder / pin.path))
 
-    def text(self, release: int, entry: Entry) -> bytes:
+    def text(self, release: int, entry: FileEntry) -> bytes:
         """A file of a release.
 
         Raises:
@@ -124,7 +124,7 @@ class Medium:
         what = "is not what was released" if there else "is missing"
         raise ContentMissingError(f"a file {what}", where=self.folder / paths[-1], hint=_HINT)
 
-    def _place(self, parcel: Parcel) -> Path:
+    def _place(self, parcel: FileEntry) -> Path:
         """Where a package is: in the channel, else in another one of the medium.
 
         A medium without links holds a package that several labels share once. Whoever reads it
@@ -154,7 +154,7 @@ class Medium:
                 found.append(f"{parcel.path} has {size} bytes, not {parcel.size}")
         return found
 
-    def copy(self, parcel: Parcel, target: Path, advance: Callable[[int], None]) -> None:
+    def copy(self, parcel: FileEntry, target: Path, advance: Callable[[int], None]) -> None:
         """Copy a package to a place nobody reads yet, hashed on the way.
 
         Not flushed: what a power cut leaves half done is removed, not carried on with.
@@ -179,7 +179,7 @@ class Medium:
                 hint=_HINT,
             )
 
-    def check(self, parcel: Parcel, advance: Callable[[int], None]) -> None:
+    def check(self, parcel: FileEntry, advance: Callable[[int], None]) -> None:
         """Hash a package where it lies. Raises as :meth:`copy` does."""
         source = self._place(parcel)
         with _damage():
@@ -198,7 +198,9 @@ class Medium:
 class MediumRelease:
     """A release on a medium: its manifest is believed, its files are listed."""
 
-    def __init__(self, medium: Medium, found: Manifest, entries: Mapping[RelPath, Entry]) -> None:
+    def __init__(
+        self, medium: Medium, found: Manifest, entries: Mapping[RelPath, FileEntry]
+    ) -> None:
         self.medium, self.manifest, self._entries = medium, found, entries
 
     def delivery(self, platform: str) -> InstallPlan:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.agent.pointer import Style
-    from repack.channel.install_plan import Parcel
+    from repack.file_entry import FileEntry
     from repack.names import LabelName
 
 _CLOCK_LIMIT: Final = 64
@@ -191,7 +191,7 @@ class AgentStorage:
                 if name not in known and not name.startswith("."):
                     atomic.remove(self.cache / name)
 
-    def reusable(self, delivery: InstallPlan) -> tuple[Parcel, ...]:
+    def reusable(self, delivery: InstallPlan) -> tuple[FileEntry, ...]:
         """Packages of ``delivery`` that lie here unpacked, if :meth:`changed` finds none of them."""
         here = self._unpacked()
         return tuple(
@@ -202,7 +202,7 @@ class AgentStorage:
             and (self.cache / parcel.dist).is_dir()
         )
 
-    def changed(self, parcels: Iterable[Parcel]) -> tuple[Parcel, ...]:
+    def changed(self, parcels: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
         """Those unpacked packages in which a file was written since their release was finished.
 
         They cannot be used again: environments share their files by hard links, and somebody
@@ -225,7 +225,7 @@ class AgentStorage:
                     found.setdefault(parcel.dist, _Unpacked(parcel.sha256, finished))
         return found
 
-    def forget(self, parcels: Iterable[Parcel]) -> None:
+    def forget(self, parcels: Iterable[FileEntry]) -> None:
         """Remove unpacked packages, so that they are unpacked anew."""
         for parcel in parcels:
             atomic.remove(self.cache / f"{parcel.dist}.lock")

@@ -79,9 +79,8 @@ def past_tree(channels: Channels, label: LabelName, release: int, store: Store) 
         raise UsageError(f"release {release} of label {label!r} is not kept", expected=kept)
     texts = channels.recall(label, release)
     found = manifest.parse(texts[RelPath(MANIFEST)], channels.history(label) / str(release))
-    gone = [
-        a.path for a in found.artifacts if a.sha256 is None or not store.contains(a.sha256, a.size)
-    ]
+    entries = found.packages.values()
+    gone = [entry.path for entry in entries if not store.contains(entry.sha256, entry.size)]
     if gone:
         raise FetchError(
             f"{len(gone)} packages of release {release} are not in the store any more",
@@ -95,7 +94,7 @@ def past_tree(channels: Channels, label: LabelName, release: int, store: Store) 
     if signed:
         group = newest(channels, label)
         texts |= {RelPath(f"{METADATA_DIR}/{name}"): data for name, data in group.items()}
-    packages = {a.path: store.path(a.sha256) for a in found.artifacts if a.sha256 is not None}
+    packages = {entry.path: store.path(entry.sha256) for entry in entries}
     return ChannelTree(packages, texts)
 
 
@@ -109,7 +108,7 @@ def past_packages(channels: Channels, label: LabelName) -> dict[str, str]:
     for number in channels.releases(label):
         data = channels.remembered(label, number, MANIFEST) or b""
         found = manifest.parse(data, channels.history(label) / str(number) / MANIFEST)
-        known |= {a.path: a.sha256 for a in found.artifacts if a.sha256 is not None}
+        known |= {path: entry.sha256 for path, entry in found.packages.items()}
     return known
 
 

@@ -14,6 +14,7 @@ from repack.codec.canonical import in_rows, loads
 from repack.conda.record import ARCHIVE_SUFFIXES
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, RepackError
+from repack.file_entry import FileEntry
 from repack.label.label import AfterInstall
 from repack.names import Digest, RelPath
 
@@ -68,31 +69,13 @@ class TargetPolicy(Struct, frozen=True):
         }
 
 
-class Parcel(Struct, frozen=True):
-    """One package: where it lies in the channel, and what it must be."""
-
-    path: RelPath
-    sha256: Digest
-    size: int
-
-    @property
-    def fn(self) -> str:
-        """The archive's file name."""
-        return self.path.rpartition("/")[2]
-
-    @property
-    def dist(self) -> str:
-        """The file name without its suffix: the folder in a package cache."""
-        return self.fn.removesuffix(".conda").removesuffix(".tar.bz2")
-
-
 class InstallPlan(Struct, frozen=True):
     """A release as one target gets it."""
 
     release: int
     platform: str
     wishes: TargetPolicy
-    parcels: tuple[Parcel, ...]
+    parcels: tuple[FileEntry, ...]
 
     def to_bytes(self) -> bytes:
         """The file that a target keeps."""
@@ -121,7 +104,7 @@ class InstallPlan(Struct, frozen=True):
                 platform=str(document["platform"]),
                 wishes=TargetPolicy.parse(document["target"], where),
                 parcels=tuple(
-                    Parcel(RelPath(path), Digest(sha256), int(size))
+                    FileEntry(RelPath(path), int(size), Digest(sha256))
                     for path, sha256, size in document["packages"]
                 ),
             )
@@ -144,7 +127,7 @@ def compose_install_plan(
     Raises:
         IntegrityError: the plan names a package that the manifest does not.
     """
-    artifacts = {artifact.path: artifact for artifact in manifest.artifacts}
+    artifacts = manifest.packages
     parcels = []
     try:
         dists = [str(dist) for dist in plan["subdirs"][platform]["packages"]]
@@ -153,8 +136,8 @@ def compose_install_plan(
     for dist in sorted(dists):
         paths = [f"{s}/{dist}{suffix}" for s in (platform, NOARCH) for suffix in ARCHIVE_SUFFIXES]
         found = next((artifacts[RelPath(path)] for path in paths if path in artifacts), None)
-        if found is None or found.sha256 is None:
+        if found is None:
             raise IntegrityError("a package is not in the manifest", where=where, got=dist[:200])
-        parcels.append(Parcel(found.path, found.sha256, found.size))
+        parcels.append(found)
     wishes = TargetPolicy.parse(manifest.extra.get(TARGET), where)
     return InstallPlan(manifest.release, platform, wishes, tuple(parcels))

@@ -15,11 +15,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
 from repack.channel.layout import INTEGRITY_PATH
 from repack.codec.canonical import is_size, loads
 from repack.errors import IntegrityError
+from repack.file_entry import UNKNOWN_SIZE, FileEntry
 from repack.names import Digest, RelPath
 
 if TYPE_CHECKING:
@@ -28,15 +27,7 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 256 << 20
 
 
-class Entry(Struct, frozen=True):
-    """One file: where it lies, and what it must be."""
-
-    path: RelPath
-    sha256: Digest
-    size: int | None
-
-
-def to_bytes(entries: Iterable[Entry]) -> bytes:
+def to_bytes(entries: Iterable[FileEntry]) -> bytes:
     """The list as a file, one line an entry, so that two releases can be compared by eye."""
     rows = sorted(entries, key=lambda entry: entry.path)
     _unique([entry.path for entry in rows], INTEGRITY_PATH)
@@ -47,7 +38,7 @@ def to_bytes(entries: Iterable[Entry]) -> bytes:
     return ('{"files": [\n' + ",\n".join(lines) + "\n]}\n").encode()
 
 
-def parse(data: bytes, where: object) -> dict[RelPath, Entry]:
+def parse(data: bytes, where: object) -> dict[RelPath, FileEntry]:
     """Read a list, strict on paths, hashes and sizes, lenient on fields it does not know.
 
     Besides the form written here it takes ``{path: sha256}``, bare or under ``files``, which
@@ -72,16 +63,18 @@ def parse(data: bytes, where: object) -> dict[RelPath, Entry]:
     return {entry.path: entry for entry in entries}
 
 
-def _entry(row: object, where: object) -> Entry:
+def _entry(row: object, where: object) -> FileEntry:
     if not isinstance(row, dict):
         raise IntegrityError("an entry is no object", where=where, got=repr(row)[:80])
     path, sha256, size = row.get("path"), row.get("sha256"), row.get("size")
     if not isinstance(path, str) or not isinstance(sha256, str):
         raise IntegrityError("an entry lacks path or sha256", where=where, got=repr(row)[:200])
-    if size is not None and not is_size(size):
+    if size is None:
+        size = UNKNOWN_SIZE
+    elif not is_size(size):
         raise IntegrityError("a size is malformed", where=where, got=repr(size)[:80])
     try:
-        return Entry(RelPath(path), Digest(sha256), size)
+        return FileEntry(RelPath(path), size, Digest(sha256))
     except IntegrityError as error:
         raise IntegrityError(error.what, where=where, got=error.got) from error
 

@@ -13,6 +13,7 @@ from msgspec import Struct, field, structs
 
 from repack.codec.canonical import in_rows, is_size, loads
 from repack.errors import IntegrityError, SignatureError
+from repack.file_entry import FileEntry
 from repack.keys.shared_key import check_hmac_sha384, sign_hmac_sha384
 from repack.names import Digest, Digest384, RelPath
 from repack.structs import Value
@@ -49,6 +50,17 @@ class Artifact(Struct, frozen=True):
     sha384: Digest384 | None
     type: ArtifactType = "full"
     base_id: str | None = None
+
+    @property
+    def entry(self) -> FileEntry:
+        """Path, size and SHA-256.
+
+        Raises:
+            IntegrityError: it has a SHA-384 alone, which no artifact of our own releases has.
+        """
+        if self.sha256 is None:
+            raise IntegrityError("an artifact has no SHA-256", got=self.path)
+        return FileEntry(self.path, self.size, self.sha256)
 
     def to_json(self) -> dict[str, object]:
         """The row as it stands in the manifest."""
@@ -96,6 +108,15 @@ class Manifest(Value, frozen=True):
         if not (self.version.isascii() and self.version.isdigit() and self.version[0] != "0"):
             raise IntegrityError("version is no release number", got=repr(self.version)[:80])
         return int(self.version)
+
+    @property
+    def packages(self) -> dict[RelPath, FileEntry]:
+        """The artifacts of one of our own releases, by path.
+
+        Raises:
+            IntegrityError: one has no SHA-256.
+        """
+        return {artifact.path: artifact.entry for artifact in self.artifacts}
 
     def payload(self) -> dict[str, object]:
         """What is signed: everything but the signature."""

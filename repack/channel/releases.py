@@ -10,9 +10,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from repack.channel import integrity, manifest
-from repack.channel.integrity import Entry
 from repack.channel.layout import INTEGRITY_PATH, MANIFEST, RELEASES
 from repack.errors import IntegrityError
+from repack.file_entry import FileEntry
 from repack.fs import atomic
 from repack.fs.walk import read_or_none
 from repack.names import Digest, RelPath
@@ -103,21 +103,21 @@ def _right(channel: Path, base: Path, path: RelPath, sha256: str) -> bytes | Non
     return None
 
 
-def extra_files(channel: Path) -> dict[str, Entry]:
+def extra_files(channel: Path) -> dict[RelPath, FileEntry]:
     """Every file that the releases beside the standing one own, where it lies in the channel.
 
     An entry says what the file must be. What release N shares with the standing one is listed
     where the standing one has it.
     """
-    owned: dict[str, Entry] = {}
+    owned: dict[RelPath, FileEntry] = {}
     for found, data in list(manifests(channel))[1:]:
         base = f"{RELEASES}/{found.release}"
         listing, pin = f"{base}/{INTEGRITY_PATH}", found.integrity
-        rows = [Entry(RelPath(f"{base}/manifest.json"), _sha256(data), len(data))]
+        rows = [FileEntry.of_bytes(RelPath(f"{base}/manifest.json"), data)]
         with contextlib.suppress(IntegrityError):
             content = atomic.read(channel / listing, integrity.MAX_BYTES)
             if pin is not None and pin.sha256 == _sha256(content):
-                rows.append(Entry(RelPath(listing), pin.sha256, len(content)))
+                rows.append(FileEntry(RelPath(listing), len(content), pin.sha256))
                 for path, entry in integrity.parse(content, listing).items():
                     own = RelPath(f"{base}/{path}")
                     rows.append(replace(entry, path=own if (channel / own).exists() else path))

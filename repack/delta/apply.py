@@ -31,7 +31,6 @@ from repack.errors import (
     SpaceError,
 )
 from repack.fs import atomic, digests
-from repack.fs.digests import FileDigests
 from repack.progress import SILENT, Progress
 from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from repack.archive.tar_writer import Sink
     from repack.channel.manifest import Artifact, Manifest
     from repack.delta.file import DeltaFile
+    from repack.file_entry import FileEntry
     from repack.keys.shared_key import SharedKey
     from repack.names import Digest, RelPath
     from repack.verify.verdict import Verdict
@@ -205,7 +205,7 @@ class AssembledChannel(Struct, frozen=True):
     """Everything the channel will hold, and of its packages what was hashed."""
 
     tree: ChannelTree
-    known: Mapping[str, FileDigests]
+    known: Mapping[RelPath, FileEntry]
 
 
 def assemble(
@@ -226,7 +226,8 @@ def assemble(
     if hashlib.sha256(texts.get(MANIFEST_PATH, b"")).hexdigest() != opened.delta.target.manifest:
         raise IntegrityError("the delta brings another manifest than it names", where=opened.path)
     target = manifests.parse(texts[MANIFEST_PATH], MANIFEST_PATH)
-    wanted = {a.path: _sha256(a) for a in target.artifacts}
+    entries = target.packages
+    wanted = {path: entry.sha256 for path, entry in entries.items()}
     if odd := [path for path in wanted if not is_archive(path)]:
         raise IntegrityError("the release has an artifact that is no package", got=odd[0])
     packages = _standing(standing, wanted, progress)
@@ -241,9 +242,7 @@ def assemble(
         )
     tree = ChannelTree(packages, texts)
     check_names(tree.paths)
-    return AssembledChannel(
-        tree, {a.path: FileDigests(_sha256(a), a.size) for a in target.artifacts}
-    )
+    return AssembledChannel(tree, entries)
 
 
 def root_of(standing: BaseChannel) -> bytes | None:
@@ -280,7 +279,7 @@ def _unpack(opened: DeltaFile, work: Path, progress: Progress) -> dict[RelPath, 
             advance(artifact.size)
             if is_text(artifact):
                 return texts.take(artifact.path)
-            return _filing(work / _sha256(artifact))
+            return _filing(work / artifact.entry.sha256)
 
         opened.members(take)
     return texts.found
@@ -325,7 +324,7 @@ def _carried(
                 "the delta carries a package that the release does not have", got=artifact.path
             )
         if artifact.path not in packages:
-            found[artifact.path] = work / _sha256(artifact)
+            found[artifact.path] = work / artifact.entry.sha256
     return found
 
 
@@ -337,7 +336,7 @@ def _make(
     work: Path,
 ) -> dict[RelPath, Path]:
     """Make the packages that came as patches."""
-    patches = {a.path: work / _sha256(a) for a in opened.manifest.artifacts if a.type == "diff"}
+    patches = {a.path: work / a.entry.sha256 for a in opened.manifest.artifacts if a.type == "diff"}
     rows = opened.delta.patches
     if odd := [row.path for row in rows if row.path not in wanted]:
         raise IntegrityError(
@@ -351,9 +350,3 @@ def _make(
     return dict(
         zip((one.row.path for one in due), rebuild(due, work, opened.delta.tools), strict=True)
     )
-
-
-def _sha256(artifact: Artifact) -> Digest:
-    if artifact.sha256 is None:
-        raise IntegrityError("an artifact has no SHA-256", where=artifact.path)
-    return artifact.sha256

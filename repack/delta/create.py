@@ -240,11 +240,7 @@ def _pin(tree: ChannelTree) -> Digest:
 
 
 def _sha256(artifact: Artifact | None) -> Digest:
-    if artifact is None:
-        return Digest("0" * 64)
-    if artifact.sha256 is None:
-        raise IntegrityError("the release's manifest names no SHA-256", where=artifact.path)
-    return artifact.sha256
+    return Digest("0" * 64) if artifact is None else artifact.entry.sha256
 
 
 def _text(path: RelPath, data: bytes) -> Artifact:

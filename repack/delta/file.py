@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from repack.channel.manifest import Artifact, Manifest
     from repack.delta.manifest import Delta, Form
-    from repack.names import Digest, RelPath
+    from repack.names import RelPath
 
 
 if sys.version_info >= (3, 14):
@@ -120,7 +120,7 @@ class DeltaFile(Struct, frozen=True):
             IntegrityError: a member is not what the manifest says, is not in it, or is missing.
         """
         rows = {artifact.path: artifact for artifact in self.manifest.artifacts}
-        listed = tuple(Listed(a.path, a.size, _digest(a)) for a in rows.values())
+        listed = tuple(Listed(a.path, a.size, a.entry.sha256) for a in rows.values())
         self._tar.limit = self._tar.seen + budget(listed)
         due = VerifiedFiles(listed, lambda one: take(rows[one.path]))
         with blamed_on(self.path):
@@ -130,12 +130,6 @@ class DeltaFile(Struct, frozen=True):
                 due.take(member.name, member, self._tar)
             self._tar.finish()
             due.end()
-
-
-def _digest(artifact: Artifact) -> Digest:
-    if artifact.sha256 is None:
-        raise IntegrityError("a member of the delta has no SHA-256", got=artifact.path)
-    return artifact.sha256
 
 
 @contextlib.contextmanager

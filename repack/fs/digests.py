@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 from typing import IO, TYPE_CHECKING
 
-from msgspec import Struct
-
+from repack.file_entry import FileEntry
 from repack.fs.atomic import CHUNK, os_errors_at
 from repack.names import Digest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from repack.names import RelPath
 
-class FileDigests(Struct, frozen=True):
-    """A file that is there: SHA-256 and size."""
 
-    sha256: str
-    size: int
+def file_entry(path: RelPath, file: Path) -> FileEntry:
+    """What ``file`` is, as the entry of a list in which it stands as ``path``."""
+    sha256, size = digest(file)
+    return FileEntry(path, size, sha256)
 
 
 def sha384(path: Path) -> str:

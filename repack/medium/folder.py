@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.channel.manifest import Manifest
+    from repack.file_entry import FileEntry
     from repack.names import RelPath
-    from repack.sync.plan import Piece
 
 _ROLES: Final = ("production", "ci")
 
@@ -35,7 +35,7 @@ def channels(root: Path) -> list[Path]:
     return [folder for folder in there if (folder / MANIFEST).is_file()]
 
 
-def same_medium(root: Path, channel: Path, wanted: Mapping[RelPath, Piece]) -> dict[str, Path]:
+def same_medium(root: Path, channel: Path, wanted: Mapping[RelPath, FileEntry]) -> dict[str, Path]:
     """Packages of ``wanted`` that other channels of the medium hold already, by path."""
     there: dict[tuple[str, int], Path] = {}
     for other in channels(root):

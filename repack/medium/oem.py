@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from repack.file_entry import FileEntry
     from repack.keys.shared_key import SharedKey
     from repack.license.fingerprint import Fingerprint
     from repack.medium.contents import ReleaseChoice
     from repack.medium.write import MediumContext
     from repack.provenance.statement import PublicHalf
-    from repack.sync.plan import Piece, ReleaseFiles
+    from repack.sync.plan import ReleaseFiles
     from repack.sync.sync import SyncOptions
 
 
@@ -108,7 +109,7 @@ def _put(
     root: Path,
     label: LabelName,
     wish: ReleaseChoice,
-    extras: tuple[Mapping[Piece, Path], Mapping[RelPath, bytes]],
+    extras: tuple[Mapping[FileEntry, Path], Mapping[RelPath, bytes]],
     rate: int | None,
 ) -> None:
     bulk, texts = extras
@@ -121,7 +122,7 @@ def _put(
     atomic.write(root / base / SUMS, oem_bundle.sums(root, label, own))
 
 
-def _lacks(root: Path, piece: Piece) -> bool:
+def _lacks(root: Path, piece: FileEntry) -> bool:
     place = root / piece.path
     return not place.is_file() or place.stat().st_size != piece.size
 
@@ -153,7 +154,7 @@ def _bundles(
     platforms: Sequence[str],
     scratch: Path,
     terms: SyncOptions,
-) -> dict[Piece, Path]:
+) -> dict[FileEntry, Path]:
     made = {}
     for platform in platforms:
         path = oem_bundle.bundle_path(cargo.label, cargo.release, platform)
@@ -169,7 +170,7 @@ def _deltas(
     site: OemSite,
     scratch: Path,
     places: tuple[MediumContext, SyncOptions],
-) -> dict[Piece, Path]:
+) -> dict[FileEntry, Path]:
     desk, terms = places
     made = {}
     for number in old:

@@ -28,13 +28,14 @@ from repack.medium.contents import OEM
 from repack.names import RelPath
 from repack.progress import SILENT, Progress
 from repack.sync.copy import RateLimit, copy
-from repack.sync.plan import Piece, pieces_of
+from repack.sync.plan import pieces_of
 from repack.sync.staging import right
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from repack.file_entry import FileEntry
     from repack.license.fingerprint import Fingerprint
     from repack.medium.contents import MediumResult
     from repack.names import Digest, LabelName
@@ -63,7 +64,7 @@ def delta_path(label: LabelName, old: int, new: int) -> RelPath:
     return RelPath(f"{folder(label)}/{label}-{old}-{new}.delta.tar.zst")
 
 
-def packages_for(cargo: ReleaseFiles, platform: str) -> list[Piece]:
+def packages_for(cargo: ReleaseFiles, platform: str) -> list[FileEntry]:
     """The packages that ``platform`` can use, sorted."""
     others = {name for name in PLATFORMS if name != platform}
     return [
@@ -92,7 +93,7 @@ class OemChecklist(Struct, frozen=True):
     platforms: Sequence[str]
     fingerprint: Fingerprint | None
     manifest: Digest
-    files: Sequence[Piece]
+    files: Sequence[FileEntry]
     made: str
 
     def fill(self, template: str) -> str:
@@ -172,13 +173,13 @@ def checklist(sheet: OemChecklist) -> bytes:
     return sheet.fill(template).encode()
 
 
-def piece(path: RelPath, file: Path) -> Piece:
+def piece(path: RelPath, file: Path) -> FileEntry:
     """A file that is to go to ``path`` on a medium."""
-    return Piece(path, *digests.digest(file))
+    return digests.file_entry(path, file)
 
 
 def put(
-    root: Path, bulk: Mapping[Piece, Path], texts: Mapping[RelPath, bytes], rate: int | None
+    root: Path, bulk: Mapping[FileEntry, Path], texts: Mapping[RelPath, bytes], rate: int | None
 ) -> None:
     """Copy files and texts to their places on a medium, and read them back.
 
@@ -210,7 +211,7 @@ def put(
         )
 
 
-def sums(root: Path, label: LabelName, fresh: Mapping[RelPath, Piece]) -> bytes:
+def sums(root: Path, label: LabelName, fresh: Mapping[RelPath, FileEntry]) -> bytes:
     """``SHA256SUMS`` of a label's folder: what is written now, and what stays from before."""
     base = folder(label)
     where = root / base / SUMS

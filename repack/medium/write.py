@@ -19,6 +19,7 @@ from repack.channel.releases import stored_releases
 from repack.channel.scripts import sync_scripts
 from repack.codec.sha256sums import SUMS
 from repack.errors import FetchError, IntegrityError, UsageError
+from repack.file_entry import FileEntry
 from repack.fs import atomic, digests
 from repack.fs.walk import read_or_none
 from repack.label import files as labels
@@ -37,8 +38,8 @@ from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
 from repack.store.store import Store
 from repack.sync.copy import LocalCopy, RateLimit, copy
-from repack.sync.deliver import check_apart, packages_of, standing
-from repack.sync.plan import Piece, ReleaseFiles
+from repack.sync.deliver import check_apart, standing
+from repack.sync.plan import ReleaseFiles
 from repack.sync.staging import right
 from repack.sync.sync import look, sync
 from repack.trust.selection import check_times
@@ -90,7 +91,7 @@ def staying(channel: Path, release: int, progress: Progress) -> list[StoredRelea
 
 def fetch_installers(
     named: Mapping[str, Installer], cache: Path, upstream: Upstream, progress: Progress = SILENT
-) -> dict[str, Piece]:
+) -> dict[str, FileEntry]:
     """Bring the installers of a label into ``cache``, each under its SHA-256.
 
     Raises:
@@ -105,7 +106,7 @@ def fetch_installers(
             progress.note(f"fetching {name}")
             _fetch(installer, place, upstream)
         size = digests.digest(place)[1]
-        pieces[name] = Piece(RelPath(f"{INSTALLERS}/{name}"), installer.sha256, size)
+        pieces[name] = FileEntry(RelPath(f"{INSTALLERS}/{name}"), size, installer.sha256)
     return pieces
 
 
@@ -147,7 +148,7 @@ def _take(url: str, installer: Installer, place: Path, upstream: Upstream) -> No
             )
 
 
-def put_installers(root: Path, pieces: Mapping[str, Piece], cache: Path) -> None:
+def put_installers(root: Path, pieces: Mapping[str, FileEntry], cache: Path) -> None:
     """Copy installers to the medium, and list all that are there.
 
     Raises:
@@ -324,4 +325,4 @@ def chosen(
     tree = past_tree(channels, label, number, desk.store)
     where = channels.history(label) / str(number)
     found = manifest.parse(tree.texts[RelPath(MANIFEST)], where)
-    return ReleaseFiles(label, number, packages_of(found, where), tree.texts), tree.packages
+    return ReleaseFiles(label, number, found.packages, tree.texts), tree.packages

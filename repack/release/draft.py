@@ -9,11 +9,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from repack.channel.install_plan import TARGET, TargetPolicy
-from repack.channel.integrity import Entry
 from repack.channel.manifest import Artifact, Manifest, Release
 from repack.codec.canonical import canonical
 from repack.conda.subdir import NOARCH, package_name
-from repack.names import Digest, Digest384
+from repack.file_entry import FileEntry
+from repack.names import Digest384
 from repack.prove.proof import Proof
 from repack.release.outcome import PlatformResult
 
@@ -97,13 +97,10 @@ def artifacts(shipment: ChannelContents) -> tuple[Artifact, ...]:
     )
 
 
-def contents(shipment: ChannelContents, texts: Mapping[RelPath, bytes]) -> tuple[Entry, ...]:
+def contents(shipment: ChannelContents, texts: Mapping[RelPath, bytes]) -> tuple[FileEntry, ...]:
     """Every file of a channel, for the integrity list."""
-    packages = [Entry(p, i.record.sha256, i.record.size) for p, i in shipment.items.items()]
-    written = [
-        Entry(path, Digest(hashlib.sha256(data).hexdigest()), len(data))
-        for path, data in texts.items()
-    ]
+    packages = [FileEntry(p, i.record.size, i.record.sha256) for p, i in shipment.items.items()]
+    written = [FileEntry.of_bytes(path, data) for path, data in texts.items()]
     return (*packages, *written)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.channel.folder import Channels
+    from repack.file_entry import FileEntry
     from repack.names import LabelName, RelPath
 
 
@@ -39,7 +40,7 @@ def read_published(channels: Channels, label: LabelName) -> PublishedRelease | N
     return PublishedRelease(found, "whole" if _is_signed(channels, label, number) else "damaged")
 
 
-def _whole(folder: Path, entries: dict[RelPath, integrity.Entry]) -> bool:
+def _whole(folder: Path, entries: dict[RelPath, FileEntry]) -> bool:
     there = {path: size for path, size in sizes(folder).items() if not layout.is_unlisted(path)}
     return there == {path: entry.size for path, entry in entries.items()}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from repack.sync.plan import Piece
+    from repack.file_entry import FileEntry
 
 _SLICE: Final = 0.25
 
@@ -28,7 +28,7 @@ class Transport(Protocol):
 
     name: str
 
-    def bring(self, pieces: Sequence[Piece], stage: Path, done: Callable[[int], None]) -> None:
+    def bring(self, pieces: Sequence[FileEntry], stage: Path, done: Callable[[int], None]) -> None:
         """Copy ``pieces`` below ``stage``; what is wrong there is found by reading back."""
 
 
@@ -70,7 +70,7 @@ class LocalCopy:
         self._source = source
         self._brake = RateLimit(rate)
 
-    def bring(self, pieces: Sequence[Piece], stage: Path, done: Callable[[int], None]) -> None:
+    def bring(self, pieces: Sequence[FileEntry], stage: Path, done: Callable[[int], None]) -> None:
         """Copy ``pieces`` below ``stage``, hashed on the way.
 
         Raises:
@@ -83,7 +83,7 @@ class LocalCopy:
 
 
 def copy(
-    source: Path, target: Path, piece: Piece, brake: RateLimit, done: Callable[[int], None]
+    source: Path, target: Path, piece: FileEntry, brake: RateLimit, done: Callable[[int], None]
 ) -> None:
     """Copy one file, going on where an earlier copy ended. Raises as :meth:`Copier.bring`."""
     with atomic.os_errors_at(target):

@@ -13,9 +13,9 @@ from repack.channel.folder import Channels
 from repack.channel.layout import MANIFEST
 from repack.errors import IntegrityError, UsageError
 from repack.fs import atomic
-from repack.names import LabelName, RelPath
+from repack.names import LabelName
 from repack.sync.copy import LocalCopy
-from repack.sync.plan import Piece, ReleaseFiles
+from repack.sync.plan import ReleaseFiles
 from repack.sync.robocopy import Robocopy
 from repack.sync.rsync import LocalRsync, Rsync, local_carrier_name, remote
 from repack.sync.sync import sync, sync_afar
@@ -23,7 +23,6 @@ from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
 
 if TYPE_CHECKING:
-    from repack.channel.manifest import Manifest
     from repack.sync.copy import Transport
     from repack.sync.plan import SyncResult
     from repack.sync.sync import SyncOptions
@@ -117,19 +116,5 @@ def standing(channels: Channels, label: LabelName) -> ReleaseFiles:
     """
     folder = channels.published(label)
     found = manifest.parse(atomic.read(folder / MANIFEST, manifest.MAX_BYTES), folder / MANIFEST)
-    packages = packages_of(found, folder)
+    packages = found.packages
     return ReleaseFiles(label, found.release, packages, history.texts(channels, label, packages))
-
-
-def packages_of(found: Manifest, where: Path) -> dict[RelPath, Piece]:
-    """The packages of a release, by path.
-
-    Raises:
-        IntegrityError: the manifest gives one no SHA-256.
-    """
-    pieces = {}
-    for row in found.artifacts:
-        if row.sha256 is None:
-            raise IntegrityError("an artifact has no SHA-256", where=where, got=row.path)
-        pieces[row.path] = Piece(row.path, row.sha256, row.size)
-    return pieces

@@ -6,7 +6,6 @@ everything that a volume cannot hold is said before the first byte is written, a
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -15,25 +14,19 @@ from msgspec import Struct
 from repack.channel.layout import check_names, publish_rank
 from repack.conda.subdir import PLATFORMS
 from repack.errors import SpaceError, UsageError
+from repack.file_entry import FileEntry
 from repack.fs.volume import FAT32_LIMIT, Volume
-from repack.names import Digest, LabelName, RelPath
 from repack.structs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from repack.names import LabelName, RelPath
+
 _SHOWN: Final = 5
 # What rsync calls a file while it is on its way.
 _RSYNC_TEMP: Final = re.compile(r"\.([^/]+)\.[A-Za-z0-9]{6}\Z")
 _CHANNEL_FOLDERS: Final = frozenset({"noarch", "repack", *PLATFORMS})
-
-
-class Piece(Struct, frozen=True):
-    """One file: where it goes in the channel, and what it must be."""
-
-    path: RelPath
-    sha256: Digest
-    size: int
 
 
 class ReleaseFiles(Value, frozen=True):
@@ -49,21 +42,18 @@ class ReleaseFiles(Value, frozen=True):
 
     label: LabelName
     release: int
-    packages: Mapping[RelPath, Piece]
+    packages: Mapping[RelPath, FileEntry]
     texts: Mapping[RelPath, bytes]
 
     @property
-    def pieces(self) -> dict[RelPath, Piece]:
+    def pieces(self) -> dict[RelPath, FileEntry]:
         """Every file of the release, by path."""
         return {**self.packages, **pieces_of(self.texts)}
 
 
-def pieces_of(texts: Mapping[RelPath, bytes]) -> dict[RelPath, Piece]:
+def pieces_of(texts: Mapping[RelPath, bytes]) -> dict[RelPath, FileEntry]:
     """What these files are, by path."""
-    return {
-        path: Piece(path, Digest(hashlib.sha256(data).hexdigest()), len(data))
-        for path, data in texts.items()
-    }
+    return {path: FileEntry.of_bytes(path, data) for path, data in texts.items()}
 
 
 class SyncPlan(Struct, frozen=True):
@@ -75,8 +65,8 @@ class SyncPlan(Struct, frozen=True):
         remove: what is there and belongs to no release that stays.
     """
 
-    copy: tuple[Piece, ...]
-    keep: tuple[Piece, ...]
+    copy: tuple[FileEntry, ...]
+    keep: tuple[FileEntry, ...]
     remove: tuple[str, ...]
 
     @property
@@ -112,7 +102,7 @@ def _rank(path: str) -> tuple[bool, tuple[int, str]]:
     return (not path.startswith("repack/releases/"), publish_rank(path))
 
 
-def check_fits(pieces: Collection[Piece], volume: Volume, where: object) -> None:
+def check_fits(pieces: Collection[FileEntry], volume: Volume, where: object) -> None:
     """Make sure that the volume can hold ``pieces``.
 
     Raises:
@@ -140,7 +130,7 @@ def check_fits(pieces: Collection[Piece], volume: Volume, where: object) -> None
         )
 
 
-def _left_over(pieces: Collection[Piece], volume: Volume) -> list[Piece]:
+def _left_over(pieces: Collection[FileEntry], volume: Volume) -> list[FileEntry]:
     """What finds no room any more when the smallest go first: the largest are what to look at."""
     left, room = [], volume.free
     for piece in sorted(pieces, key=lambda piece: (piece.size, piece.path)):
@@ -150,7 +140,7 @@ def _left_over(pieces: Collection[Piece], volume: Volume) -> list[Piece]:
     return left[::-1]
 
 
-def _listed(pieces: Collection[Piece]) -> str:
+def _listed(pieces: Collection[FileEntry]) -> str:
     shown = [f"{piece.path} ({piece.size} bytes)" for piece in list(pieces)[:_SHOWN]]
     more = [f"and {len(pieces) - _SHOWN} more"] if len(pieces) > _SHOWN else []
     return ", ".join([*shown, *more])

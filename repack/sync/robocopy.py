@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from repack.sync.plan import Piece
+    from repack.file_entry import FileEntry
 from repack.sync.rsync import MAX_ERROR_TEXT
 
 _ROBOCOPY_FAILED: Final = 8
@@ -26,7 +26,7 @@ class Robocopy:
     def __init__(self, root: Path, rate: int | None = None) -> None:
         self._root, self._rate = root, rate
 
-    def bring(self, pieces: Sequence[Piece], stage: Path, done: Callable[[int], None]) -> None:
+    def bring(self, pieces: Sequence[FileEntry], stage: Path, done: Callable[[int], None]) -> None:
         """Copy ``pieces`` below ``stage``.
 
         Raises:
@@ -46,7 +46,7 @@ class Robocopy:
             done(sum(p.size for p in pieces if p.path in {f"{folder}/{name}" for name in names}))
 
 
-def _batches(pieces: Sequence[Piece]) -> Iterator[tuple[str, list[str]]]:
+def _batches(pieces: Sequence[FileEntry]) -> Iterator[tuple[str, list[str]]]:
     """File names by folder, no more of them than one command line holds."""
     folders: dict[str, list[str]] = {}
     for piece in pieces:

@@ -29,7 +29,7 @@ from repack.urls import redact_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from repack.sync.plan import Piece
+    from repack.file_entry import FileEntry
 import shlex
 from typing import TYPE_CHECKING
 
@@ -277,7 +277,7 @@ class LocalRsync:
     def __init__(self, root: Path, rate: int | None = None) -> None:
         self._root, self._rate = root, rate
 
-    def bring(self, pieces: Sequence[Piece], stage: Path, done: Callable[[int], None]) -> None:
+    def bring(self, pieces: Sequence[FileEntry], stage: Path, done: Callable[[int], None]) -> None:
         """Copy ``pieces`` below ``stage``. Raises as :meth:`Rsync.send` does."""
         rsync = Rsync(Remote(str(stage), str(stage)), self._rate)
         rsync.send(self._root, [piece.path for piece in pieces], done)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
-    from repack.sync.plan import Piece, ReleaseFiles, SyncPlan
+    from repack.file_entry import FileEntry
+    from repack.sync.plan import ReleaseFiles, SyncPlan
 
 STAGE: Final = f"{atomic.TEMP_PREFIX}sync"
 # FAT keeps times in steps of 2 s; a client that caches by time must see that a file is new.
@@ -55,7 +56,7 @@ class Staging:
             if path not in packages:
                 atomic.remove(self.folder / path)
 
-    def link(self, piece: Piece, source: Path) -> bool:
+    def link(self, piece: FileEntry, source: Path) -> bool:
         """Let a package be a file of this volume; False where the volume has no links."""
         target = self.folder / piece.path
         with atomic.os_errors_at(target):
@@ -73,7 +74,7 @@ class Staging:
             mode = 0o755 if path.endswith(".sh") else 0o644
             atomic.write_new(self.folder / path, data, mode)
 
-    def read_back(self, pieces: Collection[Piece], done: Callable[[int], None]) -> None:
+    def read_back(self, pieces: Collection[FileEntry], done: Callable[[int], None]) -> None:
         """Make sure that the disk holds ``pieces``.
 
         Raises:
@@ -150,14 +151,14 @@ def label_of(data: bytes) -> str | None:
         return None
 
 
-def right(folder: Path, pieces: Iterable[Piece], done: Callable[[int], None]) -> set[str]:
+def right(folder: Path, pieces: Iterable[FileEntry], done: Callable[[int], None]) -> set[str]:
     """Paths of the ``pieces`` that are below ``folder`` and as they should be; all are hashed.
 
     Raises:
         PlaceError: one cannot be read.
     """
 
-    def is_right(piece: Piece) -> bool:
+    def is_right(piece: FileEntry) -> bool:
         path = folder / piece.path
         with atomic.os_errors_at(path):
             if not path.is_file() or path.is_symlink() or path.stat().st_size != piece.size:

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from repack.file_entry import FileEntry
     from repack.fs.volume import FileSystem
     from repack.sync.copy import Transport
-    from repack.sync.plan import Piece, ReleaseFiles, SyncPlan
+    from repack.sync.plan import ReleaseFiles, SyncPlan
     from repack.sync.rsync import Rsync
 
 
@@ -51,7 +52,7 @@ class SyncOptions(Struct, frozen=True):
     stays: Collection[str] = ()
     nearby: Mapping[str, Path] = field(default_factory=dict)
     moved_to: Mapping[str, Path] = field(default_factory=dict)
-    beside: Collection[Piece] = ()
+    beside: Collection[FileEntry] = ()
     progress: Progress = SILENT
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from repack.channel.integrity import Entry
     from repack.channel.manifest import Artifact, Release
+    from repack.file_entry import FileEntry
     from repack.keys.keyring import Keyring
     from repack.keys.shared_key import SharedKey
     from repack.trust.metadata import MetadataSet
@@ -40,7 +40,7 @@ HASHES = ("sha256", "sha384")
 class Contents(Struct, frozen=True):
     """What a release consists of: every file of the channel, and its artifacts."""
 
-    files: Sequence[Entry]
+    files: Sequence[FileEntry]
     artifacts: Sequence[Artifact]
 
 

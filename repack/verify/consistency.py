@@ -9,14 +9,14 @@ from msgspec import Struct
 from repack.channel.layout import is_unlisted
 from repack.codec.canonical import loads
 from repack.errors import IntegrityError
+from repack.file_entry import UNKNOWN_SIZE
 from repack.trust.selection import target_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from repack.channel.integrity import Entry
     from repack.channel.manifest import Artifact
-    from repack.fs.digests import FileDigests
+    from repack.file_entry import FileEntry
     from repack.names import RelPath
 
 MAX_REPODATA: Final = 256 << 20
@@ -57,7 +57,7 @@ class Subdir(Struct, frozen=True):
 
     name: str
     variants: Mapping[str, bytes | None]
-    archives: Mapping[str, FileDigests]
+    archives: Mapping[str, FileEntry]
 
 
 def check_subdir(subdir: Subdir) -> Iterator[Finding]:
@@ -104,7 +104,7 @@ def _records(document: object, subdir: str, where: str) -> dict[str, Mapping[str
 
 
 def _check_record(
-    path: str, record: Mapping[str, object], there: FileDigests | None
+    path: str, record: Mapping[str, object], there: FileEntry | None
 ) -> Iterator[Finding]:
     if there is None:
         yield Finding("missing", path, "the repodata names it, and it is not there")
@@ -123,8 +123,8 @@ def _check_record(
 
 
 def compare(
-    entries: Mapping[RelPath, Entry],
-    there: Mapping[str, FileDigests],
+    entries: Mapping[RelPath, FileEntry],
+    there: Mapping[RelPath, FileEntry],
     odd: Iterable[str],
     release: int,
 ) -> Iterator[Finding]:
@@ -135,7 +135,7 @@ def compare(
             yield Finding("missing", path, "is no plain file" if path in odd else "missing")
         elif found.sha256 != entry.sha256:
             yield Finding("changed", path, "changed", entry.sha256, found.sha256)
-        elif entry.size not in {None, found.size}:
+        elif entry.size not in {UNKNOWN_SIZE, found.size}:
             yield Finding("changed", path, "another size", str(entry.size), str(found.size))
     copy = f"repack/{target_path(release)}"
     for other in sorted({*there, *odd} - set(entries)):
@@ -144,12 +144,12 @@ def compare(
 
 
 def compare_artifacts(
-    artifacts: Iterable[Artifact], entries: Mapping[RelPath, Entry]
+    artifacts: Iterable[Artifact], entries: Mapping[RelPath, FileEntry]
 ) -> Iterator[Finding]:
     """What differs between the manifest and the integrity list that it names."""
     for artifact in artifacts:
         entry = entries.get(artifact.path)
         if entry is None or artifact.sha256 not in {None, entry.sha256}:
             yield Finding("contradiction", artifact.path, "manifest and integrity list differ")
-        elif entry.size not in {None, artifact.size}:
+        elif entry.size not in {UNKNOWN_SIZE, artifact.size}:
             yield Finding("contradiction", artifact.path, "the manifest states another size")

@@ -10,16 +10,18 @@ from msgspec import Struct, field
 
 from repack.errors import UsageError
 from repack.fs import atomic, digests
-from repack.fs.digests import FileDigests
 from repack.fs.litter import is_litter
+from repack.names import RelPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from repack.file_entry import FileEntry
+
 
 class _Walk(Struct):
-    sizes: dict[str, int] = field(default_factory=dict)
+    sizes: dict[RelPath, int] = field(default_factory=dict)
     odd: list[str] = field(default_factory=list)
     litter: list[str] = field(default_factory=list)
 
@@ -33,12 +35,12 @@ class Inventory(Struct, frozen=True):
         litter: paths of what other systems and tools dropped; not looked into.
     """
 
-    found: Mapping[str, FileDigests]
+    found: Mapping[RelPath, FileEntry]
     odd: tuple[str, ...]
     litter: tuple[str, ...]
 
 
-def take(folder: Path, known: Mapping[str, FileDigests] | None = None) -> Inventory:
+def take(folder: Path, known: Mapping[RelPath, FileEntry] | None = None) -> Inventory:
     """Hash every file below ``folder``, several at once, the largest first.
 
     Args:
@@ -54,11 +56,10 @@ def take(folder: Path, known: Mapping[str, FileDigests] | None = None) -> Invent
     _walk(folder, "", walk)
     paths = sorted(walk.sizes, key=lambda path: walk.sizes[path], reverse=True)
 
-    def look(path: str) -> FileDigests:
+    def look(path: RelPath) -> FileEntry:
         if known and path in known and known[path].size == walk.sizes[path]:
             return known[path]
-        digest, size = digests.digest(folder / path)
-        return FileDigests(digest, size)
+        return digests.file_entry(path, folder / path)
 
     # hashlib and the disk both let other threads run
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -75,6 +76,7 @@ def _walk(root: Path, folder: str, walk: _Walk) -> None:
             elif entry.is_dir(follow_symlinks=False):
                 _walk(root, f"{path}/", walk)
             elif entry.is_file(follow_symlinks=False):
-                walk.sizes[path] = entry.stat(follow_symlinks=False).st_size
+                # Not checked: a name that no list may hold is what a check is to find.
+                walk.sizes[str.__new__(RelPath, path)] = entry.stat(follow_symlinks=False).st_size
             else:
                 walk.odd.append(path)

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.channel.manifest import Manifest
-    from repack.fs.digests import FileDigests
+    from repack.file_entry import FileEntry
+    from repack.names import RelPath
     from repack.trust.client import TrustedMetadata
     from repack.verify.inventory import Inventory
     from repack.verify.verdict import Requirements
@@ -51,7 +52,7 @@ def verify(
     channel: Path,
     demand: Requirements,
     now: datetime,
-    known: Mapping[str, FileDigests] | None = None,
+    known: Mapping[RelPath, FileEntry] | None = None,
 ) -> Verdict:
     """Check everything that can be checked in ``channel``.
 

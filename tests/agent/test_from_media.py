@@ -10,9 +10,9 @@ import shutil
 import pytest
 
 from repack.agent.medium import Medium
-from repack.channel.install_plan import Parcel
 from repack.cli.main import run
 from repack.errors import ContentMissingError
+from repack.file_entry import FileEntry
 from repack.names import Digest, RelPath
 from tests import channels
 from tests.agent import bank as banks
@@ -83,7 +83,7 @@ def test_two_labels_on_a_stick_without_links(vendor, tmp_path):
 
 def test_a_neighbours_package_is_checked(tmp_path):
     data = b"package" * 100
-    parcel = Parcel(RelPath("noarch/a-1-0.conda"), Digest(hashlib.sha256(data).hexdigest()), 700)
+    parcel = FileEntry(RelPath("noarch/a-1-0.conda"), 700, Digest(hashlib.sha256(data).hexdigest()))
     other = tmp_path / "other" / parcel.path
     other.parent.mkdir(parents=True)
     other.write_bytes(data)

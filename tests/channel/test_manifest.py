@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repack.channel import integrity, layout
-from repack.channel.integrity import Entry
 from repack.channel.manifest import Artifact, IntegrityRef, Manifest, build, parse
 from repack.codec import sha256sums
 from repack.errors import IntegrityError, RepackError, SignatureError
+from repack.file_entry import UNKNOWN_SIZE, FileEntry
 from repack.keys.shared_key import SharedKey
 from repack.names import Digest, Digest384, RelPath
 
@@ -205,8 +205,8 @@ def test_any_bytes(data):
 
 
 ENTRIES = [
-    Entry(RelPath("b/ü"), Digest(SHA256), 0),
-    Entry(RelPath("a"), Digest(SHA256), 7),
+    FileEntry(RelPath("b/ü"), 0, Digest(SHA256)),
+    FileEntry(RelPath("a"), 7, Digest(SHA256)),
 ]
 
 
@@ -222,7 +222,7 @@ def test_integrity_list():
 )
 def test_integrity_lists_of_other_tools(document):
     found = integrity.parse(json.dumps(document).encode(), "i")
-    assert found == {RelPath("a"): Entry(RelPath("a"), Digest(SHA256), None)}
+    assert found == {RelPath("a"): FileEntry(RelPath("a"), UNKNOWN_SIZE, Digest(SHA256))}
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 
 import pytest
 
 from repack.errors import IntegrityError, PlaceError
+from repack.file_entry import FileEntry
 from repack.fs import atomic
 from repack.fs.volume import volume
-from repack.names import Digest, RelPath
+from repack.names import RelPath
 from repack.sync.copy import RateLimit, copy
-from repack.sync.plan import Piece
 
 DATA = os.urandom(3 * atomic.CHUNK + 123)
 
@@ -26,7 +25,7 @@ def source(tmp_path):
 
 
 def piece(data=DATA):
-    return Piece(RelPath("noarch/a.conda"), Digest(hashlib.sha256(data).hexdigest()), len(data))
+    return FileEntry.of_bytes(RelPath("noarch/a.conda"), data)
 
 
 def bring(source, target, what=None):

@@ -7,15 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.errors import IntegrityError, SpaceError, UsageError
+from repack.file_entry import FileEntry
 from repack.fs.volume import FAT32_LIMIT, Volume
 from repack.names import Digest, LabelName, RelPath
-from repack.sync.plan import Piece, ReleaseFiles, check_destination, check_fits, plan
+from repack.sync.plan import ReleaseFiles, check_destination, check_fits, plan
 
 NAMES = st.sampled_from([f"noarch/{c}.conda" for c in "abcdeFG"])
 
 
 def piece(path, size=10):
-    return Piece(RelPath(path), Digest("0" * 64), size)
+    return FileEntry(RelPath(path), size, Digest("0" * 64))
 
 
 def cargo(packages=("noarch/a.conda",), texts=("noarch/repodata.json", "repack/manifest.json")):

@@ -11,10 +11,10 @@ import pytest
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface, Updater
 
-from repack.channel.integrity import Entry
 from repack.channel.manifest import Artifact, Release
 from repack.channel.scripts import verifier
 from repack.errors import IntegrityError
+from repack.file_entry import FileEntry
 from repack.keys.shared_key import SharedKey
 from repack.names import Digest, Digest384, LabelName, RelPath
 from repack.trust.sign import Contents, Signing, outlook, sign
@@ -61,7 +61,7 @@ def test_a_foreign_client_gets_the_manifest(tmp_path):
 
 def release_of(count):
     entries = [
-        Entry(RelPath(f"linux-64/p{number}-1-0.conda"), Digest(f"{number:064x}"), number)
+        FileEntry(RelPath(f"linux-64/p{number}-1-0.conda"), number, Digest(f"{number:064x}"))
         for number in range(count)
     ]
     artifacts = [
@@ -105,7 +105,10 @@ def test_the_chain_of_hashes():
 
 def test_two_files_of_one_name_are_refused():
     release = Release(LabelName("bank"), 1, ("linux-64",), "x")
-    files = [Entry(RelPath("A"), Digest("0" * 64), 0), Entry(RelPath("a"), Digest("0" * 64), 0)]
+    files = [
+        FileEntry(RelPath("A"), 0, Digest("0" * 64)),
+        FileEntry(RelPath("a"), 0, Digest("0" * 64)),
+    ]
     with pytest.raises(IntegrityError, match="twice"):
         sign(release, Contents(files, []), Signing(), None, channels.now())
 

@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from repack.channel.integrity import Entry
 from repack.channel.manifest import Artifact
-from repack.fs.digests import FileDigests
+from repack.file_entry import UNKNOWN_SIZE, FileEntry
 from repack.names import Digest, RelPath
 from repack.verify.consistency import Finding, Subdir, check_subdir, compare, compare_artifacts
 
@@ -26,7 +25,13 @@ def findings(data, archives=None, **variants):
 
 
 GOOD = repodata(**{"packages.conda": {"a.conda": RECORD}, "packages": {}})
-THERE = {"a.conda": FileDigests(ONE, 3)}
+
+
+def on_disk(sha256, size):
+    return FileEntry(RelPath("a.conda"), size, Digest(sha256))
+
+
+THERE = {"a.conda": on_disk(ONE, 3)}
 
 
 def test_one_thing_is_said():
@@ -37,8 +42,8 @@ def test_one_thing_is_said():
     ("archives", "kind"),
     [
         ({}, "missing"),
-        ({"a.conda": FileDigests(TWO, 3)}, "changed"),
-        ({"a.conda": FileDigests(ONE, 4)}, "changed"),
+        ({"a.conda": on_disk(TWO, 3)}, "changed"),
+        ({"a.conda": on_disk(ONE, 4)}, "changed"),
     ],
 )
 def test_archives_that_are_not_what_the_record_says(archives, kind):
@@ -46,7 +51,7 @@ def test_archives_that_are_not_what_the_record_says(archives, kind):
 
 
 def test_zombies_have_no_record():
-    archives = {**THERE, "old.tar.bz2": FileDigests(TWO, 1)}
+    archives = {**THERE, "old.tar.bz2": on_disk(TWO, 1)}
     assert findings(GOOD, archives) == [("extra", "noarch/old.tar.bz2")]
 
 
@@ -86,17 +91,21 @@ def test_missing_and_differing_variants():
 
 
 def entry(path, sha256=ONE, size=3):
-    return {RelPath(path): Entry(RelPath(path), Digest(sha256), size)}
+    return {
+        RelPath(path): FileEntry(
+            RelPath(path), UNKNOWN_SIZE if size is None else size, Digest(sha256)
+        )
+    }
 
 
 @pytest.mark.parametrize(
     ("there", "odd", "found"),
     [
-        ({"a": FileDigests(ONE, 3)}, (), []),
+        ({"a": on_disk(ONE, 3)}, (), []),
         ({}, (), [("missing", "missing")]),
         ({}, ("a",), [("missing", "is no plain file")]),
-        ({"a": FileDigests(TWO, 3)}, (), [("changed", "changed")]),
-        ({"a": FileDigests(ONE, 4)}, (), [("changed", "another size")]),
+        ({"a": on_disk(TWO, 3)}, (), [("changed", "changed")]),
+        ({"a": on_disk(ONE, 4)}, (), [("changed", "another size")]),
     ],
 )
 def test_files_against_the_list(there, odd, found):
@@ -114,7 +123,7 @@ def test_files_against_the_list(there, odd, found):
     ],
 )
 def test_files_that_nobody_listed(path, extra):
-    found = list(compare({}, {path: FileDigests(ONE, 1)}, (), 1))
+    found = list(compare({}, {path: on_disk(ONE, 1)}, (), 1))
     assert [one.path for one in found] == ([path] if extra else [])
     assert [one.path for one in compare({}, {}, (path,), 1)] == [path], "a link is never right"
 
