@@ -1,4 +1,4 @@
-"""Records to rattler's own and back."""
+"""Records and virtual packages to rattler's own types and back, for rattler 0.26 to 0.28."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
     import rattler
 
+    from repack.conda.virtual_packages import VirtualPackage
 
-Answer = TypeVar("Answer")
+
+Result = TypeVar("Result")
 # Fields that rattler derives from the subdir when upstream does not give them.
 _DERIVED: Final = frozenset({"arch", "platform"})
 
 
-def wait(work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Run rattler's asynchronous ``work`` to its end, also for a caller inside an event loop.
+def wait(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine of rattler to its end and return its result.
 
-    A notebook has a loop running already; there the work gets a thread of its own.
+    Also inside a running event loop, as in a notebook: there it runs in a thread of its own.
     """
     try:
         asyncio.get_running_loop()
@@ -35,42 +37,43 @@ def wait(work: Coroutine[Any, Any, Answer]) -> Answer:
         return pool.submit(asyncio.run, work).result()
 
 
-def to_records(found: Iterable[rattler.RepoDataRecord]) -> tuple[Record, ...]:
-    """Records of rattler as repack's, sorted by path.
+def to_records(natives: Iterable[rattler.RepoDataRecord]) -> tuple[Record, ...]:
+    """Convert rattler's records to repack's, sorted by path.
 
     Raises:
         IntegrityError: a record lacks what repack identifies packages by.
     """
-    taken = []
-    for native in found:
-        raw = json.loads(native.to_json())
-        taken.append(Record.of(raw, raw["fn"], raw["url"]))
-    return tuple(sorted(taken, key=lambda record: record.path))
+    rows = (json.loads(native.to_json()) for native in natives)
+    records = (Record.of(raw, raw["fn"], raw["url"]) for raw in rows)
+    return tuple(sorted(records, key=lambda record: record.path))
 
 
 def without_derived(record: Record) -> Record:
-    """Drop what rattler adds to a record that upstream may not have given."""
+    """Copy a record without the fields that rattler adds where upstream has none."""
     raw = {key: value for key, value in record.raw.items() if key not in _DERIVED}
     return Record.of(raw, record.fn, record.url)
 
 
-def agree(raw: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
-    """Whether two views of a record name the same archive with the same dependencies."""
+def agree(raw: Mapping[str, Any], native: Mapping[str, Any]) -> bool:
+    """Whether upstream's record and rattler's name the same archive with the same dependencies."""
     exact = ("name", "version", "build", "build_number", "sha256")
     lists = ("depends", "constrains")
-    return all(raw.get(key) == seen.get(key) for key in exact) and all(
-        (raw.get(key) or []) == (seen.get(key) or []) for key in lists
+    return all(raw.get(key) == native.get(key) for key in exact) and all(
+        (raw.get(key) or []) == (native.get(key) or []) for key in lists
     )
 
 
 def to_rattler_records(records: Iterable[Record], folder: Path) -> list[rattler.RepoDataRecord]:
-    """Records as rattler's own, loaded through a repodata file, its only way in."""
+    """Convert records to rattler's, grouped by subdir.
+
+    rattler makes records from repodata files alone, so one per subdir is written to ``folder``.
+    """
     import rattler
 
     groups: dict[str, dict[str, Record]] = {}
     for record in records:
         groups.setdefault(record.subdir, {})[record.fn] = record
-    found: list[rattler.RepoDataRecord] = []
+    natives: list[rattler.RepoDataRecord] = []
     for subdir, group in sorted(groups.items()):
         path = folder / f"{subdir}.json"
         path.write_bytes(repodata_bytes(subdir, group.values()))
@@ -79,16 +82,34 @@ def to_rattler_records(records: Iterable[Record], folder: Path) -> list[rattler.
             record = group[native.file_name]
             native.url = record.url
             native.channel = record.url.rsplit("/", 2)[0]
-            found.append(native)
-    return found
+            natives.append(native)
+    return natives
 
 
-def older(one: str, other: str) -> bool:
-    """Whether version ``one`` comes before ``other``; False where one of them is no version."""
+def to_rattler_virtual_packages(
+    packages: Iterable[VirtualPackage],
+) -> list[rattler.GenericVirtualPackage]:
+    """Convert virtual packages to rattler's."""
+    import rattler
+
+    # Before 0.28 rattler takes the build as str and has no type for it.
+    build_type: Any = getattr(rattler, "BuildString", str)
+    return [
+        rattler.GenericVirtualPackage(
+            rattler.PackageName(package.name),
+            rattler.Version(package.version),
+            build_type(package.build),
+        )
+        for package in packages
+    ]
+
+
+def older(first: str, second: str) -> bool:
+    """Whether version ``first`` comes before ``second``; False where either is no version."""
     from rattler import Version
     from rattler.exceptions import InvalidVersionError
 
     try:
-        return bool(Version(one) < Version(other))
+        return bool(Version(first) < Version(second))
     except (InvalidVersionError, ValueError, TypeError):
         return False

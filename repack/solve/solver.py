@@ -11,7 +11,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repack.conda.rattler import agree, to_records, wait, without_derived
+from repack.conda.rattler import (
+    agree,
+    to_rattler_virtual_packages,
+    to_records,
+    wait,
+    without_derived,
+)
 from repack.conda.record import Record
 from repack.conda.repodata import repodata_bytes
 from repack.errors import FetchError, UnsolvableError
@@ -23,7 +29,6 @@ if TYPE_CHECKING:
 
     import rattler
 
-    from repack.conda.virtual_packages import TargetProfile
     from repack.solve.solution import SolveRequest
 
 
@@ -96,26 +101,12 @@ async def _solve(
         list(question.specs),
         gateway=rattler.Gateway(cache_dir=cache, client=client),
         platforms=[question.profile.subdir, "noarch"],  # type: ignore[list-item]
-        virtual_packages=_virtual_packages(question.profile),
+        virtual_packages=to_rattler_virtual_packages(question.profile.virtual_packages),
         constraints=list(question.constraints),
         exclude_newer=question.exclude_newer,
         add_pip_as_python_dependency=question.add_pip,
         channel_relations="disabled",
     )
-
-
-def _virtual_packages(profile: TargetProfile) -> list[rattler.GenericVirtualPackage]:
-    import rattler
-    from rattler.package import BuildString
-
-    return [
-        rattler.GenericVirtualPackage(
-            rattler.PackageName(package.name),
-            rattler.Version(package.version),
-            BuildString(package.build),
-        )
-        for package in profile.virtual_packages
-    ]
 
 
 def _run(
