@@ -1,22 +1,19 @@
-"""What is known of a package archive, and whether it is the one its record describes.
+"""What repack concludes from a package archive, and whether it is the one its record describes.
 
 Facts depend on the archive's bytes alone. They are computed once and kept as JSON beside it, so
-they hold little: no list of files, only what was concluded from it.
+they are small: no list of files, only what follows from it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from msgspec import Struct
-from msgspec.structs import asdict
-
+from repack.codec.decode import Document, decode, encode
 from repack.errors import IntegrityError
 from repack.structs import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from repack.conda.record import Record
 
 # Raised whenever facts are concluded in another way; facts of another version are computed anew.
@@ -27,8 +24,8 @@ Depth = Literal["info", "whole"]
 Noarch = Literal["python", "generic"]
 
 
-class About(Struct, frozen=True):
-    """What a person wants to know of a package (``info/about.json``, ``info/index.json``)."""
+class About(Document, frozen=True, forbid_unknown_fields=True):
+    """Licence, summary and links of a package (``info/about.json``, ``info/index.json``)."""
 
     licence: str | None = None
     licence_family: str | None = None
@@ -37,13 +34,13 @@ class About(Struct, frozen=True):
     source: str | None = None
 
 
-class Script(Struct, frozen=True):
+class Script(Document, frozen=True, forbid_unknown_fields=True):
     """A script that conda runs when it links or unlinks the package.
 
     Attributes:
         path: where it is, as in ``bin/.NAME-post-link.sh``.
         when: ``pre-link``, ``post-link`` or ``pre-unlink``.
-        urls: what it names on the internet; the first few.
+        urls: URLs in its text; the first few.
     """
 
     path: str
@@ -51,8 +48,8 @@ class Script(Struct, frozen=True):
     urls: tuple[str, ...] = ()
 
 
-class Facts(Value, frozen=True):
-    """What was concluded from one archive.
+class Facts(Value, Document, frozen=True, forbid_unknown_fields=True):
+    """What follows from the contents of one archive.
 
     Attributes:
         depth: ``info`` when only the description inside was read, ``whole`` when every member was
@@ -67,13 +64,10 @@ class Facts(Value, frozen=True):
         case_twins: files that differ in case only; the first few.
         windows_faults: names that Windows cannot hold, for packages that can go there.
         unlisted: files the archive holds and does not install; the first few.
-        sha384: of the archive, once somebody asked for it.
+        sha384: of the archive; None until it is needed.
     """
 
-    hidden_fields: ClassVar = (
-        "index",
-        "about",
-    )
+    hidden_fields: ClassVar = ("index", "about")
 
     depth: Depth
     index: Mapping[str, Any]
@@ -95,62 +89,47 @@ class Facts(Value, frozen=True):
         return depth in ("info", self.depth)
 
     def to_json(self) -> dict[str, Any]:
-        """The facts for the cache."""
-        rows = asdict(self)
-        scripts = [asdict(script) for script in self.scripts]
-        return {"version": FACTS_VERSION, **rows, "about": asdict(self.about), "scripts": scripts}
+        """The facts for the cache, with the version of the rules that they were concluded by."""
+        return {"version": FACTS_VERSION, **encode(self)}
 
     @classmethod
-    def of_json(cls, data: Any) -> Facts | None:
+    def of_json(cls, document: object) -> Facts | None:
         """Facts from the cache; None when they are of another version or no facts at all."""
+        if not isinstance(document, dict) or document.get("version") != FACTS_VERSION:
+            return None
+        fields = {name: value for name, value in document.items() if name != "version"}
         try:
-            if data["version"] != FACTS_VERSION or data["depth"] not in ("info", "whole"):
-                return None
-            plain = {key: value for key, value in data.items() if key != "version"}
-            return cls(
-                **plain
-                | {
-                    "about": About(**data["about"]),
-                    "scripts": tuple(
-                        Script(row["path"], row["when"], tuple(row["urls"]))
-                        for row in data["scripts"]
-                    ),
-                    "case_twins": tuple((one, other) for one, other in data["case_twins"]),
-                    "windows_faults": tuple(data["windows_faults"]),
-                    "unlisted": tuple(data["unlisted"]),
-                }
-            )
-        except (KeyError, TypeError, ValueError, AttributeError):
+            return decode(cls, fields, None, "file of facts")
+        except IntegrityError:
             return None
 
 
 def check_archive(facts: Facts, record: Record) -> None:
-    """See to it that the archive is the package its record describes.
+    """Check that the archive is the package its record describes.
 
     Hot-fixes change dependencies, never the name, version, build or subdir, so these must agree.
-    A package without a subdir of its own is from before conda wrote one, and passes.
+    Packages older than the subdir field have none in ``index.json``; that passes.
 
     Raises:
         IntegrityError: it is another package, or Windows cannot hold it although it is for Windows.
     """
-    given = {name: facts.index.get(name) for name in _COMPARED}
-    wanted = {name: getattr(record, name) for name in _COMPARED}
-    if given["subdir"] is None:
-        given["subdir"] = wanted["subdir"]
-    if given != wanted:
+    expected = {name: getattr(record, name) for name in _COMPARED}
+    actual = {name: facts.index.get(name) for name in _COMPARED}
+    if actual["subdir"] is None:
+        actual["subdir"] = record.subdir
+    if actual != expected:
         raise IntegrityError(
             "archive is not the package its record describes",
             where=record.path,
-            expected=_words(wanted),
-            got=_words(given),
+            expected=_words(expected),
+            got=_words(actual),
             hint="ask whoever runs the upstream channel to index it anew",
         )
     if record.subdir.startswith("win-") and facts.case_twins:
-        one, other = facts.case_twins[0]
         raise IntegrityError(
             "archive holds files of which Windows can keep only one",
             where=record.path,
-            got=f"{one} and {other}",
+            got=" and ".join(facts.case_twins[0]),
         )
 
 

@@ -1,11 +1,12 @@
 """Machine JSON to structs by their annotations, and back.
 
-Decoding is strict: ``true`` is no number, ``"1"`` neither, a missing field without a default is an
+Decoding is strict: ``true`` and ``"1"`` are no numbers; a missing field without a default is an
 error, and so is a value outside of a ``Literal``. The error names the field by its path
 (``$.base.release``). Fields that a struct does not have are ignored, so that a file of a later
-minor version can be read. Duplicate keys, depth and size are the business of
-:func:`repack.codec.canonical.loads`, which comes first; what a type cannot say (sums, orders, unique
-names) is checked by whoever asks, afterwards.
+minor version can be read; a struct declared with ``forbid_unknown_fields`` refuses them.
+
+:func:`repack.codec.canonical.loads` comes first: it refuses duplicate keys and bounds depth and
+size. What a type cannot express (sums, orders, unique names) the caller checks afterwards.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ T = TypeVar("T")
 class Document(msgspec.Struct, frozen=True):
     """A struct that is read from or written to machine JSON.
 
-    Its annotations are evaluated when the first document is decoded, so what they name is imported
-    at run time and not for type checkers alone.
+    Its annotations are evaluated when the first document is decoded, so the module must import what
+    they name at run time, not under ``TYPE_CHECKING``.
     """
 
 
 def decode(kind: type[T], document: object, where: object, what: str) -> T:
-    """``document``, as :func:`json.loads` gave it, as a ``kind``.
+    """Convert ``document``, as :func:`json.loads` returned it, to a ``kind``.
 
-    Strings in checked types (:class:`repack.names.Digest` …) are checked by these types.
+    Fields of checked string types (:class:`repack.names.Digest` …) are checked by these types.
 
     Args:
         kind: a struct, or any type that msgspec understands, such as ``tuple[Finding, ...]``.
@@ -42,21 +43,21 @@ def decode(kind: type[T], document: object, where: object, what: str) -> T:
         IntegrityError: the document does not fit; ``got`` says what and where in it.
     """
     try:
-        return msgspec.convert(document, kind, dec_hook=_checked)
-    except (msgspec.ValidationError, RecursionError) as fault:
-        raise IntegrityError(f"the {what} is malformed", where=where, got=fault) from fault
+        return msgspec.convert(document, kind, dec_hook=_decode_string)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise IntegrityError(f"the {what} is malformed", where=where, got=error) from error
 
 
 def encode(value: object) -> Any:
-    """``value`` as dicts, lists, tuples, strings, numbers, booleans and None.
+    """Convert ``value`` to dicts, lists, tuples, strings, numbers, booleans and None.
 
     Fields come in the order in which the structs declare them.
     """
-    return msgspec.to_builtins(value, enc_hook=_plain)
+    return msgspec.to_builtins(value, enc_hook=_encode_string)
 
 
-def _checked(kind: type, value: object) -> object:
-    """A checked string type of the house; its own error becomes msgspec's, which has the path."""
+def _decode_string(kind: type, value: object) -> object:
+    """Make a value of a checked string type; msgspec adds the path to a ValueError."""
     if not issubclass(kind, str):
         raise NotImplementedError(f"no way to decode {kind}")
     if not isinstance(value, str):
@@ -67,7 +68,7 @@ def _checked(kind: type, value: object) -> object:
         raise ValueError(error.what) from error
 
 
-def _plain(value: object) -> object:
+def _encode_string(value: object) -> object:
     if isinstance(value, str):
         return str(value)
     raise NotImplementedError(f"no way to encode {type(value)}")
