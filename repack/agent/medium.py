@@ -19,6 +19,7 @@ from repack.channel.install_plan import compose_install_plan
 from repack.channel.layout import METADATA_DIR
 from repack.codec.canonical import loads
 from repack.conda.record import Record
+from repack.conda.repodata import read_rows
 from repack.conda.subdir import NOARCH
 from repack.errors import ContentMissingError, IntegrityError, MetadataNotFoundError, PlaceError
 from repack.fs import atomic, digests
@@ -223,9 +224,8 @@ class MediumRelease:
         found: dict[RelPath, Record] = {}
         with _damage():
             for subdir in (NOARCH, delivery.platform):
-                document = self._json(RelPath(f"{subdir}/repodata.json"))
-                rows = {**document.get("packages", {}), **document.get("packages.conda", {})}
-                for fn, raw in rows.items():
+                path = RelPath(f"{subdir}/repodata.json")
+                for fn, raw in read_rows(self._json(path), self.medium.folder / path).items():
                     parcel = wanted.get(RelPath(f"{subdir}/{fn}"))
                     if parcel is not None and raw.get("sha256") == parcel.sha256:
                         found[parcel.path] = Record.of(raw, fn, "")

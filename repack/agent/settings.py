@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from msgspec import Struct
 
-from repack.codec.document import decode
+from repack.codec.document import decode_text
 from repack.codec.schema import check
 from repack.codec.tree import Items, ProblemList, Scalar, Table, TableEntry
 from repack.conda.subdir import PLATFORMS
@@ -181,7 +181,7 @@ def _settings(values: Mapping[tuple[str, str], Any]) -> TargetSettings:
 
 def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
     findings = ProblemList(snippet.name)
-    text = decode(snippet.data, findings, LIMIT)
+    text = decode_text(snippet.data, findings, LIMIT)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

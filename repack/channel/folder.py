@@ -26,6 +26,7 @@ from msgspec import Struct
 from repack import urls
 from repack.channel.layout import publish_rank
 from repack.conda.record import Record
+from repack.conda.repodata import read_rows
 from repack.conda.subdir import ARCHIVE_FOLDERS
 from repack.errors import IntegrityError
 from repack.fs import atomic, exchange, links, locks
@@ -245,8 +246,7 @@ class Channels:
 
 def _noarch(folder: Path) -> dict[str, Any]:
     data = read_or_none(folder / "noarch" / "repodata.json")
-    document = json.loads(data) if data else {}
-    return {**document.get("packages", {}), **document.get("packages.conda", {})}
+    return read_rows(json.loads(data), folder) if data else {}
 
 
 def _litter(folder: Path) -> Iterator[str]:

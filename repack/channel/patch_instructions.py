@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from repack.conda.repodata import SECTIONS, section_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -47,9 +49,9 @@ def record_from_package(record: Record, facts: Facts) -> dict[str, Any]:
 
 def repodata_from_packages(subdir: str, packages: Iterable[tuple[Record, Facts]]) -> dict[str, Any]:
     """The document ``repodata_from_packages.json`` of one subdir."""
-    sections: dict[str, dict[str, Any]] = {"packages": {}, "packages.conda": {}}
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for record, facts in packages:
-        sections[_section(record)][record.fn] = record_from_package(record, facts)
+        sections[section_of(record.fn)][record.fn] = record_from_package(record, facts)
     return {
         "info": {"subdir": subdir},
         **sections,
@@ -64,19 +66,15 @@ def patch_instructions(packages: Iterable[tuple[Record, Facts]]) -> dict[str, An
     conda-index cannot be told everything: a field that is null upstream comes out missing, and one
     that turned from a value into an object stays as it is in the archive. Neither is in use.
     """
-    sections: dict[str, dict[str, Any]] = {"packages": {}, "packages.conda": {}}
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     # The older format first: its patches reach the twin in the newer one.
-    for record, facts in sorted(packages, key=lambda pair: _section(pair[0])):
+    for record, facts in sorted(packages, key=lambda pair: section_of(pair[0].fn)):
         base = record_from_package(record, facts)
         if record.fn.endswith(".conda"):
             base = _patched(base, sections["packages"].get(f"{record.dist}.tar.bz2", {}))
         if patch := _difference(base, record.raw):
-            sections[_section(record)][record.fn] = patch
+            sections[section_of(record.fn)][record.fn] = patch
     return {"patch_instructions_version": 1, **sections, "revoke": [], "remove": []}
-
-
-def _section(record: Record) -> str:
-    return "packages.conda" if record.fn.endswith(".conda") else "packages"
 
 
 def _difference(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

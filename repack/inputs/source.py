@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from repack.codec.document import decode, parse
+from repack.codec.document import decode_text, parse
 from repack.codec.tree import ProblemList, Table
 from repack.inputs.pins import LockedPackages, Pin
 from repack.structs import Value
@@ -64,7 +64,7 @@ def parse_source(
     if _EXPLICIT.search(data[:MAX_SOURCE]):
         from repack.inputs.explicit import read_explicit
 
-        wanted = read_explicit(decode(data, findings, MAX_SOURCE), findings, platforms)
+        wanted = read_explicit(decode_text(data, findings, MAX_SOURCE), findings, platforms)
         findings.end()
         return wanted
     tree = parse(data, where, MAX_SOURCE)

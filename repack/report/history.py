@@ -9,6 +9,7 @@ from repack.archive.reader import listed
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST
 from repack.conda.record import Record
+from repack.conda.repodata import read_rows
 from repack.display import shown
 from repack.report.compose import EarlierReleases
 from repack.report.document import REPORT_DATA, PastRelease, Report, ReportBundle, ReportFile
@@ -34,11 +35,9 @@ def hotfixes(texts: Mapping[RelPath, bytes]) -> dict[str, tuple[str, ...]]:
     for path, data in texts.items():
         folder, _, name = path.rpartition("/")
         if name == "patch_instructions.json":
-            document = json.loads(data)
-            for section in ("packages", "packages.conda"):
-                for fn, patch in document[section].items():
-                    if fixed := sorted(patch.keys() - _BOOKKEEPING):
-                        found[f"{folder}/{fn}"] = tuple(shown(key, 40) for key in fixed)
+            for fn, patch in read_rows(json.loads(data), path).items():
+                if fixed := sorted(patch.keys() - _BOOKKEEPING):
+                    found[f"{folder}/{fn}"] = tuple(shown(key, 40) for key in fixed)
     return found
 
 
@@ -102,11 +101,10 @@ def earlier_releases(channels: Channels, label: LabelName, release: int | None) 
 
 
 def _records(subdir: str, text: Callable[[str], bytes | None]) -> Iterator[Record]:
-    data = text(f"{subdir}/repodata.json")
-    document = json.loads(data) if data else {}
-    for section in ("packages", "packages.conda"):
-        for fn, raw in document.get(section, {}).items():
-            yield Record.of(raw, fn, "")
+    path = f"{subdir}/repodata.json"
+    data = text(path)
+    for fn, raw in read_rows(json.loads(data), path).items() if data else ():
+        yield Record.of(raw, fn, "")
 
 
 def _past(channels: Channels, label: LabelName) -> Iterator[PastRelease]:

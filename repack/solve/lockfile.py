@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from repack.conda.rattler import agree, to_rattler_records, to_records, without_derived
 from repack.conda.record import Record
+from repack.conda.repodata import read_rows
 from repack.errors import IntegrityError, PlaceError
 from repack.fs import atomic
 from repack.urls import redact_text, redact_url
@@ -149,10 +150,10 @@ def recall(
         if memory["lock"] == _digest(lock):
             raw = dict(memory["records"])
     for subdir in ("noarch", *records) if not raw else ():
-        with contextlib.suppress(PlaceError, ValueError, AttributeError):
-            document = json.loads(atomic.read(channel / subdir / "repodata.json", _LIMIT))
-            raw |= {f"{subdir}/{fn}": known for fn, known in document["packages.conda"].items()}
-            raw |= {f"{subdir}/{fn}": known for fn, known in document["packages"].items()}
+        with contextlib.suppress(PlaceError, ValueError, IntegrityError):
+            file = channel / subdir / "repodata.json"
+            rows = read_rows(json.loads(atomic.read(file, _LIMIT)), file)
+            raw |= {f"{subdir}/{fn}": row for fn, row in rows.items()}
 
     def published(record: Record) -> Record:
         known = raw.get(record.path)

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from repack.conda.repodata import read_rows
+from repack.errors import IntegrityError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,8 +36,7 @@ class RepodataIndex:
         self._map: mmap.mmap | None = None
         size = path.stat().st_size
         if size < SMALL:
-            document = json.loads(path.read_bytes())
-            self._whole = {**document.get("packages", {}), **document.get("packages.conda", {})}
+            self._whole = read_rows(json.loads(path.read_bytes()), path)
         else:
             with path.open("rb") as stream:
                 self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -108,7 +110,7 @@ class UpstreamRepodata:
         path = self._file_of(folder_url)
         try:
             return None if path is None else RepodataIndex(path)
-        except (OSError, ValueError):
+        except (OSError, ValueError, IntegrityError):
             return None
 
     def _file_of(self, folder_url: str) -> Path | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from repack.conda.repodata import read_rows
 from repack.errors import IntegrityError, UsageError
 from repack.fs import atomic
 from repack.names import Digest
@@ -81,8 +82,7 @@ def uses(channels: Path) -> dict[Digest, Usage]:
 
 def _packages(path: Path) -> list[tuple[str, Digest]]:
     try:
-        repodata = json.loads(atomic.read(path, _LIMIT))
-        rows = {**repodata.get("packages", {}), **repodata.get("packages.conda", {})}
-        return [(fn, Digest(record["sha256"])) for fn, record in rows.items()]
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        rows = read_rows(json.loads(atomic.read(path, _LIMIT)), path)
+        return [(fn, Digest(row["sha256"])) for fn, row in rows.items()]
+    except (ValueError, TypeError, KeyError) as error:
         raise IntegrityError("not a repodata", where=path) from error

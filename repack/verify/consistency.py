@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from repack.channel.layout import is_unlisted
 from repack.codec.canonical import loads
+from repack.conda.repodata import SECTIONS, read_rows
 from repack.errors import IntegrityError
 from repack.file_entry import UNKNOWN_SIZE
 from repack.trust.selection import target_path
@@ -85,22 +86,18 @@ def check_subdir(subdir: Subdir) -> Iterator[Finding]:
         yield Finding("extra", f"{subdir.name}/{name}", "the repodata has no record of it")
 
 
-def _records(document: object, subdir: str, where: str) -> dict[str, Mapping[str, object]]:
+def _records(document: object, subdir: str, where: str) -> dict[str, dict[str, object]]:
     if not isinstance(document, dict):
         raise IntegrityError("repodata is no object", where=where)
     info = document.get("info")
     if not isinstance(info, dict) or info.get("subdir") != subdir:
         raise IntegrityError("repodata of another subdir", where=where, expected=subdir)
-    found: dict[str, Mapping[str, object]] = {}
-    for section, suffix in (("packages", ".tar.bz2"), ("packages.conda", ".conda")):
-        rows = document.get(section, {})
-        if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
-            raise IntegrityError(f"{section} is malformed", where=where)
-        for name in rows:
+    rows = read_rows(document, where)
+    for section, suffix in SECTIONS.items():
+        for name in document.get(section, ()):
             if "/" in name or not name.endswith(suffix):
                 raise IntegrityError(f"{section} holds an odd name", where=where, got=name[:120])
-        found |= rows
-    return found
+    return rows
 
 
 def _check_record(
