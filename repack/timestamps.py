@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from repack.errors import UsageError
 
-if TYPE_CHECKING:
-    import datetime as dt
-
-from typing import TYPE_CHECKING
-
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
-
-
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 Edge = Literal["start", "end"]
 
 
 def stamp(moment: datetime) -> str:
-    """``2026-11-20T12:00:00Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """``moment`` as manifests, TUF metadata and reports write it: ``2026-11-20T12:00:00Z``."""
+    return moment.astimezone(UTC).strftime(_TIME)
 
 
 def parse_date(text: str, edge: Edge, where: object = None) -> datetime:
@@ -45,18 +38,8 @@ def parse_date(text: str, edge: Edge, where: object = None) -> datetime:
         ) from error
 
 
-def moment(now: dt.datetime) -> str:
-    """A moment as manifests write it."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def show(time: datetime) -> str:
-    """A time as it stands in metadata."""
-    return time.astimezone(UTC).strftime(_TIME)
-
-
 def read_time(text: object) -> datetime | None:
-    """A time as metadata writes it; None when ``text`` is none."""
+    """The time that :func:`stamp` wrote; None when ``text`` is nothing of the kind."""
     try:
         return datetime.strptime(str(text), _TIME).replace(tzinfo=UTC)
     except ValueError:

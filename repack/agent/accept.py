@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from repack.errors import NoMatchError, NoSuchReleaseError
-from repack.timestamps import show
+from repack.timestamps import stamp
 from repack.trust import client
 from repack.trust.selection import (
     ReleaseFilter,
@@ -81,7 +81,7 @@ def accept(
         )
     notes = list(warnings(expiries, now))
     if floor is not None and now < floor:
-        notes.append(f"the clock stands at {show(now)}, before a time seen signed, {show(floor)}")
+        notes.append(f"the clock stands at {stamp(now)}, before a time seen signed, {stamp(floor)}")
     return AcceptedRelease(chosen, floor, tuple(notes))
 
 

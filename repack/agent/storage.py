@@ -34,7 +34,7 @@ from repack.agent.state import State
 from repack.channel.install_plan import LIMIT, InstallPlan
 from repack.errors import RepackError
 from repack.fs import atomic, locks
-from repack.timestamps import read_time, show
+from repack.timestamps import read_time, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -135,7 +135,7 @@ class AgentStorage:
     def raise_floor(self, floor: datetime | None) -> None:
         """Remember the latest time seen signed."""
         if floor is not None and floor != self.floor():
-            atomic.write(self._state / "clock", show(floor).encode() + b"\n")
+            atomic.write(self._state / "clock", stamp(floor).encode() + b"\n")
 
     def delivery(self, release: int) -> InstallPlan:
         """What a whole release consists of.

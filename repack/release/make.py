@@ -36,7 +36,7 @@ from repack.report.compose import policy_words
 from repack.report.overview import write_page
 from repack.report.render import render_report
 from repack.solve.lockfile import annotated
-from repack.timestamps import moment
+from repack.timestamps import stamp
 from repack.trust.sign import Contents, outlook, sign
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _release(
     )
     records = [item.record for item in draft.shipment.items.values()]
     check_same_content(history.past_packages(channels, name), records)
-    release = draft.release(releases.next_number(channels, name, before), moment(now))
+    release = draft.release(releases.next_number(channels, name, before), stamp(now))
     shipment, tops = own_packages.add_release_packages(draft, release, keys, bench)
     texts = {**draft.texts, **installers(_plan(tops, shipment, bench)), **index(shipment)}
     making = Making(found, shipment, release, texts, keys, before, (*found.warnings, *warnings))

@@ -241,8 +241,3 @@ def check_keyset(after: MetadataSet, keys: KeySet, now: datetime) -> None:
             "the key set differs from the one that was signed for",
             got=", ".join(sorted(amendment.opened)),
         )
-
-
-def read(data: bytes, where: object) -> Ceremony:
-    """Read a ceremony's file. Raises as :func:`repack.trust.ceremony.parse` does."""
-    return parse(data, where)

@@ -28,7 +28,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from repack.errors import KeyRefusedError, MixAndMatchError
 from repack.keys.keyset import EXPIRY_DAYS
-from repack.timestamps import read_time, show
+from repack.timestamps import read_time, stamp
 from repack.trust.metadata import DELEGATED, LABEL, SIGNED_AT, MetadataSet, is_signed, releases_in
 from repack.trust.selection import DEVELOPMENT
 
@@ -127,7 +127,7 @@ class MetadataEditor:
 
     def _place(self, role: RoleName, signed: Signed) -> None:
         signed.expires = self.now + self._lifetime(role)
-        signed.unrecognized_fields[SIGNED_AT] = show(self.now)
+        signed.unrecognized_fields[SIGNED_AT] = stamp(self.now)
         self.opened[role] = Metadata(signed)
 
     def _lifetime(self, role: RoleName) -> timedelta:

@@ -136,7 +136,7 @@ def sign(
     Raises:
         KeyRefusedError: no key here may sign anything in it, or it is no ceremony's file.
     """
-    given = ceremony.read(atomic.read(file, MAX_CEREMONY), file)
+    given = ceremony.parse(atomic.read(file, MAX_CEREMONY), file)
     what = list(given.lines())
     agree(what)
     used = ceremony.sign(given, keys)
@@ -152,7 +152,7 @@ def finish(office: TrustContext, file: Path) -> MetadataSet:
         KeyRefusedError: signatures are missing.
     """
     with office.channels.exclusive(office.label):
-        given = ceremony.read(atomic.read(file, MAX_CEREMONY), file)
+        given = ceremony.parse(atomic.read(file, MAX_CEREMONY), file)
         amendment = ceremony.resume(given, office.base(), office.now)
         keys, new = office.keys, given.keyset
         if new is not None:

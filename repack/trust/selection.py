@@ -1,27 +1,26 @@
-"""What a target believes: which signed release it takes, and at what time it thinks it is.
+"""Which signed release a target takes, and whether its metadata has expired.
 
-Pure decisions over metadata whose signatures somebody has checked. The order of the questions is
-the order in which an administrator can do something about the answers: wrong kind of medium, wrong
-tag, wrong platform, nothing newer.
+Pure decisions over metadata whose signatures were checked before. A refusal names the first thing
+that an administrator can act on, in this order: wrong type of medium, wrong tag, wrong platform,
+nothing newer.
 
-Time: a machine without network may have any clock. What it can know is that it is not earlier
-than the latest time it has seen *signed*; that is the clock floor. Expiry is judged at the later
-of clock and floor, so that setting a clock back brings no expired metadata to life.
+Time: the clock of a machine without network may be wrong. It cannot be earlier than the latest
+time the machine has seen *signed*, which is the clock floor. Expiry is latest at the later of clock
+and floor, so that expired metadata does not become valid by setting the clock back.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from repack.channel.manifest import parse as parse_manifest
+from repack.codec.decode import Document, decode
 from repack.errors import (
     ClockSetBackError,
-    ContentMissingError,
     IntegrityError,
     MetadataExpiredError,
     MetadataInvalidError,
@@ -34,21 +33,29 @@ from repack.errors import (
 )
 from repack.keys.keyset import WARN_DAYS
 from repack.names import Digest
-from repack.timestamps import show
+from repack.timestamps import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from repack.channel.manifest import Manifest
-
 SignedFor = Literal["ci", "production"]
 DEVELOPMENT: Final = "x-repack-development"
-"""The field of a root that says its keys are for development."""
+"""Field of root metadata: whether the keys are for development."""
 _TARGET_PATH: Final = re.compile(r"releases/([1-9][0-9]{0,9})/manifest\.json")
 
 
+class ReleaseCustom(Document, frozen=True):
+    """The ``custom`` object of a target (TUF specification 4.5): whom the release is for."""
+
+    label: str
+    release: int
+    platforms: tuple[str, ...]
+    tags: tuple[str, ...]
+    type: SignedFor
+
+
 class SignedRelease(Struct, frozen=True):
-    """One release as the metadata signs it: its manifest by hash, and whom it is for."""
+    """A release as the metadata signs it: its manifest by length and hash, and whom it is for."""
 
     number: int
     label: str
@@ -65,7 +72,7 @@ class SignedRelease(Struct, frozen=True):
 
 
 class ReleaseFilter(Struct, frozen=True):
-    """What a target asks for; without ``release`` the newest that fits."""
+    """What a target asks for; without ``release``, the newest release that fits."""
 
     label: str
     platform: str
@@ -75,7 +82,7 @@ class ReleaseFilter(Struct, frozen=True):
 
 
 class RollbackState(Struct, frozen=True):
-    """What a target remembers: the clock floor, and the highest release it has had."""
+    """What a target remembers: the clock floor, and the highest release it has installed."""
 
     floor: datetime | None = None
     release: int = 0
@@ -89,43 +96,38 @@ def target_path(number: int) -> str:
 def parse_release(
     path: str, length: int, hashes: Mapping[str, str], custom: object
 ) -> SignedRelease:
-    """Read one signed target.
+    """Read one entry of TARGETS, as python-tuf gives it.
 
     Raises:
         MetadataInvalidError: the path, a hash or a field is not what repack signs.
     """
-    found = _TARGET_PATH.fullmatch(path)
-    if found is None or not isinstance(custom, dict):
+    match = _TARGET_PATH.fullmatch(path)
+    if match is None:
         raise MetadataInvalidError("a signed target is no release", got=path[:120])
-    number, kind = int(found[1]), custom.get("type")
-    if custom.get("release") != number or isinstance(custom.get("release"), bool):
-        raise MixAndMatchError("path and number of a release differ", where=path)
-    if kind not in ("ci", "production") or not isinstance(custom.get("label"), str):
-        raise MetadataInvalidError("a signed release has no label or type", where=path)
     try:
+        fields = decode(ReleaseCustom, custom, path, "signed release")
         sha256 = Digest(hashes["sha256"])
-    except (KeyError, IntegrityError) as error:
+    except IntegrityError as error:
+        raise MetadataInvalidError(error.what, where=path, got=error.got) from error
+    except KeyError as error:
         raise MetadataInvalidError("a signed release has no SHA-256", where=path) from error
-    platforms, tags = _texts(custom, "platforms", path), _texts(custom, "tags", path)
-    return SignedRelease(number, custom["label"], platforms, tags, kind, length, sha256)
-
-
-def _texts(custom: Mapping[str, object], name: str, where: str) -> tuple[str, ...]:
-    value = custom.get(name)
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise MetadataInvalidError(f"{name} of a signed release is no list of texts", where=where)
-    return tuple(value)
+    number = int(match[1])
+    if fields.release != number:
+        raise MixAndMatchError("path and number of a release differ", where=path)
+    return SignedRelease(
+        number, fields.label, fields.platforms, fields.tags, fields.type, length, sha256
+    )
 
 
 def choose(
-    releases: Sequence[SignedRelease], wanted: ReleaseFilter, seen: RollbackState
+    releases: Sequence[SignedRelease], request: ReleaseFilter, state: RollbackState
 ) -> SignedRelease:
     """The release this target takes, out of all that the metadata signs.
 
     Args:
         releases: those of the ``ci`` and of the ``production`` role.
-        wanted: what the target asks for.
-        seen: what it remembers; only a release that is named may be older.
+        request: what the target asks for.
+        state: what it remembers; only a release that is named may be older.
 
     Raises:
         MixAndMatchError: a release is another label's.
@@ -133,75 +135,51 @@ def choose(
         WrongTypeError: it is signed for the other type only.
         WrongTagError: it is signed for other tags only.
         NoMatchError: nothing fits both tag and platform.
-        RollbackError: the newest that fits is older than what the target has had.
+        RollbackError: the newest that fits is older than the highest that was installed.
     """
     for release in releases:
-        if release.label != wanted.label:
+        if release.label != request.label:
             raise MixAndMatchError(
-                "the release is another label's", expected=wanted.label, got=release.label
+                "the release is another label's", expected=request.label, got=release.label
             )
-    left = [one for one in releases if wanted.release in {None, one.number}]
-    if wanted.release is not None and not left:
+    numbered = [release for release in releases if request.release in {None, release.number}]
+    if request.release is not None and not numbered:
+        numbers = sorted({release.number for release in releases})
         raise NoSuchReleaseError(
-            f"release {wanted.release} is not signed",
-            expected=_numbers(releases),
+            f"release {request.release} is not signed",
+            expected=", ".join(map(str, numbers)) or "none",
             hint="take one of these, or another medium",
         )
-    if not (typed := [one for one in left if one.type == wanted.type]):
-        got = "ci" if wanted.type == "production" else "production"
+    if not (typed := [release for release in numbered if release.type == request.type]):
+        only_type = "ci" if request.type == "production" else "production"
         raise WrongTypeError(
             "no release is signed for this type",
-            expected=wanted.type,
-            got=got if left else "none",
-            hint="promote one: repack promote" if wanted.type == "production" else None,
+            expected=request.type,
+            got=only_type if numbered else "none",
+            hint="promote one: repack promote" if request.type == "production" else None,
         )
-    if not (tagged := [one for one in typed if _has_tag(one, wanted.tag)]):
-        tags = sorted({tag for one in typed for tag in one.tags})
+    if not (tagged := [release for release in typed if _has_tag(release, request.tag)]):
+        tags = sorted({tag for release in typed for tag in release.tags})
         raise WrongTagError(
-            "no release is signed for this tag", expected=wanted.tag, got=", ".join(tags) or "none"
+            "no release is signed for this tag",
+            expected=request.tag,
+            got=", ".join(tags) or "none",
         )
-    fitting = [one for one in tagged if wanted.platform in one.platforms]
+    fitting = [release for release in tagged if request.platform in release.platforms]
     if not fitting:
-        platforms = sorted({platform for one in tagged for platform in one.platforms})
+        platforms = sorted({platform for release in tagged for platform in release.platforms})
         raise NoMatchError(
-            "no release is for this platform", expected=wanted.platform, got=", ".join(platforms)
+            "no release is for this platform", expected=request.platform, got=", ".join(platforms)
         )
-    newest = max(fitting, key=lambda one: one.number)
-    if wanted.release is None and newest.number < seen.release:
+    newest = max(fitting, key=lambda release: release.number)
+    if request.release is None and newest.number < state.release:
         raise RollbackError(
             "the newest release here is older than the one this target has had",
-            expected=f"{seen.release} or later",
+            expected=f"{state.release} or later",
             got=newest.number,
             hint="name the release to go back on purpose",
         )
     return newest
-
-
-def accept_manifest(release: SignedRelease, data: bytes, where: object) -> Manifest:
-    """The manifest of a release that was chosen, if ``data`` is the one that was signed for.
-
-    Raises:
-        ContentMissingError: it is another one, or cut off.
-        IntegrityError: it is the one, and malformed.
-    """
-    sha256 = hashlib.sha256(data).hexdigest()
-    if len(data) != release.length or sha256 != release.sha256:
-        raise ContentMissingError(
-            f"the manifest is not the one that is signed for release {release.number}",
-            where=where,
-            expected=f"{release.sha256}, {release.length} bytes",
-            got=f"{sha256}, {len(data)} bytes",
-            hint="copy the medium again",
-        )
-    found = parse_manifest(data, where)
-    if (found.id, found.version) != (release.label, str(release.number)):
-        raise MixAndMatchError(
-            "the signed manifest is of another release",
-            where=where,
-            expected=f"{release.label} {release.number}",
-            got=f"{found.id} {found.version}",
-        )
-    return found
 
 
 def _has_tag(release: SignedRelease, tag: str | None) -> bool:
@@ -209,37 +187,40 @@ def _has_tag(release: SignedRelease, tag: str | None) -> bool:
     return tag is None or tag in release.tags or (release.type == "ci" and not release.tags)
 
 
-def _numbers(releases: Iterable[SignedRelease]) -> str:
-    return ", ".join(map(str, sorted({one.number for one in releases}))) or "none"
-
-
 def check_times(expiries: Mapping[str, datetime], now: datetime, floor: datetime | None) -> None:
-    """Check that nothing is past its date, by the clock or by the floor.
+    """Check that nothing has expired, by the clock or by the floor.
+
+    Source: TUF specification 5.3.10, 5.4.4, 5.5.6, 5.6.6, with the floor on top.
+
+    Args:
+        expiries: when the metadata of each role expires.
+        now: the machine's clock.
+        floor: the latest time that was seen signed.
 
     Raises:
         MetadataExpiredError: expired by the clock.
         ClockSetBackError: expired by the floor, and the clock says otherwise.
     """
-    judged = now if floor is None else max(now, floor)
-    for role, expires in sorted(expiries.items(), key=lambda row: row[1]):
+    latest = now if floor is None else max(now, floor)
+    for role, expires in sorted(expiries.items(), key=itemgetter(1)):
         if now >= expires:
             raise MetadataExpiredError(
                 f"the metadata of role {role} has expired",
-                expected=f"used before {show(expires)}",
-                got=show(now),
+                expected=f"used before {stamp(expires)}",
+                got=stamp(now),
                 hint="bring a newer medium; is the clock right?",
             )
-        if judged >= expires:
+        if latest >= expires:
             raise ClockSetBackError(
                 f"the clock was set back, and the metadata of role {role} has expired",
-                expected=f"a clock at or after {show(judged)}, the latest time seen signed",
-                got=show(now),
+                expected=f"a clock at or after {stamp(latest)}, the latest time seen signed",
+                got=stamp(now),
                 hint="set the clock, and bring a newer medium",
             )
 
 
 def raised_floor(floor: datetime | None, signed_at: Iterable[datetime]) -> datetime | None:
-    """The new clock floor: the latest time ever seen signed. It never sinks."""
+    """The new clock floor: the latest time ever seen signed, never below ``floor``."""
     return max([*signed_at, *([floor] if floor is not None else [])], default=None)
 
 
@@ -248,6 +229,6 @@ def warnings(expiries: Mapping[str, datetime], now: datetime) -> tuple[str, ...]
     soon = timedelta(days=WARN_DAYS)
     return tuple(
         f"the metadata of role {role} expires on {expires:%Y-%m-%d}, in {(expires - now).days} days"
-        for role, expires in sorted(expiries.items(), key=lambda row: row[1])
+        for role, expires in sorted(expiries.items(), key=itemgetter(1))
         if now < expires <= now + soon
     )

@@ -22,7 +22,7 @@ from repack.conda.record import ARCHIVES
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, RootChainError, SignatureError, TargetError
 from repack.fs import atomic
-from repack.timestamps import show
+from repack.timestamps import stamp
 from repack.trust.selection import check_times, warnings
 from repack.verify.consistency import (
     MAX_REPODATA,
@@ -213,7 +213,7 @@ def _check_metadata(
     verdict.development = believed.metadata.development
     if now < (latest := max(believed.metadata.signed_at(), default=now)):
         verdict.warnings.append(
-            f"the clock stands at {show(now)}, before the signing, {show(latest)}"
+            f"the clock stands at {stamp(now)}, before the signing, {stamp(latest)}"
         )
     verdict.warnings += warnings(believed.metadata.expiries(), now)
     verdict.findings += _check_target(channel, data, believed, verdict)
