@@ -22,7 +22,7 @@ from repack.medium.contents import NOTARY
 from repack.medium.oem_bundle import OemChecklist, OemWritten
 from repack.medium.write import chosen, write_medium
 from repack.names import Digest, LabelName, RelPath
-from repack.provenance.notarize import documents
+from repack.provenance.notarize import read_release
 from repack.sync.plan import pieces_of
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def write_oem(
     wish = replace(wish, release=cargo.release)
     platforms, old = _platforms(cargo, site), _old(desk, cargo, site)
     digest = Digest(hashlib.sha256(cargo.texts[MANIFEST_PATH]).hexdigest())
-    found = documents(site.notary, f"{label}-{cargo.release}", digest, site.known)
-    texts = {RelPath(f"{NOTARY}/{file}"): data for file, data in found.items()}
+    notarized = read_release(site.notary, f"{label}-{cargo.release}", digest, site.known)
+    texts = {RelPath(f"{NOTARY}/{file}"): data for file, data in notarized.documents.items()}
     if terms.dry_run:
         names = [oem_bundle.bundle_path(label, cargo.release, one) for one in platforms]
         names += [oem_bundle.delta_path(label, one, cargo.release) for one in old]

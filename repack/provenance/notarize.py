@@ -19,10 +19,24 @@ from repack.codec.canonical import loads
 from repack.errors import IntegrityError, RepackError, SignatureError, UsageError
 from repack.fs import atomic, digests, locks
 from repack.fs.walk import walk
-from repack.provenance import statement
-from repack.provenance.statement import BuildRun, Input, ReleaseSubject, VerifiedStatement
+from repack.provenance.statement import (
+    ENVELOPE_LIMIT,
+    LOG_LIMIT,
+    Builder,
+    BuildRun,
+    DigestSet,
+    ExternalParameters,
+    LogPlace,
+    ReleaseSubject,
+    ResourceDescriptor,
+    VerifiedStatement,
+    build_statement,
+    sign_envelope,
+    verify_envelope,
+)
 from repack.solve.lockfile import read_lock
 from repack.timestamps import stamp
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,23 +50,25 @@ _LOCK: Final = "repack/lock.yml"
 
 
 class Notary(Struct, frozen=True):
-    """Who notarises, and where the papers are kept.
+    """Who notarises, and in which folder envelopes, reports and the log are kept.
 
     Attributes:
+        builder: a URI.
+        tools: version by name.
+        public_keys: keys that entries of the log may be signed with, retired ones included.
         keys: in words for the report, such as "development keys".
-        known: public keys that entries of the log may be signed with, retired ones included.
     """
 
     folder: Path
     builder: str
     tools: Mapping[str, str]
     signers: Sequence[Signer]
-    known: Sequence[PublicHalf]
+    public_keys: Sequence[PublicHalf]
     keys: str
 
 
 class Notarized(Struct, frozen=True):
-    """The papers of a release."""
+    """Where a release's envelope and report are, and the number of its log entry."""
 
     envelope: Path
     report: Path
@@ -60,40 +76,42 @@ class Notarized(Struct, frozen=True):
     changed: bool
 
 
-def notarize(channel: Path, notary_: Notary, now: datetime) -> Notarized:
+def notarize(channel: Path, notary: Notary, now: datetime) -> Notarized:
     """State who built the release in ``channel`` from what, sign it and log it.
 
-    A release that the log's last word on it already covers is left alone.
+    A release whose manifest and files the log already covers is left alone.
 
     Raises:
         IntegrityError: the channel, or the log so far, is not what it says it is.
         KeyRefusedError: there is no key to sign with.
         BusyError: somebody else writes the log.
     """
-    folder = notary_.folder
+    folder = notary.folder
     with locks.exclusive(folder / ".log.lock", "a notarisation"):
-        built = describe(channel)
-        log = _log(folder)
+        release = describe(channel)
+        log = _read_log(folder)
         for line in reversed(log):
-            sealed = _read(folder, line, notary_.known)
-            if sealed.manifest == built.manifest and sealed.subjects == dict(built.subjects):
-                return _papers(folder, sealed, changed=False)
-        sequence, previous = statement.next_place(log)
-        occasion = BuildRun(
-            notary_.builder, notary_.tools, stamp(now), notary_.keys, sequence, previous
-        )
-        data = statement.sign_envelope(statement.statement(built, occasion), notary_.signers)
-        sealed = statement.verify_envelope(data, notary_.known, folder)
-        atomic.write(folder / statement.envelope_file(sealed), data)
-        atomic.write(folder / statement.report_file(sealed), statement.report(sealed))
-        atomic.write(
-            folder / LOG, b"".join(line + b"\n" for line in [*log, statement.entry(sealed)])
-        )
-        return _papers(folder, sealed, changed=True)
+            verified = _read_envelope(folder, line, notary.public_keys)
+            if (verified.manifest, verified.subjects) == (release.manifest, release.subjects):
+                changed = False
+                break
+        else:
+            changed = True
+            builder = Builder(notary.builder, notary.tools)
+            run = BuildRun(builder, stamp(now), notary.keys, LogPlace.after(log))
+            data = sign_envelope(build_statement(release, run), notary.signers)
+            verified = verify_envelope(data, notary.public_keys, folder)
+            for name, content in verified.documents.items():
+                atomic.write(folder / name, content)
+            # The log comes last: only then does the release count as notarised
+            lines = [*log, verified.log_entry]
+            atomic.write(folder / LOG, b"".join(line + b"\n" for line in lines))
+    envelope, report = folder / verified.envelope_file, folder / verified.report_file
+    return Notarized(envelope, report, verified.log.sequence, changed)
 
 
 def describe(channel: Path) -> ReleaseSubject:
-    """Read a release where it lies, and make sure that it is whole.
+    """Read a release where it lies, and check that no file is missing, changed or extra.
 
     Raises:
         IntegrityError: no manifest, or a file missing, changed or not listed.
@@ -106,8 +124,8 @@ def describe(channel: Path) -> ReleaseSubject:
         raise IntegrityError("the manifest names no integrity list", where=channel)
     subjects[manifest.integrity.path] = manifest.integrity.sha256
     listing = atomic.read(channel / manifest.integrity.path, integrity.MAX_BYTES)
-    for path, row in integrity.parse(listing, manifest.integrity.path).items():
-        subjects[path] = row.sha256
+    for path, entry in integrity.parse(listing, manifest.integrity.path).items():
+        subjects[path] = entry.sha256
     faults = differences(channel, subjects)
     if faults:
         raise IntegrityError(
@@ -115,65 +133,66 @@ def describe(channel: Path) -> ReleaseSubject:
         )
     channels, inputs = _inputs(channel, manifest)
     platform = manifest.platform
+    platforms = (platform,) if isinstance(platform, str) else platform
     return ReleaseSubject(
-        label=manifest.id,
-        release=manifest.release,
-        platforms=(platform,) if isinstance(platform, str) else platform,
-        subjects=subjects,
-        manifest=subjects[MANIFEST],
-        channels=channels,
-        inputs=inputs,
-        built_at=manifest.generated_at or "",
+        ExternalParameters(manifest.id, manifest.release, platforms, channels),
+        subjects,
+        subjects[MANIFEST],
+        inputs,
+        manifest.generated_at or "",
     )
 
 
-def _inputs(channel: Path, manifest: Manifest) -> tuple[tuple[str, ...], tuple[Input, ...]]:
-    """The upstream channels; the lock, what it names, and the label's own packages."""
-    own = [
-        Input(row.path, f"urn:repack:bundle:{manifest.id}:{row.path}", row.sha256 or "")
-        for row in manifest.artifacts
-        if row.path.startswith(f"noarch/{manifest.id}-")
-    ]
+def _inputs(
+    channel: Path, manifest: Manifest
+) -> tuple[tuple[str, ...], tuple[ResourceDescriptor, ...]]:
+    """The upstream channels; the lock, the packages in it, and the label's own packages."""
+    own = tuple(
+        _input(artifact.path, f"urn:repack:bundle:{manifest.id}:{artifact.path}", artifact.sha256)
+        for artifact in manifest.artifacts
+        if artifact.path.startswith(f"noarch/{manifest.id}-")
+    )
     if not (channel / _LOCK).is_file():
-        return (), tuple(own)
+        return (), own
     lock = read_lock(channel / _LOCK)
     digest = hashlib.sha256(lock.data).hexdigest()
-    records = {record.path: record for found in lock.records.values() for record in found}
+    record_by_path = {
+        record.path: record for records in lock.records.values() for record in records
+    }
     upstream = [
-        Input(path, _clean(record.url), record.sha256) for path, record in sorted(records.items())
+        _input(path, redact_url(record.url), record.sha256)
+        for path, record in sorted(record_by_path.items())
     ]
-    named = Input(_LOCK, f"urn:repack:lock:{manifest.id}", digest)
-    return tuple(map(_clean, lock.channels)), (named, *upstream, *own)
+    lock_input = _input(_LOCK, f"urn:repack:lock:{manifest.id}", digest)
+    return tuple(map(redact_url, lock.channels)), (lock_input, *upstream, *own)
 
 
-def _clean(url: str) -> str:
-    from repack.urls import redact_url
-
-    return redact_url(url)
+def _input(name: str, uri: str, sha256: str | None) -> ResourceDescriptor:
+    return ResourceDescriptor(name, DigestSet(sha256 or ""), uri)
 
 
 def differences(channel: Path, subjects: Mapping[str, str]) -> list[str]:
-    """What in ``channel`` is not as ``subjects`` say; foreign litter is no difference."""
-    found = []
-    there = set(walk(channel))
+    """The files in ``channel`` that are not as ``subjects`` say; litter is no difference."""
+    faults = []
+    paths = set(walk(channel))
     for path, digest in sorted(subjects.items()):
-        if path not in there:
-            found.append(f"{path}: missing")
+        if path not in paths:
+            faults.append(f"{path}: missing")
         elif digests.digest(channel / path)[0] != digest:
-            found.append(f"{path}: changed")
-    extra = sorted(there - set(subjects))
-    return found + [f"{path}: not listed" for path in extra if not layout.is_unlisted(path)]
+            faults.append(f"{path}: changed")
+    extra = sorted(paths - set(subjects))
+    return faults + [f"{path}: not listed" for path in extra if not layout.is_unlisted(path)]
 
 
 class Checked(Struct, frozen=True):
-    """What checking found; ``entries`` counts the log."""
+    """The faults that were found; ``entries`` counts the log's."""
 
     entries: int
     faults: tuple[str, ...]
     release: str | None = None
 
 
-def check(folder: Path, known: Sequence[PublicHalf], channel: Path | None) -> Checked:
+def check(folder: Path, keys: Sequence[PublicHalf], channel: Path | None) -> Checked:
     """Check envelopes, reports and the log's chain; and a channel against its notarisation.
 
     Raises:
@@ -181,74 +200,64 @@ def check(folder: Path, known: Sequence[PublicHalf], channel: Path | None) -> Ch
     """
     faults: list[str] = []
     with atomic.os_errors_at(folder):
-        papers = {path.name for path in folder.iterdir() if path.suffix == ".json"}
+        unlogged = {path.name for path in folder.iterdir() if path.suffix == ".json"}
     try:
-        log = _log(folder)
+        log = _read_log(folder)
     except IntegrityError as error:
         return Checked(0, (error.what,))
-    sealed: list[VerifiedStatement] = []
+    statements: list[VerifiedStatement] = []
     for number, line in enumerate(log, 1):
         try:
-            sealed.append(_read(folder, line, known))
+            verified = _read_envelope(folder, line, keys)
         except RepackError as error:
             faults.append(f"entry {number}: {error.what}")
             continue
-        faults += _entry_faults(folder, sealed[-1], log[: number - 1], line)
-    mentioned = {
-        name
-        for one in sealed
-        for name in (statement.envelope_file(one), statement.report_file(one))
-    }
+        statements.append(verified)
+        faults += _entry_faults(folder, verified, log[: number - 1], line)
+        unlogged -= {verified.envelope_file, verified.report_file}
     if not faults:
-        faults += [f"{name}: the log does not know it" for name in sorted(papers - mentioned)]
+        faults += [f"{name}: the log does not know it" for name in sorted(unlogged)]
     if not log:
         faults.append("the log is empty")
     if channel is None:
         return Checked(len(log), tuple(faults))
-    release, more = _channel_faults(channel, sealed)
-    return Checked(len(log), (*faults, *more), release)
+    digest = hashlib.sha256(atomic.read(channel / MANIFEST, MAX_BYTES)).hexdigest()
+    about = [verified for verified in statements if verified.manifest == digest]
+    if not about:
+        return Checked(len(log), (*faults, f"{channel}: this release was not notarised"))
+    faults += differences(channel, about[-1].subjects)
+    return Checked(len(log), tuple(faults), about[-1].name)
 
 
 def _entry_faults(
-    folder: Path, sealed: VerifiedStatement, before: Sequence[bytes], line: bytes
+    folder: Path, verified: VerifiedStatement, before: Sequence[bytes], line: bytes
 ) -> list[str]:
     number = len(before) + 1
-    found = []
-    inner = sealed.document["predicate"]["buildDefinition"]["internalParameters"]["log"]
-    if (inner["sequence"], inner["previous"]) != statement.next_place(before):
-        found.append(f"entry {number}: does not follow the one before it")
-    if statement.entry(sealed) != line:
-        found.append(f"entry {number}: is not what its envelope says")
-    name = statement.report_file(sealed)
-    path = folder / name
-    if not path.is_file() or atomic.read(path, statement.ENVELOPE_LIMIT) != statement.report(
-        sealed
-    ):
-        found.append(f"{name}: the report is not what the envelope says")
-    return found
+    faults = []
+    if verified.log != LogPlace.after(before):
+        faults.append(f"entry {number}: does not follow the one before it")
+    if verified.log_entry != line:
+        faults.append(f"entry {number}: is not what its envelope says")
+    if not _is_report_right(folder, verified):
+        faults.append(f"{verified.report_file}: the report is not what the envelope says")
+    return faults
 
 
-def _channel_faults(
-    channel: Path, sealed: Sequence[VerifiedStatement]
-) -> tuple[str | None, list[str]]:
-    data = atomic.read(channel / MANIFEST, MAX_BYTES)
-    digest = hashlib.sha256(data).hexdigest()
-    about = [one for one in sealed if one.manifest == digest]
-    if not about:
-        return None, [f"{channel}: this release was not notarised"]
-    return about[-1].name, differences(channel, about[-1].subjects)
+def _is_report_right(folder: Path, verified: VerifiedStatement) -> bool:
+    path = folder / verified.report_file
+    return path.is_file() and atomic.read(path, ENVELOPE_LIMIT) == verified.report
 
 
-def documents(
-    folder: Path, name: str, manifest: str, known: Sequence[PublicHalf]
-) -> dict[str, bytes]:
-    """Envelope and report of one release, by file name, checked but for their place in the log.
+def read_release(
+    folder: Path, name: str, manifest: str, keys: Sequence[PublicHalf]
+) -> VerifiedStatement:
+    """The statement about one release, and its report checked; its place in the log is not.
 
     Args:
-        folder: where they are kept.
+        folder: where envelope and report are kept.
         name: the release, as in ``halkbank-12``.
         manifest: SHA-256 of its manifest.
-        known: public keys that it may be signed with.
+        keys: public keys that it may be signed with.
 
     Raises:
         UsageError: the release was not notarised.
@@ -262,62 +271,52 @@ def documents(
             where=path,
             hint="notarise it first: repack notarize channels/LABEL",
         )
-    sealed = statement.verify_envelope(atomic.read(path, statement.ENVELOPE_LIMIT), known, path)
-    if (sealed.name, sealed.manifest) != (name, manifest):
+    verified = verify_envelope(atomic.read(path, ENVELOPE_LIMIT), keys, path)
+    if (verified.name, verified.manifest) != (name, manifest):
         raise IntegrityError(
             "the notarisation is about another release",
             where=path,
             expected=f"{name}, manifest {manifest}",
-            got=f"{sealed.name}, manifest {sealed.manifest}",
+            got=f"{verified.name}, manifest {verified.manifest}",
         )
-    report = folder / statement.report_file(sealed)
-    if not report.is_file() or atomic.read(report, statement.ENVELOPE_LIMIT) != statement.report(
-        sealed
-    ):
-        raise IntegrityError("the report is not what the envelope says", where=report)
-    return {path.name: sealed.data, report.name: statement.report(sealed)}
+    if not _is_report_right(folder, verified):
+        raise IntegrityError(
+            "the report is not what the envelope says", where=folder / verified.report_file
+        )
+    return verified
 
 
-def check_copy(folder: Path, known: Sequence[PublicHalf], channel: Path) -> Checked:
-    """Check a channel against copied papers, such as a medium's, which come without the log.
+def check_copy(folder: Path, keys: Sequence[PublicHalf], channel: Path) -> Checked:
+    """Check a channel against a copied notarisation, as on a medium, which has no log.
 
     Raises:
-        UsageError: the papers of this release are not there.
+        UsageError: the envelope of this release is not there.
         PlaceError: a file cannot be read.
     """
     data = atomic.read(channel / MANIFEST, MAX_BYTES)
-    found = parse(data, channel / MANIFEST)
-    name, digest = f"{found.id}-{found.release}", hashlib.sha256(data).hexdigest()
+    manifest = parse(data, channel / MANIFEST)
+    name = f"{manifest.id}-{manifest.release}"
     try:
-        envelope = documents(folder, name, digest, known)[f"{name}.intoto.json"]
+        verified = read_release(folder, name, hashlib.sha256(data).hexdigest(), keys)
     except (IntegrityError, SignatureError) as error:
         return Checked(0, (error.what,))
-    subjects = statement.verify_envelope(envelope, known, folder).subjects
-    others = {f"{path}: not listed" for path in extra_files(channel)}
-    faults = [fault for fault in differences(channel, subjects) if fault not in others]
+    # A medium may hold several releases in one folder; files of the others are no fault
+    other_releases = {f"{path}: not listed" for path in extra_files(channel)}
+    faults = [f for f in differences(channel, verified.subjects) if f not in other_releases]
     return Checked(0, tuple(faults), name)
 
 
-def _log(folder: Path) -> list[bytes]:
+def _read_log(folder: Path) -> list[bytes]:
     path = folder / LOG
-    return statement.lines(atomic.read(path, statement.LOG_LIMIT), path) if path.exists() else []
+    data = atomic.read(path, LOG_LIMIT) if path.exists() else b""
+    if data and not data.endswith(b"\n"):
+        raise IntegrityError("the log is cut off in its last line", where=path)
+    return data.split(b"\n")[:-1]
 
 
-def _read(folder: Path, line: bytes, known: Sequence[PublicHalf]) -> VerifiedStatement:
-    row = loads(line, LOG, statement.LOG_LIMIT)
-    name = row.get("envelope") if isinstance(row, dict) else None
+def _read_envelope(folder: Path, line: bytes, keys: Sequence[PublicHalf]) -> VerifiedStatement:
+    entry = loads(line, LOG, LOG_LIMIT)
+    name = entry.get("envelope") if isinstance(entry, dict) else None
     if not isinstance(name, str) or "/" in name or "\\" in name:
         raise IntegrityError("an entry of the log names no envelope", where=folder / LOG)
-    return statement.verify_envelope(
-        atomic.read(folder / name, statement.ENVELOPE_LIMIT), known, folder / name
-    )
-
-
-def _papers(folder: Path, sealed: VerifiedStatement, *, changed: bool) -> Notarized:
-    inner = sealed.document["predicate"]["buildDefinition"]["internalParameters"]
-    return Notarized(
-        folder / statement.envelope_file(sealed),
-        folder / statement.report_file(sealed),
-        int(inner["log"]["sequence"]),
-        changed,
-    )
+    return verify_envelope(atomic.read(folder / name, ENVELOPE_LIMIT), keys, folder / name)

@@ -1,33 +1,35 @@
-"""Notarisation: who built a release from what, signed, and a log that cannot be rewritten.
+"""Notarisation of a release: a signed in-toto statement, and a log that cannot be rewritten.
 
 - The statement is in-toto's Statement v1 with SLSA's provenance predicate v1; its subjects are the
   manifest and every file that the manifest's integrity list names.
-- The envelope is DSSE, made and checked by securesystemslib.
-- Report and log entry hold nothing that does not follow from the envelope, and are made anew to be
-  checked. Each statement signs its place in the log and the hash of the entry before it, so an entry
-  that is changed, dropped or slipped in breaks the one after it, and the last one its envelope.
+- The envelope is DSSE, signed and verified by securesystemslib.
+- Report and log entry hold nothing that does not follow from the envelope, and are computed anew
+  to be checked. Each statement signs its place in the log and the hash of the entry before it, so
+  an entry that is changed, dropped or inserted contradicts the entry after it, and the last entry
+  its envelope.
 
-Sources: in-toto attestation spec v1 (``spec/v1/statement.md``), SLSA v1.0 (``provenance/v1``), DSSE
-v1.0.0 (``envelope.md``).
+Sources: in-toto attestation spec v1 (``spec/v1/statement.md``, ``spec/v1/resource_descriptor.md``),
+SLSA v1.0 (``provenance/v1``), DSSE v1.0.0 (``envelope.md``). The structs below have the names of
+these documents; :class:`InternalParameters` and :class:`ExternalParameters` are ours, as SLSA leaves
+them to the build type.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import FormatError, VerificationError
 from securesystemslib.signer import Key as PublicHalf
 from securesystemslib.signer import Signer
 
 from repack.codec.canonical import canonical, loads
+from repack.codec.decode import Document, decode, encode
 from repack.errors import IntegrityError, KeyRefusedError, SignatureError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 __all__ = ["Envelope", "PublicHalf", "Signer"]
 
@@ -40,16 +42,94 @@ ENVELOPE_LIMIT: Final = 256 << 20
 LOG_LIMIT: Final = 256 << 20
 
 
-class Input(Struct, frozen=True):
-    """Something the release was made from: a lock, an upstream package, a bundle."""
+class DigestSet(Document, frozen=True):
+    """in-toto's DigestSet; SHA-256 is the only algorithm here."""
 
-    name: str
-    uri: str
     sha256: str
 
-    def to_json(self) -> dict[str, object]:
-        """A ResourceDescriptor."""
-        return {"name": self.name, "uri": self.uri, "digest": {"sha256": self.sha256}}
+
+class ResourceDescriptor(Document, frozen=True, omit_defaults=True):
+    """A subject, which has no ``uri``, or an input: the lock, an upstream package, a bundle."""
+
+    name: str
+    digest: DigestSet
+    uri: str | None = None
+
+
+class LogPlace(Document, frozen=True):
+    """Number of a log entry, from 1, and the SHA-256 of the entry before it."""
+
+    sequence: int
+    previous: str | None
+
+    @classmethod
+    def after(cls, log: Sequence[bytes]) -> LogPlace:
+        """The place of the entry that comes after those of ``log``."""
+        return cls(len(log) + 1, hashlib.sha256(log[-1]).hexdigest() if log else None)
+
+
+class ExternalParameters(Document, frozen=True):
+    """What was built; ``channels`` are the upstream channels, without secrets."""
+
+    label: str
+    release: int
+    platforms: tuple[str, ...]
+    channels: tuple[str, ...]
+
+
+class InternalParameters(Document, frozen=True):
+    """The manifest's digest, the kind of keys in words, and the place in the log."""
+
+    manifest: DigestSet
+    keys: str
+    log: LogPlace
+
+
+class BuildDefinition(Document, frozen=True, rename="camel"):
+    """SLSA's BuildDefinition."""
+
+    build_type: str
+    external_parameters: ExternalParameters
+    internal_parameters: InternalParameters
+    resolved_dependencies: tuple[ResourceDescriptor, ...]
+
+
+class Builder(Document, frozen=True):
+    """SLSA's Builder: a URI, and the versions of its tools."""
+
+    id: str
+    version: Mapping[str, str]
+
+
+class BuildMetadata(Document, frozen=True, rename="camel"):
+    """SLSA's BuildMetadata; the times are UTC stamps."""
+
+    invocation_id: str
+    started_on: str
+    finished_on: str
+
+
+class RunDetails(Document, frozen=True):
+    """SLSA's RunDetails."""
+
+    builder: Builder
+    metadata: BuildMetadata
+
+
+class Provenance(Document, frozen=True, rename="camel"):
+    """SLSA's provenance predicate."""
+
+    build_definition: BuildDefinition
+    run_details: RunDetails
+
+
+class Statement(Document, frozen=True, rename="camel"):
+    """in-toto's Statement about a release."""
+
+    type: str = field(name="_type")
+    subject: tuple[ResourceDescriptor, ...]
+    predicate_type: str
+    predicate: Provenance
 
 
 class ReleaseSubject(Struct, frozen=True):
@@ -57,115 +137,163 @@ class ReleaseSubject(Struct, frozen=True):
 
     Attributes:
         subjects: SHA-256 by path; the manifest is one of them.
-        channels: the upstream channels, without secrets.
+        manifest: SHA-256 of the manifest.
+        inputs: what it was built from.
         built_at: as the manifest says.
     """
 
-    label: str
-    release: int
-    platforms: tuple[str, ...]
+    parameters: ExternalParameters
     subjects: Mapping[str, str]
     manifest: str
-    channels: tuple[str, ...]
-    inputs: tuple[Input, ...]
+    inputs: tuple[ResourceDescriptor, ...]
     built_at: str
 
 
 class BuildRun(Struct, frozen=True):
-    """Who notarises, when, with what, and after which entry of the log."""
+    """Who notarises, when, with which tools and keys, and at which place of the log."""
 
-    builder: str
-    tools: Mapping[str, str]
+    builder: Builder
     at: str
     keys: str
-    sequence: int
-    previous: str | None
+    log: LogPlace
 
 
-def statement(built: ReleaseSubject, occasion: BuildRun) -> dict[str, Any]:
+def build_statement(release: ReleaseSubject, run: BuildRun) -> Statement:
     """The in-toto statement about a release."""
-    subjects = [
-        {"name": path, "digest": {"sha256": digest}}
-        for path, digest in sorted(built.subjects.items())
-    ]
-    return {
-        "_type": STATEMENT,
-        "subject": subjects,
-        "predicateType": PREDICATE,
-        "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": {
-                    "label": built.label,
-                    "release": built.release,
-                    "platforms": list(built.platforms),
-                    "channels": list(built.channels),
-                },
-                "internalParameters": {
-                    "manifest": {"sha256": built.manifest},
-                    "keys": occasion.keys,
-                    "log": {"sequence": occasion.sequence, "previous": occasion.previous},
-                },
-                "resolvedDependencies": [one.to_json() for one in built.inputs],
-            },
-            "runDetails": {
-                "builder": {"id": occasion.builder, "version": dict(occasion.tools)},
-                "metadata": {
-                    "invocationId": f"{built.label}@{built.release}/{occasion.sequence}",
-                    "startedOn": built.built_at,
-                    "finishedOn": occasion.at,
-                },
-            },
-        },
-    }
+    label, number = release.parameters.label, release.parameters.release
+    inner = InternalParameters(DigestSet(release.manifest), run.keys, run.log)
+    invocation = f"{label}@{number}/{run.log.sequence}"
+    definition = BuildDefinition(BUILD_TYPE, release.parameters, inner, release.inputs)
+    metadata = BuildMetadata(invocation, release.built_at, run.at)
+    subjects = sorted(release.subjects.items())
+    return Statement(
+        type=STATEMENT,
+        subject=tuple(ResourceDescriptor(path, DigestSet(sha256)) for path, sha256 in subjects),
+        predicate_type=PREDICATE,
+        predicate=Provenance(definition, RunDetails(run.builder, metadata)),
+    )
 
 
-def sign_envelope(document: Mapping[str, Any], signers: Sequence[Signer]) -> bytes:
-    """The statement in its envelope, as a file."""
-    envelope = Envelope(canonical(document), PAYLOAD_TYPE, {})
+def sign_envelope(statement: Statement, signers: Sequence[Signer]) -> bytes:
+    """The statement in its DSSE envelope, as a file."""
+    envelope = Envelope(canonical(encode(statement)), PAYLOAD_TYPE, {})
     for signer in signers:
         envelope.sign(signer)
     return json.dumps(envelope.to_dict(), indent=1).encode() + b"\n"
 
 
 class VerifiedStatement(Struct, frozen=True):
-    """An envelope that was checked."""
+    """An envelope whose signature was verified.
+
+    Attributes:
+        data: the envelope's file.
+        keyids: the keys whose signatures were accepted, sorted.
+    """
 
     data: bytes
-    document: Mapping[str, Any]
+    statement: Statement
     keyids: tuple[str, ...]
+
+    @property
+    def definition(self) -> BuildDefinition:
+        """SLSA's BuildDefinition."""
+        return self.statement.predicate.build_definition
 
     @property
     def subjects(self) -> dict[str, str]:
         """SHA-256 by path."""
-        return {row["name"]: row["digest"]["sha256"] for row in self.document["subject"]}
+        return {subject.name: subject.digest.sha256 for subject in self.statement.subject}
 
     @property
     def name(self) -> str:
-        """The stem of its files: ``halkbank-12``."""
-        given = self.document["predicate"]["buildDefinition"]["externalParameters"]
-        return f"{given['label']}-{given['release']}"
+        """The release, and the stem of its files: ``halkbank-12``."""
+        parameters = self.definition.external_parameters
+        return f"{parameters.label}-{parameters.release}"
 
     @property
     def manifest(self) -> str:
         """SHA-256 of the manifest it is about."""
-        inner = self.document["predicate"]["buildDefinition"]["internalParameters"]
-        return str(inner["manifest"]["sha256"])
+        return self.definition.internal_parameters.manifest.sha256
+
+    @property
+    def log(self) -> LogPlace:
+        """Its place in the log."""
+        return self.definition.internal_parameters.log
+
+    @property
+    def envelope_file(self) -> str:
+        """The name of the envelope's file."""
+        return f"{self.name}.intoto.json"
+
+    @property
+    def report_file(self) -> str:
+        """The name of the report's file."""
+        return f"{self.name}.json"
+
+    @property
+    def documents(self) -> dict[str, bytes]:
+        """Envelope and report, by file name."""
+        return {self.envelope_file: self.data, self.report_file: self.report}
+
+    @property
+    def report(self) -> bytes:
+        """What the envelope says, for people: a file beside it."""
+        parameters = self.definition.external_parameters
+        inner = self.definition.internal_parameters
+        run = self.statement.predicate.run_details
+        document = {
+            "kind": REPORT_KIND,
+            "label": parameters.label,
+            "release": parameters.release,
+            "platforms": parameters.platforms,
+            "built_at": run.metadata.started_on,
+            "notarized_at": run.metadata.finished_on,
+            "builder": run.builder.id,
+            "tools": run.builder.version,
+            "keys": inner.keys,
+            "signed_by": self.keyids,
+            "manifest_sha256": self.manifest,
+            "files": len(self.statement.subject),
+            "channels": parameters.channels,
+            "inputs": [
+                {"name": package.name, "uri": package.uri, "sha256": package.digest.sha256}
+                for package in self.definition.resolved_dependencies
+            ],
+            "envelope": self.envelope_file,
+            "envelope_sha256": hashlib.sha256(self.data).hexdigest(),
+            "log": encode(self.log),
+        }
+        return json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
+
+    @property
+    def log_entry(self) -> bytes:
+        """The log's line about an envelope, without the line's end."""
+        entry = {
+            **encode(self.log),
+            "at": self.statement.predicate.run_details.metadata.finished_on,
+            "name": self.name,
+            "manifest_sha256": self.manifest,
+            "envelope": self.envelope_file,
+            "envelope_sha256": hashlib.sha256(self.data).hexdigest(),
+            "report_sha256": hashlib.sha256(self.report).hexdigest(),
+            "signed_by": self.keyids,
+        }
+        return canonical(entry)
 
 
 def verify_envelope(data: bytes, keys: Sequence[PublicHalf], where: object) -> VerifiedStatement:
-    """Check an envelope and take the statement out.
+    """Verify an envelope and read the statement in it.
 
     Raises:
         SignatureError: not signed by one of ``keys``.
-        IntegrityError: no envelope, or no statement of this kind in it.
-        KeyRefusedError: there is no key to check with.
+        IntegrityError: no envelope, or no statement about a release in it.
+        KeyRefusedError: there is no key to verify with.
     """
     if not keys:
         raise KeyRefusedError("there is no public key to check with", where=where)
-    found = loads(data, where, ENVELOPE_LIMIT)
+    document = loads(data, where, ENVELOPE_LIMIT)
     try:
-        envelope = Envelope.from_dict(found) if isinstance(found, dict) else None
+        envelope = Envelope.from_dict(document) if isinstance(document, dict) else None
     except (KeyError, TypeError, ValueError, FormatError, AttributeError) as error:
         raise IntegrityError("not a DSSE envelope", where=where, got=repr(error)[:120]) from error
     if envelope is None or envelope.payload_type != PAYLOAD_TYPE:
@@ -178,89 +306,11 @@ def verify_envelope(data: bytes, keys: Sequence[PublicHalf], where: object) -> V
             where=where,
             got=", ".join(keyid[:16] for keyid in envelope.signatures) or "no signature",
         ) from error
-    document = loads(envelope.payload, where, ENVELOPE_LIMIT)
-    sealed = VerifiedStatement(
-        data, document if isinstance(document, dict) else {}, tuple(sorted(accepted))
-    )
-    try:
-        kinds = (document["_type"], document["predicateType"])  # type: ignore[index]
-        if kinds != (STATEMENT, PREDICATE) or sealed.manifest not in sealed.subjects.values():
-            raise IntegrityError("not a statement about a release", where=where, got=str(kinds))
-        _ = sealed.name, report(sealed)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError("the statement is incomplete", where=where, got=str(error)) from error
-    return sealed
-
-
-def report(sealed: VerifiedStatement) -> bytes:
-    """What the envelope says, for people: a file beside it."""
-    definition = sealed.document["predicate"]["buildDefinition"]
-    run = sealed.document["predicate"]["runDetails"]
-    given, inner = definition["externalParameters"], definition["internalParameters"]
-    document = {
-        "kind": REPORT_KIND,
-        "label": given["label"],
-        "release": given["release"],
-        "platforms": given["platforms"],
-        "built_at": run["metadata"]["startedOn"],
-        "notarized_at": run["metadata"]["finishedOn"],
-        "builder": run["builder"]["id"],
-        "tools": run["builder"]["version"],
-        "keys": inner["keys"],
-        "signed_by": list(sealed.keyids),
-        "manifest_sha256": inner["manifest"]["sha256"],
-        "files": len(sealed.document["subject"]),
-        "channels": given["channels"],
-        "inputs": [
-            {"name": row["name"], "uri": row["uri"], "sha256": row["digest"]["sha256"]}
-            for row in definition["resolvedDependencies"]
-        ],
-        "envelope": envelope_file(sealed),
-        "envelope_sha256": hashlib.sha256(sealed.data).hexdigest(),
-        "log": inner["log"],
-    }
-    return json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
-
-
-def envelope_file(sealed: VerifiedStatement) -> str:
-    """The name of the envelope's file."""
-    return f"{sealed.name}.intoto.json"
-
-
-def report_file(sealed: VerifiedStatement) -> str:
-    """The name of the report's file."""
-    return f"{sealed.name}.json"
-
-
-def entry(sealed: VerifiedStatement) -> bytes:
-    """The log's line about an envelope, without the line's end."""
-    inner = sealed.document["predicate"]["buildDefinition"]["internalParameters"]
-    return canonical(
-        {
-            "sequence": inner["log"]["sequence"],
-            "previous": inner["log"]["previous"],
-            "at": sealed.document["predicate"]["runDetails"]["metadata"]["finishedOn"],
-            "name": sealed.name,
-            "manifest_sha256": sealed.manifest,
-            "envelope": envelope_file(sealed),
-            "envelope_sha256": hashlib.sha256(sealed.data).hexdigest(),
-            "report_sha256": hashlib.sha256(report(sealed)).hexdigest(),
-            "signed_by": list(sealed.keyids),
-        }
-    )
-
-
-def lines(log: bytes, where: object) -> list[bytes]:
-    """The entries of a log.
-
-    Raises:
-        IntegrityError: it does not end in a line's end: it was cut.
-    """
-    if log and not log.endswith(b"\n"):
-        raise IntegrityError("the log is cut off in its last line", where=where)
-    return log.split(b"\n")[:-1]
-
-
-def next_place(log: Sequence[bytes]) -> tuple[int, str | None]:
-    """Number of the next entry, and the hash of the one before it."""
-    return len(log) + 1, hashlib.sha256(log[-1]).hexdigest() if log else None
+    # DSSE, "protocol.md": the payload is parsed only after its signature was verified
+    payload = loads(envelope.payload, where, ENVELOPE_LIMIT)
+    statement = decode(Statement, payload, where, "statement")
+    verified = VerifiedStatement(data, statement, tuple(sorted(accepted)))
+    types = (statement.type, statement.predicate_type)
+    if types != (STATEMENT, PREDICATE) or verified.manifest not in verified.subjects.values():
+        raise IntegrityError("not a statement about a release", where=where, got=str(types))
+    return verified

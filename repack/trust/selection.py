@@ -190,7 +190,7 @@ def _has_tag(release: SignedRelease, tag: str | None) -> bool:
 def check_times(expiries: Mapping[str, datetime], now: datetime, floor: datetime | None) -> None:
     """Check that nothing has expired, by the clock or by the floor.
 
-    Source: TUF specification 5.3.10, 5.4.4, 5.5.6, 5.6.6, with the floor on top.
+    Source: TUF specification 5.3.10, 5.4.4, 5.5.6 and 5.6.5 (freeze attack); the floor is ours.
 
     Args:
         expiries: when the metadata of each role expires.
