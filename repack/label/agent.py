@@ -23,14 +23,16 @@ _LEFT_OUT = {"__pycache__"}
 NAME: Final = "repack"
 NEEDS: Final = (
     "python >=3.11",
+    "backports.zstd >=1.0",  # a noarch package cannot leave it out for Python 3.14
     "click >=8.1",  # less than a builder needs: the agent has no completion
     "cryptography >=43",
     "msgspec >=0.19",
     "platformdirs >=4.2",
     "py-rattler >=0.28,<0.29",
     "rich >=13.8",
-    "securesystemslib >=1.2",
+    "securesystemslib >=1.6",  # 1.5 takes a private key that is not the public one's
     "tuf >=6",
+    "zstandard >=0.23",
 )
 
 
