@@ -262,6 +262,7 @@ PURE = frozenset(
         "trust/editor.py",
         "trust/metadata.py",
         "trust/selection.py",
+        "trust/summary.py",
         "verify/consistency.py",
         "verify/verdict.py",
     ]

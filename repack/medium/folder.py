@@ -6,16 +6,17 @@ What is read back from a medium is checked against the manifest that lists it, w
 from __future__ import annotations
 
 import hashlib
-import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from repack.channel import layout
 from repack.channel.layout import MANIFEST
+from repack.channel.metadata_folder import read_folder
 from repack.channel.releases import manifests
 from repack.codec import sha256sums
 from repack.fs import atomic
 from repack.fs.walk import read_or_none
 from repack.medium.contents import INSTALLERS, ListedRelease
+from repack.trust.summary import summarize_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from repack.channel.manifest import Manifest
     from repack.file_entry import FileEntry
     from repack.names import RelPath
-
-_ROLES: Final = ("production", "ci")
 
 
 def channels(root: Path) -> list[Path]:
@@ -75,19 +74,12 @@ def inventory(root: Path) -> list[ListedRelease]:
 
 def _shown(channel: Path, found: Manifest, data: bytes) -> ListedRelease:
     metadata = channel / layout.METADATA_DIR
+    summary = summarize_metadata(read_folder(metadata))
+    # Production is named where both sign, because it says more than ci.
     signed_for = "nobody"
-    expires = "unsigned"
-    for role in _ROLES:
-        document = _json(metadata / f"{role}.json")
-        targets = document.get("targets", {})
-        row = targets.get(f"releases/{found.release}/manifest.json")
-        if row is not None:
-            tags = ", ".join(row.get("custom", {}).get("tags", ()))
-            signed_for = f"{role}{f', tags {tags}' if tags else ''}"
-            break
-    dates = [_json(path).get("expires", "") for path in sorted(metadata.glob("*.json"))]
-    if metadata.is_dir():
-        expires = min((date[:10] for date in dates if date), default="unknown")
+    for role, tags in summary.signed_for(found.release).items():
+        signed_for = ", tags ".join((role, *filter(None, [", ".join(tags)])))
+    expires = min(summary.expiries.values(), default="unknown")[:10]
     platforms = (found.platform,) if isinstance(found.platform, str) else found.platform
     return ListedRelease(
         label=found.id,
@@ -97,17 +89,8 @@ def _shown(channel: Path, found: Manifest, data: bytes) -> ListedRelease:
         bytes=sum(row.size for row in found.artifacts),
         sha256=hashlib.sha256(data).hexdigest(),
         signed_for=signed_for,
-        expires=expires,
+        expires=expires if metadata.is_dir() else "unsigned",
     )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The signed part of a metadata file; only shown, so nothing is checked here."""
-    try:
-        signed = json.loads(read_or_none(path) or b"{}").get("signed", {})
-    except (ValueError, AttributeError, RecursionError):
-        return {}
-    return signed if isinstance(signed, dict) else {}
 
 
 def installers(root: Path) -> dict[str, str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST, METADATA_DIR
 from repack.channel.metadata_folder import read_folder
-from repack.codec.canonical import loads
 from repack.conda.subdir import NOARCH
-from repack.errors import IntegrityError, RepackError
+from repack.errors import RepackError
 from repack.fs import atomic
 from repack.fs.walk import read_or_none
 from repack.label import files as labels
@@ -20,10 +19,9 @@ from repack.report import failures
 from repack.report.document import REPORT_PAGE
 from repack.report.html import render
 from repack.timestamps import read_time
-from repack.trust.selection import DEVELOPMENT
+from repack.trust.summary import MetadataSummary, summarize_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -33,23 +31,6 @@ if TYPE_CHECKING:
 
 
 _LOCK: Final = "repack/lock.yml"
-
-
-_LIMIT: Final = 64 << 20
-_SIGNING: Final = ("ci", "production")
-
-
-class SignatureSummary(Struct, frozen=True):
-    """What a release's metadata says, unverified: that is for those who receive it.
-
-    Attributes:
-        roles: ``ci``, ``production`` or ``production: wave-1``, for this release.
-        expires: when the first of it does.
-    """
-
-    roles: tuple[str, ...] = ()
-    expires: str | None = None
-    development: bool = False
 
 
 class LabelState(Struct, frozen=True):
@@ -67,11 +48,17 @@ class LabelState(Struct, frozen=True):
     bytes: int = 0
     packages: int = 0
     platforms: tuple[str, ...] = ()
-    signed: SignatureSummary = SignatureSummary()
+    signed: MetadataSummary = MetadataSummary()
     hmac: bool = False
     lock_since: str | None = None
     failure: LastFailure | None = None
     problem: str | None = None
+
+    @property
+    def signed_for(self) -> list[str]:
+        """``ci``, ``production`` or ``production: wave-1``: who signs this release, for whom."""
+        roles = self.signed.signed_for(self.release or 0)
+        return [f"{role}: {' '.join(tags)}" if tags else role for role, tags in roles.items()]
 
     @property
     def trust(self) -> str:
@@ -80,8 +67,8 @@ class LabelState(Struct, frozen=True):
             return "-"
         if self.signed.development:
             return "development keys"
-        if self.signed.roles:
-            return ", ".join(self.signed.roles)
+        if roles := self.signed_for:
+            return ", ".join(roles)
         return "shared key" if self.hmac else "unsigned"
 
     def to_json(self, now: datetime) -> dict[str, object]:
@@ -94,7 +81,7 @@ class LabelState(Struct, frozen=True):
             "bytes": self.bytes,
             "packages": self.packages,
             "platforms": list(self.platforms),
-            "signed_for": list(self.signed.roles),
+            "signed_for": self.signed_for,
             "development_keys": self.signed.development,
             "shared_key": self.hmac,
             "expires": self.signed.expires,
@@ -116,48 +103,6 @@ def until(moment: str | None, now: datetime) -> int | None:
     """Whole days until ``moment``; negative when it is past."""
     then = read_time(moment) if moment else None
     return None if then is None else (then - now).days
-
-
-def signed_by(files: Mapping[str, bytes], found: Manifest) -> SignatureSummary:
-    """What the metadata ``files`` say of the release ``found``, by file name."""
-    roles: list[str] = []
-    expiries: list[str] = []
-    newest, development = 0, False
-    for name, data in sorted(files.items()):
-        signed = _signed(data, name)
-        if name.endswith(".root.json"):
-            version = signed.get("version")
-            if isinstance(version, int) and version > newest:
-                newest, development = version, signed.get(DEVELOPMENT) is True
-        elif isinstance(signed.get("expires"), str):
-            expiries.append(signed["expires"])
-        role = name.removesuffix(".json")
-        if role in _SIGNING:
-            roles += _role(role, signed, found)
-    return SignatureSummary(tuple(roles), min(expiries, default=None), development)
-
-
-def _signed(data: bytes, name: str) -> dict[str, Any]:
-    if not name.endswith(".json"):
-        return {}
-    try:
-        document = loads(data, name, _LIMIT)
-    except IntegrityError:
-        return {}
-    signed = document.get("signed") if isinstance(document, dict) else None
-    return signed if isinstance(signed, dict) else {}
-
-
-def _role(role: str, signed: dict[str, Any], found: Manifest) -> list[str]:
-    targets = signed.get("targets")
-    rows: Iterable[Any] = targets.values() if isinstance(targets, dict) else ()
-    said = []
-    for row in rows:
-        custom = row.get("custom") if isinstance(row, dict) else None
-        if isinstance(custom, dict) and custom.get("release") == found.release:
-            tags = [tag for tag in custom.get("tags") or () if isinstance(tag, str)]
-            said.append(f"{role}: {' '.join(tags)}" if tags else role)
-    return said
 
 
 def overview(channels: Channels, labels_dir: Path | None = None) -> tuple[LabelState, ...]:
@@ -206,7 +151,7 @@ def _state(channels: Channels, name: str) -> LabelState:
             bytes=sum(artifact.size for artifact in found.artifacts),
             packages=len(found.artifacts),
             platforms=tuple(one for one in platforms if one != NOARCH),
-            signed=signed_by(read_folder(folder), found),
+            signed=summarize_metadata(read_folder(folder)),
             hmac=found.signature is not None,
             lock_since=_lock_since(channels, label, found),
             failure=failure,

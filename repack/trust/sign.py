@@ -8,7 +8,6 @@ python-tuf and cryptography come in when there is something to sign with.
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -17,12 +16,11 @@ from msgspec import Struct, field
 from repack.channel.integrity import to_bytes
 from repack.channel.layout import INTEGRITY_PATH, MANIFEST_PATH, METADATA_DIR
 from repack.channel.manifest import IntegrityRef, build
-from repack.codec.canonical import loads
-from repack.errors import IntegrityError
 from repack.keys.keyset import EXPIRY_DAYS
 from repack.names import Digest, RelPath
 from repack.timestamps import read_time
-from repack.trust.selection import DEVELOPMENT, SignedRelease, warnings
+from repack.trust.selection import SignedRelease, warnings
+from repack.trust.summary import summarize_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,15 +120,13 @@ def outlook(metadata: Mapping[str, bytes] | None, now: datetime) -> tuple[str, .
 
     Nothing is verified: that is for those who receive it.
     """
-    expiries, newest = {}, (0, False)
-    for name, content in (metadata or {}).items():
-        with contextlib.suppress(IntegrityError, KeyError, TypeError, AttributeError):
-            signed = loads(content, name, len(content))["signed"]  # type: ignore[index]
-            if signed["_type"] == "root":
-                newest = max(newest, (signed["version"], signed.get(DEVELOPMENT) is True))
-            elif expires := read_time(signed["expires"]):
-                expiries[name.removesuffix(".json")] = expires
-    development = ("the release is signed with development keys",) if newest[1] else ()
+    summary = summarize_metadata(metadata or {})
+    expiries = {
+        role: expires
+        for role, text in summary.expiries.items()
+        if role != "root" and (expires := read_time(text)) is not None
+    }
+    development = ("the release is signed with development keys",) if summary.development else ()
     return (*development, *warnings(expiries, now))
 
 
