@@ -6,20 +6,14 @@ Rule of this module: every text that comes from a package's metadata has gone th
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
-from msgspec import Struct
-
-from repack.codec.canonical import in_rows
-from repack.codec.decode import encode
+from repack.codec.canonical import in_rows, loads
+from repack.codec.decode import Document, decode, encode
+from repack.conda.spdx import Verdict
 from repack.errors import IntegrityError
 from repack.names import RelPath
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from repack.conda.spdx import Verdict
 
 REPORT_PAGE: Final = RelPath("index.html")
 REPORT_DATA: Final = RelPath("repack/report.json")
@@ -33,7 +27,7 @@ Trust = Literal["unsigned", "development", "shared", "own"]
 Result = Literal["passed", "noted", "required"]
 
 
-class ReportPackage(Struct, frozen=True):
+class ReportPackage(Document, frozen=True):
     """One archive of the release.
 
     Attributes:
@@ -69,7 +63,7 @@ class ReportPackage(Struct, frozen=True):
     status: str = ""
 
 
-class ReportPlatform(Struct, frozen=True):
+class ReportPlatform(Document, frozen=True):
     """One target platform.
 
     Attributes:
@@ -89,7 +83,7 @@ class ReportPlatform(Struct, frozen=True):
     longest_prefix: int | None
 
 
-class ReportSignature(Struct, frozen=True):
+class ReportSignature(Document, frozen=True):
     """Who vouches for the release.
 
     Attributes:
@@ -103,7 +97,7 @@ class ReportSignature(Struct, frozen=True):
     keys: tuple[str, ...] = ()
 
 
-class Difference(Struct, frozen=True):
+class Difference(Document, frozen=True):
     """One package that is not as it was in the release before."""
 
     name: str
@@ -117,7 +111,7 @@ class Difference(Struct, frozen=True):
     licence_after: str = ""
 
 
-class PastRelease(Struct, frozen=True):
+class PastRelease(Document, frozen=True):
     """One release in the chart; ``new_bytes`` is what the release before did not have."""
 
     release: int
@@ -127,7 +121,7 @@ class PastRelease(Struct, frozen=True):
     new_bytes: int
 
 
-class ReportFile(Struct, frozen=True):
+class ReportFile(Document, frozen=True):
     """One file of a bundle."""
 
     path: str
@@ -135,7 +129,7 @@ class ReportFile(Struct, frozen=True):
     sha256: str
 
 
-class ReportBundle(Struct, frozen=True):
+class ReportBundle(Document, frozen=True):
     """A folder that the label packs.
 
     Attributes:
@@ -151,7 +145,7 @@ class ReportBundle(Struct, frozen=True):
     files: tuple[ReportFile, ...]
 
 
-class Check(Struct, frozen=True):
+class Check(Document, frozen=True):
     """One check of the build; ``required`` ones come later, and without them nothing is published."""
 
     what: str
@@ -160,7 +154,7 @@ class Check(Struct, frozen=True):
     when: str
 
 
-class Report(Struct, frozen=True):
+class Report(Document, frozen=True):
     """All of a release that people ask about.
 
     Attributes:
@@ -197,8 +191,7 @@ class Report(Struct, frozen=True):
 
     def to_bytes(self) -> bytes:
         """The file."""
-        document = {"format": _FORMAT, **encode(self)}
-        return in_rows(document)
+        return in_rows({"format": _FORMAT, **encode(self)})
 
     @classmethod
     def parse(cls, data: bytes, where: object) -> Report:
@@ -207,49 +200,8 @@ class Report(Struct, frozen=True):
         Raises:
             IntegrityError: it is no report, or one of another format.
         """
-        try:
-            document = json.loads(data)
-            if document["format"] != _FORMAT:
-                raise IntegrityError(
-                    "unknown kind of report", where=where, expected=_FORMAT, got=document["format"]
-                )
-            rows = {name: _rows(kind, document[name]) for name, kind in _PARTS.items()}
-            bundles = [
-                {**row, "files": _rows(ReportFile, row["files"])} for row in document["bundles"]
-            ]
-            packages = [
-                {**row, "why": {key: tuple(way) for key, way in row["why"].items()}}
-                for row in document["packages"]
-            ]
-            made: Report = _made(
-                cls,
-                document
-                | rows
-                | {
-                    "signature": _made(ReportSignature, document["signature"]),
-                    "bundles": _rows(ReportBundle, bundles),
-                    "packages": _rows(ReportPackage, packages),
-                },
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as fault:
-            raise IntegrityError("the report is malformed", where=where, got=fault) from fault
-        return made
-
-
-_PARTS: Final[Mapping[str, type[Struct]]] = {
-    "platforms": ReportPlatform,
-    "changes": Difference,
-    "releases": PastRelease,
-    "checks": Check,
-}
-
-
-def _rows(kind: type[Struct], rows: list[dict[str, Any]]) -> tuple[Any, ...]:
-    return tuple(_made(kind, row) for row in rows)
-
-
-def _made(kind: type[Struct], row: Mapping[str, Any]) -> Any:
-    given = {name: row[name] for name in kind.__struct_fields__ if name in row}
-    return kind(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    )
+        document = loads(data, where, MAX_BYTES)
+        kind = document.get("format") if isinstance(document, dict) else None
+        if kind != _FORMAT:
+            raise IntegrityError("unknown kind of report", where=where, expected=_FORMAT, got=kind)
+        return decode(cls, document, where, "report")

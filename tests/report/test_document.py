@@ -65,3 +65,20 @@ def test_fields_of_a_later_repack_are_ignored():
 def test_what_is_no_report_is_refused(data):
     with pytest.raises(IntegrityError):
         Report.parse(data, "here")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("size", "x"), ("size", True), ("licence_is_spdx", 1), ("kind", "own"), ("why", {"a": "b"})],
+)
+def test_a_field_of_another_type_is_refused(field, value):
+    document = json.loads(report(package("a")).to_bytes())
+    document["packages"][0][field] = value
+    with pytest.raises(IntegrityError, match=field):
+        Report.parse(json.dumps(document).encode(), "here")
+
+
+def test_a_key_that_stands_twice_is_refused():
+    data = report(package("a")).to_bytes().replace(b'"release": 2', b'"release": 1, "release": 2')
+    with pytest.raises(IntegrityError, match="twice"):
+        Report.parse(data, "here")
