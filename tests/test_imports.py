@@ -106,6 +106,10 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "archive channel codec conda fs label solve trust",
         "Every text that comes from a package is shortened, cleaned and escaped.",
     ),
+    "update_package": (
+        "archive channel codec fs keys",
+        "Every check is written down in order, passed or not.",
+    ),
     "agent": (
         "channel codec conda fs prefix trust",
         "It imports neither solver nor network nor store. What it does can be done again after a power cut.",

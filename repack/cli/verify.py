@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from repack.cli.shared import key_options, options, output
-from repack.display import amount
+from repack.display import amount, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from repack.keys.shared_key import SharedKey
     from repack.verify.verdict import Verdict
 
 
@@ -30,12 +31,18 @@ if TYPE_CHECKING:
 def command(
     path: Path, key: str | None, root: Path | None, *, require_signature: bool, as_json: bool
 ) -> int:
-    """Check every hash and signature of the channel in PATH, and that it says one thing."""
+    """Check every hash and signature of the channel in PATH, and that it says one thing.
+
+    PATH may be an update package as well: a folder that scripts/update_package.py made.
+    """
     from repack.fs import atomic
     from repack.trust.metadata import MAX_BYTES
+    from repack.update_package.verify import is_update_package
     from repack.verify.verdict import Requirements
     from repack.verify.verify import verify
 
+    if is_update_package(path):
+        return _verify_update_package(path, key_options.resolve(key, "--key"), as_json=as_json)
     requirements = Requirements(
         key=key_options.resolve(key, "--key"),
         root=None if root is None else atomic.read(root, MAX_BYTES),
@@ -45,6 +52,30 @@ def command(
     verdict = verify(path, requirements, dt.datetime.now(dt.UTC))
     output.emit(verdict, _lines(verdict), as_json=as_json)
     return verdict.exit_code
+
+
+def _verify_update_package(folder: Path, key: SharedKey | None, *, as_json: bool) -> int:
+    """Check an update package; 6 if anything is wrong with it."""
+    from repack.errors import IntegrityError
+    from repack.update_package.audit import Audit
+    from repack.update_package.verify import verify_package
+
+    audit = Audit()
+    try:
+        manifest = verify_package(folder, audit, key)
+    except IntegrityError:
+        for row in audit.entries if not as_json else ():
+            if not row.ok:
+                click.echo(f"{row.check}: {printable(row.target)}: {printable(row.detail)}")
+        if as_json:
+            output.print_json(audit)
+        return IntegrityError.exit_code
+    for warning in audit.warnings:
+        click.echo(f"warning: {printable(warning)}", err=True)
+    text = f"{printable(manifest.id)} {printable(manifest.version)} is whole and unchanged"
+    result = {**audit.to_json(), "manifest": manifest.payload()}
+    output.emit(result, [f"{text}; {len(audit.entries)} checks"], as_json=as_json)
+    return 0
 
 
 def _lines(verdict: Verdict) -> Iterator[str]:
