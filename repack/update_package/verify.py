@@ -28,8 +28,8 @@ from repack.update_package.patch import apply_patch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from repack.channel.integrity import Entry
     from repack.channel.manifest import Artifact
+    from repack.file_entry import FileEntry
     from repack.keys.shared_key import SharedKey
 
 _MAX_PACKAGES: Final = 10_000
@@ -223,7 +223,7 @@ def _check_artifact(folder: Path, artifact: Artifact, base_id: str | None, audit
 
 def _read_integrity_list(
     folder: Path, manifest: Manifest, audit: Audit
-) -> dict[RelPath, Entry] | None:
+) -> dict[RelPath, FileEntry] | None:
     """The payload's files by path; None where there is no list, or it is not to be trusted."""
     pinned = manifest.integrity
     if pinned is None:
@@ -242,7 +242,7 @@ def _read_integrity_list(
     return None
 
 
-def _check_tar(folder: Path, name: RelPath, files: dict[RelPath, Entry], audit: Audit) -> None:
+def _check_tar(folder: Path, name: RelPath, files: dict[RelPath, FileEntry], audit: Audit) -> None:
     """Check every file of a payload against the list, and that none is missing or too many."""
     due = dict(files)
     try:
