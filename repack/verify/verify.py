@@ -22,6 +22,7 @@ from repack.conda.record import ARCHIVES
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, RootChainError, SignatureError, TargetError
 from repack.fs import atomic
+from repack.fs.inventory import take
 from repack.timestamps import stamp
 from repack.trust.selection import check_times, warnings
 from repack.verify.consistency import (
@@ -32,7 +33,6 @@ from repack.verify.consistency import (
     compare,
     compare_artifacts,
 )
-from repack.verify.inventory import take
 from repack.verify.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from repack.file_entry import FileEntry
     from repack.names import RelPath
     from repack.trust.client import TrustedMetadata
-    from repack.verify.inventory import Inventory
+    from repack.fs.inventory import Inventory
     from repack.verify.verdict import Requirements
 
 
