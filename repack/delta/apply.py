@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -30,13 +28,14 @@ from repack.errors import (
     SignatureError,
     SpaceError,
 )
-from repack.fs import atomic, digests
+from repack.fs import atomic
+from repack.fs.inventory import intact_paths
 from repack.progress import SILENT, Progress
 from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
@@ -230,7 +229,7 @@ def assemble(
     wanted = {path: entry.sha256 for path, entry in entries.items()}
     if odd := [path for path in wanted if not is_archive(path)]:
         raise IntegrityError("the release has an artifact that is no package", got=odd[0])
-    packages = _standing(standing, wanted, progress)
+    packages = _standing(standing, entries.values(), progress)
     packages |= _carried(opened, wanted, work, packages)
     packages |= _make(standing, opened, wanted, packages, work)
     if gone := sorted(wanted.keys() - packages.keys()):
@@ -292,21 +291,13 @@ def _filing(path: Path) -> Iterator[Sink]:
 
 
 def _standing(
-    standing: BaseChannel, wanted: Mapping[RelPath, Digest], progress: Progress
+    standing: BaseChannel, entries: Collection[FileEntry], progress: Progress
 ) -> dict[RelPath, Path]:
     """The packages that are in the channel already, and right."""
-    there = [path for path in wanted if (standing.folder / path).is_file()]
-    with (
-        progress.phase("check", len(there), "packages") as advance,
-        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
-    ):
-
-        def right(path: RelPath) -> bool:
-            advance(1)
-            return digests.digest(standing.folder / path)[0] == wanted[path]
-
-        good = dict(zip(there, pool.map(right, there), strict=True))
-    return {path: standing.folder / path for path in there if good[path]}
+    there = [entry for entry in entries if (standing.folder / entry.path).is_file()]
+    with progress.phase("check", sum(entry.size for entry in there), "bytes") as advance:
+        paths = intact_paths(standing.folder, there, advance)
+    return {path: standing.folder / path for path in paths}
 
 
 def _carried(

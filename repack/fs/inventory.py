@@ -1,50 +1,57 @@
-"""What is in a folder: every file with its SHA-256 and size, and what is no plain file."""
+"""A folder against a list of what is to be in it.
+
+Either everything below the folder is measured (:func:`take_inventory`) and compared with the list
+(:func:`compare`), or only what the list names is looked at (:func:`intact_paths`).
+"""
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from repack.errors import UsageError
+from repack.file_entry import UNKNOWN_SIZE, FileEntry
 from repack.fs import atomic, digests
 from repack.fs.litter import is_litter
 from repack.names import RelPath
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
-
-    from repack.file_entry import FileEntry
-
-
-class _Walk(Struct):
-    sizes: dict[RelPath, int] = field(default_factory=dict)
-    odd: list[str] = field(default_factory=list)
-    litter: list[str] = field(default_factory=list)
 
 
 class Inventory(Struct, frozen=True):
     """Everything below a folder.
 
     Attributes:
-        found: path -> what is there.
+        files: what each plain file is, by path.
         odd: paths that are links, devices or the like.
         litter: paths of what other systems and tools dropped; not looked into.
     """
 
-    found: Mapping[RelPath, FileEntry]
+    files: Mapping[RelPath, FileEntry]
     odd: tuple[str, ...]
     litter: tuple[str, ...]
 
 
-def take(folder: Path, known: Mapping[RelPath, FileEntry] | None = None) -> Inventory:
+class Difference(Struct, frozen=True):
+    """One path at which a folder is not what its list says."""
+
+    kind: Literal["missing", "changed", "extra"]
+    path: str
+    what: str
+    expected: str | None = None
+    got: str | None = None
+
+
+def take_inventory(folder: Path, hashed: Mapping[RelPath, FileEntry] | None = None) -> Inventory:
     """Hash every file below ``folder``, several at once, the largest first.
 
     Args:
-        known: files that the caller has just hashed, by path; only their size is compared.
+        hashed: files that the caller has just hashed, by path; only their size is compared.
 
     Raises:
         UsageError: there is no such folder.
@@ -52,31 +59,79 @@ def take(folder: Path, known: Mapping[RelPath, FileEntry] | None = None) -> Inve
     """
     if not folder.is_dir():
         raise UsageError("there is no such folder", where=folder)
-    walk = _Walk()
-    _walk(folder, "", walk)
-    paths = sorted(walk.sizes, key=lambda path: walk.sizes[path], reverse=True)
+    sizes: dict[RelPath, int] = {}
+    odd: list[str] = []
+    litter: list[str] = []
+    for path, entry in _scan(folder, ""):
+        if is_litter(entry.name):
+            litter.append(path)
+        elif entry.is_file(follow_symlinks=False):
+            # Not checked as RelPath: a name that no list may hold is what a check is to find.
+            sizes[str.__new__(RelPath, path)] = entry.stat(follow_symlinks=False).st_size
+        else:
+            odd.append(path)
 
-    def look(path: RelPath) -> FileEntry:
-        if known and path in known and known[path].size == walk.sizes[path]:
-            return known[path]
+    def measure(path: RelPath) -> FileEntry:
+        if hashed and path in hashed and hashed[path].size == sizes[path]:
+            return hashed[path]
         return digests.file_entry(path, folder / path)
 
-    # hashlib and the disk both let other threads run
+    # hashlib and the disk both let other threads run.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        found = dict(zip(paths, pool.map(look, paths), strict=True))
-    return Inventory(found, tuple(sorted(walk.odd)), tuple(sorted(walk.litter)))
+        entries = pool.map(measure, sorted(sizes, key=lambda path: -sizes[path]))
+        files = {entry.path: entry for entry in entries}
+    return Inventory(files, tuple(sorted(odd)), tuple(sorted(litter)))
 
 
-def _walk(root: Path, folder: str, walk: _Walk) -> None:
+def _scan(root: Path, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every litter, file and odd thing below ``root``, with its path there; links not followed."""
     with atomic.os_errors_at(root / folder), os.scandir(root / folder) as entries:
         for entry in entries:
             path = folder + entry.name
-            if is_litter(entry.name):
-                walk.litter.append(path)
-            elif entry.is_dir(follow_symlinks=False):
-                _walk(root, f"{path}/", walk)
-            elif entry.is_file(follow_symlinks=False):
-                # Not checked: a name that no list may hold is what a check is to find.
-                walk.sizes[str.__new__(RelPath, path)] = entry.stat(follow_symlinks=False).st_size
+            if entry.is_dir(follow_symlinks=False) and not is_litter(entry.name):
+                yield from _scan(root, f"{path}/")
             else:
-                walk.odd.append(path)
+                yield path, entry
+
+
+def compare(entries: Mapping[RelPath, FileEntry], inventory: Inventory) -> Iterator[Difference]:
+    """What differs between a list and a folder: first what is listed, then what is not."""
+    for path, listed in sorted(entries.items()):
+        there = inventory.files.get(path)
+        if there is None:
+            is_odd = path in inventory.odd
+            yield Difference("missing", path, "is no plain file" if is_odd else "missing")
+        elif there.sha256 != listed.sha256:
+            yield Difference("changed", path, "changed", listed.sha256, there.sha256)
+        elif listed.size not in {UNKNOWN_SIZE, there.size}:
+            size = str(listed.size)
+            yield Difference("changed", path, "another size", size, str(there.size))
+    for extra in sorted({*inventory.files, *inventory.odd} - set(entries)):
+        yield Difference("extra", extra, "not listed")
+
+
+def intact_paths(
+    folder: Path, entries: Iterable[FileEntry], advance: Callable[[int], None]
+) -> set[RelPath]:
+    """The paths of ``entries`` at which ``folder`` has exactly that file; the largest first.
+
+    Args:
+        advance: told the bytes of each file that was hashed.
+
+    Raises:
+        PlaceError: a file cannot be read.
+    """
+
+    def is_intact(entry: FileEntry) -> bool:
+        path = folder / entry.path
+        with atomic.os_errors_at(path):
+            if not path.is_file() or path.is_symlink() or path.stat().st_size != entry.size:
+                return False
+        same = digests.digest(path) == (entry.sha256, entry.size)
+        advance(entry.size)
+        return same
+
+    order = sorted(entries, key=lambda entry: -entry.size)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        verdicts = pool.map(is_intact, order)
+        return {entry.path for entry, same in zip(order, verdicts, strict=True) if same}

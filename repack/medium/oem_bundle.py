@@ -23,13 +23,13 @@ from repack.codec.sha256sums import SUMS, parse_sums
 from repack.conda.subdir import PLATFORMS
 from repack.errors import IntegrityError
 from repack.fs import atomic, digests
+from repack.fs.inventory import intact_paths
 from repack.fs.walk import read_or_none
 from repack.medium.contents import OEM
 from repack.names import RelPath
 from repack.progress import SILENT, Progress
 from repack.sync.copy import RateLimit, copy
 from repack.sync.plan import pieces_of
-from repack.sync.staging import right
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,7 +190,7 @@ def put(
     """
     brake, quiet = RateLimit(rate), lambda _count: None
     for wanted, source in bulk.items():
-        if right(root, [wanted], quiet):
+        if intact_paths(root, [wanted], quiet):
             continue
         place = root / wanted.path
         temp = place.with_name(f"{atomic.TEMP_PREFIX}{place.name}")
@@ -201,7 +201,7 @@ def put(
     for path, data in texts.items():
         atomic.write(root / path, data)
     pieces = [*bulk, *pieces_of(texts).values()]
-    good = right(root, pieces, quiet)
+    good = intact_paths(root, pieces, quiet)
     if bad := sorted({one.path for one in pieces} - good):
         raise IntegrityError(
             "the medium does not hold what was written to it",

@@ -21,6 +21,7 @@ from repack.codec.sha256sums import SUMS
 from repack.errors import FetchError, IntegrityError, UsageError
 from repack.file_entry import FileEntry
 from repack.fs import atomic, digests
+from repack.fs.inventory import intact_paths
 from repack.fs.walk import read_or_none
 from repack.label import files as labels
 from repack.medium import folder
@@ -40,7 +41,6 @@ from repack.store.store import Store
 from repack.sync.copy import LocalCopy, RateLimit, copy
 from repack.sync.deliver import check_apart, standing
 from repack.sync.plan import ReleaseFiles
-from repack.sync.staging import right
 from repack.sync.sync import look, sync
 from repack.trust.selection import check_times
 from repack.trust.sign import load
@@ -165,7 +165,7 @@ def put_installers(root: Path, pieces: Mapping[str, FileEntry], cache: Path) -> 
                 hint="take a medium of its own, or give both labels the same installer",
             )
     for name, piece in pieces.items():
-        if not right(root, [piece], lambda _count: None):
+        if not intact_paths(root, [piece], lambda _count: None):
             temp = root / INSTALLERS / f"{atomic.TEMP_PREFIX}{name}"
             copy(cache / piece.sha256, temp, piece, RateLimit(None), lambda _count: None)
             atomic.flush([temp])

@@ -17,8 +17,10 @@ from repack.channel.manifest import MAX_BYTES, Manifest, parse
 from repack.channel.releases import extra_files
 from repack.codec.canonical import loads
 from repack.errors import IntegrityError, RepackError, SignatureError, UsageError
-from repack.fs import atomic, digests, locks
-from repack.fs.walk import walk
+from repack.file_entry import UNKNOWN_SIZE, FileEntry
+from repack.fs import atomic, locks
+from repack.fs.inventory import compare, take_inventory
+from repack.names import Digest, RelPath
 from repack.provenance.statement import (
     ENVELOPE_LIMIT,
     LOG_LIMIT,
@@ -173,15 +175,15 @@ def _input(name: str, uri: str, sha256: str | None) -> ResourceDescriptor:
 
 def differences(channel: Path, subjects: Mapping[str, str]) -> list[str]:
     """The files in ``channel`` that are not as ``subjects`` say; litter is no difference."""
-    faults = []
-    paths = set(walk(channel))
-    for path, digest in sorted(subjects.items()):
-        if path not in paths:
-            faults.append(f"{path}: missing")
-        elif digests.digest(channel / path)[0] != digest:
-            faults.append(f"{path}: changed")
-    extra = sorted(paths - set(subjects))
-    return faults + [f"{path}: not listed" for path in extra if not layout.is_unlisted(path)]
+    entries = {
+        RelPath(path): FileEntry(RelPath(path), UNKNOWN_SIZE, Digest(sha256))
+        for path, sha256 in subjects.items()
+    }
+    return [
+        f"{difference.path}: {difference.what}"
+        for difference in compare(entries, take_inventory(channel))
+        if difference.kind != "extra" or not layout.is_unlisted(difference.path)
+    ]
 
 
 class Checked(Struct, frozen=True):

@@ -12,13 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST
 from repack.errors import IntegrityError
-from repack.fs import atomic, digests
+from repack.fs import atomic
+from repack.fs.inventory import intact_paths
 from repack.fs.walk import read_or_none, sizes
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Staging:
         paths = [self.folder / piece.path for piece in pieces]
         atomic.flush([path for path in paths if path.is_file()])
         _forget(paths)
-        good = right(self.folder, pieces, done)
+        good = intact_paths(self.folder, pieces, done)
         bad = [piece for piece in pieces if piece.path not in good]
         for piece in bad:
             atomic.remove(self.folder / piece.path)
@@ -149,28 +149,6 @@ def label_of(data: bytes) -> str | None:
         return manifest.parse(data, MANIFEST).id
     except IntegrityError:
         return None
-
-
-def right(folder: Path, pieces: Iterable[FileEntry], done: Callable[[int], None]) -> set[str]:
-    """Paths of the ``pieces`` that are below ``folder`` and as they should be; all are hashed.
-
-    Raises:
-        PlaceError: one cannot be read.
-    """
-
-    def is_right(piece: FileEntry) -> bool:
-        path = folder / piece.path
-        with atomic.os_errors_at(path):
-            if not path.is_file() or path.is_symlink() or path.stat().st_size != piece.size:
-                return False
-        found = digests.digest(path) == (piece.sha256, piece.size)
-        done(piece.size)
-        return found
-
-    order = sorted(pieces, key=lambda piece: -piece.size)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        found = pool.map(is_right, order)
-        return {piece.path for piece, good in zip(order, found, strict=True) if good}
 
 
 def _forget(paths: Iterable[Path]) -> None:

@@ -15,11 +15,12 @@ from msgspec.structs import replace
 
 from repack.channel.layout import MANIFEST, publish_rank
 from repack.errors import IntegrityError, SpaceError, UsageError
+from repack.fs.inventory import intact_paths
 from repack.fs.volume import volume
 from repack.fs.walk import sizes
 from repack.progress import SILENT, Progress
 from repack.sync.plan import SyncResult, check_destination, check_fits, plan
-from repack.sync.staging import Staging, label_at, label_of, right
+from repack.sync.staging import Staging, label_at, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -90,7 +91,7 @@ def look(cargo: ReleaseFiles, dest: Path, terms: SyncOptions) -> SyncPlan:
     check_destination(cargo, there, label_at(dest), str(dest))
     same = [piece for piece in cargo.pieces.values() if there.get(piece.path) == piece.size]
     with terms.progress.phase("compare", sum(piece.size for piece in same), "bytes") as done:
-        work = plan(cargo, there, right(dest, same, done), terms.stays)
+        work = plan(cargo, there, intact_paths(dest, same, done), terms.stays)
     room = volume(dest, terms.kind)
     fresh = [piece for piece in work.copy if piece.path not in terms.nearby]
     check_fits(

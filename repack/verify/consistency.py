@@ -11,6 +11,7 @@ from repack.codec.canonical import loads
 from repack.conda.repodata import SECTIONS, read_rows
 from repack.errors import IntegrityError
 from repack.file_entry import UNKNOWN_SIZE
+from repack.fs.inventory import compare
 from repack.trust.selection import target_path
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from repack.channel.manifest import Artifact
     from repack.file_entry import FileEntry
+    from repack.fs.inventory import Inventory
     from repack.names import RelPath
 
 MAX_REPODATA: Final = 256 << 20
@@ -119,25 +121,23 @@ def _check_record(
         yield Finding("malformed", path, "its record has no SHA-256")
 
 
-def compare(
-    entries: Mapping[RelPath, FileEntry],
-    there: Mapping[RelPath, FileEntry],
-    odd: Iterable[str],
-    release: int,
+def compare_release(
+    entries: Mapping[RelPath, FileEntry], inventory: Inventory, release: int
 ) -> Iterator[Finding]:
-    """What differs between the integrity list and the files that are there."""
-    for path, entry in sorted(entries.items()):
-        found = there.get(path)
-        if found is None:
-            yield Finding("missing", path, "is no plain file" if path in odd else "missing")
-        elif found.sha256 != entry.sha256:
-            yield Finding("changed", path, "changed", entry.sha256, found.sha256)
-        elif entry.size not in {UNKNOWN_SIZE, found.size}:
-            yield Finding("changed", path, "another size", str(entry.size), str(found.size))
+    """What differs between a release's integrity list and the channel folder.
+
+    Files with a signature of their own are no findings, but for a copy of another release's
+    manifest.
+    """
     copy = f"repack/{target_path(release)}"
-    for other in sorted({*there, *odd} - set(entries)):
-        if not is_unlisted(other) or ("/releases/" in other and other != copy) or other in odd:
-            yield Finding("extra", other, "is not part of the release")
+    for difference in compare(entries, inventory):
+        path, what = difference.path, difference.what
+        if difference.kind == "extra":
+            is_foreign = "/releases/" in path and path != copy
+            if is_unlisted(path) and not is_foreign and path not in inventory.odd:
+                continue
+            what = "is not part of the release"
+        yield Finding(difference.kind, path, what, difference.expected, difference.got)
 
 
 def compare_artifacts(

@@ -22,7 +22,7 @@ from repack.conda.record import ARCHIVES
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, RootChainError, SignatureError, TargetError
 from repack.fs import atomic
-from repack.fs.inventory import take
+from repack.fs.inventory import take_inventory
 from repack.timestamps import stamp
 from repack.trust.selection import check_times, warnings
 from repack.verify.consistency import (
@@ -30,8 +30,8 @@ from repack.verify.consistency import (
     Finding,
     Subdir,
     check_subdir,
-    compare,
     compare_artifacts,
+    compare_release,
 )
 from repack.verify.verdict import Verdict
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
     from repack.channel.manifest import Manifest
     from repack.file_entry import FileEntry
+    from repack.fs.inventory import Inventory
     from repack.names import RelPath
     from repack.trust.client import TrustedMetadata
-    from repack.fs.inventory import Inventory
     from repack.verify.verdict import Requirements
 
 
@@ -64,8 +64,8 @@ def verify(
         IntegrityError: there is no manifest, or one that cannot be read at all.
         PlaceError: a file cannot be read.
     """
-    inventory = take(channel, known)
-    if MANIFEST not in inventory.found:
+    inventory = take_inventory(channel, known)
+    if MANIFEST not in inventory.files:
         raise IntegrityError(
             "there is no manifest: not a repack channel, or not whole", where=channel
         )
@@ -73,8 +73,8 @@ def verify(
     found = manifest.parse(data, MANIFEST)
     verdict = Verdict(found.id, found.version)
     verdict.litter = inventory.litter
-    verdict.files = len(inventory.found)
-    verdict.bytes = sum(one.size for one in inventory.found.values())
+    verdict.files = len(inventory.files)
+    verdict.bytes = sum(one.size for one in inventory.files.values())
     _check_signature(found, demand, verdict)
     _check_files(channel, found, inventory, verdict)
     for name in dict.fromkeys((NOARCH, *_subdirs(found))):
@@ -125,7 +125,7 @@ def _check_files(channel: Path, found: Manifest, there: Inventory, verdict: Verd
             Finding("malformed", MANIFEST, "names no integrity list", layout.INTEGRITY_PATH)
         )
         return
-    listed = there.found.get(pin.path)
+    listed = there.files.get(pin.path)
     if listed is None:
         verdict.findings.append(Finding("missing", pin.path, "missing"))
         return
@@ -134,7 +134,7 @@ def _check_files(channel: Path, found: Manifest, there: Inventory, verdict: Verd
         verdict.findings.append(Finding("changed", pin.path, what, pin.sha256, listed.sha256))
         return
     entries = integrity.parse(atomic.read(channel / pin.path, integrity.MAX_BYTES), pin.path)
-    verdict.findings += compare(entries, there.found, there.odd, found.release)
+    verdict.findings += compare_release(entries, there, found.release)
     verdict.findings += compare_artifacts(found.artifacts, entries)
 
 
@@ -143,7 +143,7 @@ def _check_beside(channel: Path, there: Inventory, verdict: Verdict) -> None:
     owned = extra_files(channel)
     findings = [one for one in verdict.findings if one.kind != "extra" or one.path not in owned]
     for path, entry in owned.items():
-        if (found := there.found.get(path)) is None:
+        if (found := there.files.get(path)) is None:
             findings.append(Finding("missing", path, "missing"))
         elif found.sha256 != entry.sha256:
             findings.append(Finding("changed", path, "changed", entry.sha256, found.sha256))
@@ -157,14 +157,14 @@ def _subdirs(found: Manifest) -> tuple[str, ...]:
 def _subdir(channel: Path, name: str, there: Inventory, verdict: Verdict) -> Subdir:
     archives = {
         path.removeprefix(f"{name}/"): one
-        for path, one in there.found.items()
+        for path, one in there.files.items()
         if path.startswith(f"{name}/") and path.endswith(ARCHIVES) and path.count("/") == 1
     }
     variants: dict[str, bytes | None] = {}
     for suffix in ("", ".zst", ".bz2"):
         path = f"{name}/repodata.json{suffix}"
         variants[f"repodata.json{suffix}"] = None
-        if path in there.found:
+        if path in there.files:
             plain = variants.get("repodata.json")
             try:
                 data = atomic.read(channel / path, MAX_REPODATA)

@@ -8,8 +8,15 @@ import pytest
 
 from repack.channel.manifest import Artifact
 from repack.file_entry import UNKNOWN_SIZE, FileEntry
+from repack.fs.inventory import Inventory
 from repack.names import Digest, RelPath
-from repack.verify.consistency import Finding, Subdir, check_subdir, compare, compare_artifacts
+from repack.verify.consistency import (
+    Finding,
+    Subdir,
+    check_subdir,
+    compare_artifacts,
+    compare_release,
+)
 
 ONE, TWO = "1" * 64, "2" * 64
 RECORD = {"name": "a", "sha256": ONE, "size": 3}
@@ -109,7 +116,9 @@ def entry(path, sha256=ONE, size=3):
     ],
 )
 def test_files_against_the_list(there, odd, found):
-    assert [(one.kind, one.what) for one in compare(entry("a"), there, odd, 1)] == found
+    assert [
+        (one.kind, one.what) for one in compare_release(entry("a"), Inventory(there, odd, ()), 1)
+    ] == found
 
 
 @pytest.mark.parametrize(
@@ -123,9 +132,11 @@ def test_files_against_the_list(there, odd, found):
     ],
 )
 def test_files_that_nobody_listed(path, extra):
-    found = list(compare({}, {path: on_disk(ONE, 1)}, (), 1))
+    found = list(compare_release({}, Inventory({path: on_disk(ONE, 1)}, (), ()), 1))
     assert [one.path for one in found] == ([path] if extra else [])
-    assert [one.path for one in compare({}, {}, (path,), 1)] == [path], "a link is never right"
+    assert [one.path for one in compare_release({}, Inventory({}, (path,), ()), 1)] == [path], (
+        "a link is never right"
+    )
 
 
 @pytest.mark.parametrize(
