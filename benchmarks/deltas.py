@@ -122,7 +122,7 @@ def index(archive: Path) -> dict[str, Any]:
         data = zstandard.ZstdDecompressor().decompressobj().decompress(zipped.read(name))
     tar = TarReader(iter([data]), len(data))
     found: dict[str, Any] = next(
-        json.loads(tar.data(1 << 20)) for member in tar if member.name == "info/index.json"
+        json.loads(tar.read_all(1 << 20)) for member in tar if member.name == "info/index.json"
     )
     return found
 

@@ -14,7 +14,7 @@ import repack.shipped
 from repack.channel.layout import METADATA_DIR
 from repack.channel.manifest import Artifact, Release
 from repack.channel.metadata_folder import read_folder
-from repack.conda.repodata import encode
+from repack.conda.repodata import encode_json
 from repack.file_entry import FileEntry
 from repack.keys.keyring import Keyring
 from repack.names import Digest, Digest384, LabelName, RelPath
@@ -67,7 +67,7 @@ def build(
             artifacts.append(Artifact(RelPath(path), len(data), Digest(sha256), Digest384(sha384)))
             section = "packages.conda" if name.endswith(".conda") else "packages"
             sections[section][name] = {"name": name[0], "sha256": sha256, "size": len(data)}
-        document = encode({"info": {"subdir": subdir}, **sections})
+        document = encode_json({"info": {"subdir": subdir}, **sections})
         files |= {
             f"{subdir}/repodata.json": document,
             f"{subdir}/repodata.json.zst": zstandard.compress(document),

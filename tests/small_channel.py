@@ -11,7 +11,7 @@ import zstandard
 from repack import host, shipped
 from repack.channel.manifest import Artifact, Release
 from repack.conda.record import Record
-from repack.conda.repodata import encode
+from repack.conda.repodata import encode_json
 from repack.conda.virtual_packages import TargetProfile
 from repack.file_entry import FileEntry
 from repack.fs import atomic
@@ -44,7 +44,7 @@ def channel_at(folder, release=1, content=b"pytho", keys=None):
         "repack/lock.yml": write_lock([UPSTREAM], {TargetProfile.of("linux-64"): upstream}),
     }
     for subdir, sections in (("noarch", index), ("linux-64", {})):
-        document = encode({"info": {"subdir": subdir}, **sections})
+        document = encode_json({"info": {"subdir": subdir}, **sections})
         texts |= {
             f"{subdir}/repodata.json": document,
             f"{subdir}/repodata.json.zst": zstandard.compress(document),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from msgspec import Struct
 
 from repack.codec.document import decode_text
-from repack.codec.schema import check
+from repack.codec.schema import check_schema
 from repack.codec.tree import Items, ProblemList, Scalar, Table, TableEntry
 from repack.conda.subdir import PLATFORMS
 from repack.errors import LabelError, Problem, SettingsError, UsageError
@@ -190,7 +190,7 @@ def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
         findings.add(line, f"not TOML: {_TOML_LINE.sub('', str(error)).strip()}"[:200])
         raise findings.error() from None
     lines = _lines(text)
-    check(_table(document, lines, ()), SCHEMA, findings)
+    check_schema(_table(document, lines, ()), SCHEMA, findings)
     values = {
         (section, key): value
         for section, table in document.items()

@@ -175,7 +175,7 @@ def begins_job(before: int, size: int) -> bool:
     return before >= JOB or size >= JOB
 
 
-def numbered(spec: PackageSpec, number: int = 0) -> PackageSpec:
+def with_content_build(spec: PackageSpec, number: int = 0) -> PackageSpec:
     """``spec`` with a build that names its content, as in ``h1a2b3c4d_0``."""
     build = f"h{_content(spec)[:8]}_{number}"
     return replace(spec, build=build, build_number=number)

@@ -91,7 +91,7 @@ def scan_archive(path: Path, record: Record, depth: Depth) -> Facts:
     """
     with _blamed_on(record), os_errors_at(path), path.open("rb") as stream:
         notes = ArchiveScan(path.stat().st_size)
-        with contextlib.closing(parts(stream, record.fn)) as streams:
+        with contextlib.closing(open_tar_streams(stream, record.fn)) as streams:
             for chunks in streams:
                 _walk(chunks, notes, depth)
                 if depth == "info" and notes.described():
@@ -99,7 +99,7 @@ def scan_archive(path: Path, record: Record, depth: Depth) -> Facts:
         return notes.facts(depth)
 
 
-def recall_facts(cache: Path) -> Facts | None:
+def read_facts(cache: Path) -> Facts | None:
     """The facts that were kept in a file; None when there are none, or none that are whole."""
     try:
         return Facts.of_json(json.loads(read(cache, _FACTS_LIMIT)))
@@ -107,7 +107,7 @@ def recall_facts(cache: Path) -> Facts | None:
         return None
 
 
-def remember_facts(cache: Path, facts: Facts) -> None:
+def write_facts(cache: Path, facts: Facts) -> None:
     """Keep facts. Raises as :func:`repack.fs.atomic.write` does."""
     write_cached(cache, json.dumps(facts.to_json()).encode("ascii"))
 
@@ -119,7 +119,7 @@ def _walk(chunks: Iterator[bytes], notes: ArchiveScan, depth: Depth) -> None:
         if depth == "info" and not member.name.startswith("info/") and notes.described():
             return
         if wanted := notes.see(member):
-            notes.keep(member, tar.beginning(wanted))
+            notes.keep(member, tar.read(wanted))
             tar.limit = notes.unpacked_limit()
     tar.finish()
 
@@ -138,7 +138,7 @@ def _blamed_on(record: Record) -> Iterator[None]:
         ) from fault
 
 
-def parts(stream: IO[bytes], fn: str) -> Generator[Iterator[bytes]]:
+def open_tar_streams(stream: IO[bytes], fn: str) -> Generator[Iterator[bytes]]:
     """The tar streams of the package ``fn``, decompressed, the description first.
 
     Raises:
@@ -243,7 +243,7 @@ def _input(read: Callable[[int], bytes]) -> bytes:
         return read(_COMPRESSED)
 
 
-def listed(path: Path, fn: str) -> list[dict[str, Any]]:
+def read_paths(path: Path, fn: str) -> list[dict[str, Any]]:
     """The rows of ``info/paths.json``; empty when the package ``fn`` has none.
 
     Raises:
@@ -253,13 +253,13 @@ def listed(path: Path, fn: str) -> list[dict[str, Any]]:
     with (
         os_errors_at(path),
         path.open("rb") as stream,
-        contextlib.closing(parts(stream, fn)) as streams,
+        contextlib.closing(open_tar_streams(stream, fn)) as streams,
     ):
         for chunks in streams:
             tar = TarReader(chunks, _LIMIT)
             for member in tar:
                 if member.name == _PATHS:
-                    return _rows(tar.data(_LIMIT_OF_LIST), fn)
+                    return _rows(tar.read_all(_LIMIT_OF_LIST), fn)
     return []
 
 

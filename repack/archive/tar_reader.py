@@ -64,7 +64,7 @@ class _Extension(NamedTuple):
 class TarReader:
     """The members of a tar stream.
 
-    Iterate over it once. :meth:`data` gives the data of the member just seen; data not asked for
+    Iterate over it once. :meth:`read_all` gives the data of the member just seen; data not asked for
     is skipped without a copy.
 
     Args:
@@ -74,7 +74,7 @@ class TarReader:
 
     def __init__(self, chunks: Iterator[bytes], limit: int) -> None:
         self.limit = limit
-        self.seen = 0  # bytes taken from `chunks`
+        self.consumed = 0  # bytes taken from `chunks`
         self._chunks = chunks
         self._chunk = b""
         self._at = 0  # the next byte to read in `_chunk`
@@ -109,9 +109,9 @@ class TarReader:
     @property
     def position(self) -> int:
         """Where in the stream the next byte is: with a member just seen, where its data begins."""
-        return self.seen - len(self._chunk) + self._at
+        return self.consumed - len(self._chunk) + self._at
 
-    def data(self, limit: int) -> bytes:
+    def read_all(self, limit: int) -> bytes:
         """The data of the member just seen.
 
         Raises:
@@ -126,7 +126,7 @@ class TarReader:
         data, self._left = self._take(self._left), 0
         return data
 
-    def beginning(self, limit: int) -> bytes:
+    def read(self, limit: int) -> bytes:
         """The first ``limit`` bytes, or fewer, of the member just seen."""
         count = min(limit, self._left)
         data = self._take(count)
@@ -149,8 +149,8 @@ class TarReader:
     def _more(self) -> bool:
         """Get the next chunk, when nothing is left of the last one."""
         chunk = next(self._chunks, b"")
-        self.seen += len(chunk)
-        if self.seen > self.limit:
+        self.consumed += len(chunk)
+        if self.consumed > self.limit:
             raise IntegrityError(
                 "archive unpacks to more than its list of files says",
                 expected=f"at most {self.limit} bytes",
@@ -196,7 +196,7 @@ class TarReader:
                 got=f"{_text(header.name)!r}, tar type {header.kind!r}",
             )
         self._left, self._padding = header.size, -header.size % BLOCK
-        data = self.data(_EXTENSION_LIMIT)
+        data = self.read_all(_EXTENSION_LIMIT)
         if header.kind == b"L":
             return said._replace(name=data.rstrip(b"\0"))
         if header.kind == b"K":

@@ -40,7 +40,7 @@ def header(name: str, size: int, mtime: int = EPOCH, mode: int = 0o644) -> bytes
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
-def total(rows: Iterable[tuple[str, int]]) -> int:
+def tar_size(rows: Iterable[tuple[str, int]]) -> int:
     """The size of the archive that holds files of these names and sizes."""
     size = 2 * _BLOCK + sum(len(header(name, size)) + _padded(size) for name, size in rows)
     return size + -size % _END
@@ -73,7 +73,7 @@ class TarWriter:
             self._copy(stream, size, digest, where)
         self._put(bytes(-size % _BLOCK))
 
-    def text(self, name: str, data: bytes, mtime: int = EPOCH, mode: int = 0o644) -> None:
+    def add_text(self, name: str, data: bytes, mtime: int = EPOCH, mode: int = 0o644) -> None:
         """Add a small file that is in memory."""
         self._put(header(name, len(data), mtime, mode) + data + bytes(-len(data) % _BLOCK))
 

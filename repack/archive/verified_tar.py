@@ -82,7 +82,7 @@ class Nowhere:
         """Drop ``data``."""
 
 
-def nowhere(artifact: ReleaseFile) -> AbstractContextManager[Sink]:
+def discard(artifact: ReleaseFile) -> AbstractContextManager[Sink]:
     """Take a file for checking alone."""
     del artifact
     return contextlib.nullcontext(NOWHERE)
@@ -116,7 +116,7 @@ class VerifiedFiles:
             )
         hasher = hashlib.sha384() if isinstance(artifact.digest, Digest384) else hashlib.sha256()
         with self._take(artifact) as sink:
-            while data := tar.beginning(CHUNK):
+            while data := tar.read(CHUNK):
                 hasher.update(data)
                 sink.write(data)
         if hasher.hexdigest() != artifact.digest:
@@ -138,13 +138,13 @@ class VerifiedFiles:
             )
 
 
-def budget(artifacts: tuple[ReleaseFile, ...]) -> int:
+def max_tar_size(artifacts: tuple[ReleaseFile, ...]) -> int:
     """The bytes a tar archive of these files may have, generously."""
     return _RECORD + 64 * TAR_OVERHEAD + sum(a.size + TAR_OVERHEAD for a in artifacts)
 
 
 @contextlib.contextmanager
-def blamed_on(path: Path) -> Iterator[None]:
+def errors_naming(path: Path) -> Iterator[None]:
     """Say in integrity errors which archive it was."""
     try:
         yield

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Final
 from msgspec import Struct
 
 from repack.archive.package import JOB, begins_job
-from repack.archive.tar_writer import TarWriter, total
+from repack.archive.tar_writer import TarWriter, tar_size
 from repack.conda.record import Record
 from repack.fs import atomic
 from repack.progress import SILENT, Progress
@@ -90,7 +90,7 @@ def _write_conda(
         with archive.open(_zip_entry("metadata.json"), "w") as entry:
             entry.write(metadata)
         for part, members in (("pkg", spec.members), ("info", spec.info())):
-            size = total((member.path, member.size) for member in members)
+            size = tar_size((member.path, member.size) for member in members)
             compressor = _zstd(size, spec.level, threads)
             name = _zip_entry(f"{part}-{spec.dist}.tar.zst")
             with archive.open(name, "w", force_zip64=size > _ZIP64) as entry:

@@ -21,9 +21,9 @@ from repack.archive.verified_tar import (
     TAR_OVERHEAD,
     Take,
     VerifiedFiles,
-    blamed_on,
-    budget,
-    nowhere,
+    discard,
+    errors_naming,
+    max_tar_size,
 )
 from repack.bundle.archive import (
     MANIFEST,
@@ -55,7 +55,7 @@ class ReadRelease(Struct, frozen=True):
     checked: Checked
 
 
-def read_archive(path: Path, trust: Trust, take: Take = nowhere) -> ReadRelease:
+def read_archive(path: Path, trust: Trust, take: Take = discard) -> ReadRelease:
     """Read a release archive from beginning to end.
 
     Args:
@@ -66,7 +66,7 @@ def read_archive(path: Path, trust: Trust, take: Take = nowhere) -> ReadRelease:
         SignatureError: the signature is not what ``trust`` asks for.
         PlaceError: it cannot be read.
     """
-    with os_errors_at(path), path.open("rb") as stream, blamed_on(path):
+    with os_errors_at(path), path.open("rb") as stream, errors_naming(path):
         return _Reading(TarReader(_gunzip(stream), _FIRST), trust, take).run()
 
 
@@ -77,11 +77,11 @@ def peek(path: Path) -> ReleaseManifest:
         IntegrityError: there is none at its beginning.
         PlaceError: it cannot be read.
     """
-    with os_errors_at(path), path.open("rb") as stream, blamed_on(path):
+    with os_errors_at(path), path.open("rb") as stream, errors_naming(path):
         tar = TarReader(_gunzip(stream), _FIRST)
         for member in tar:
             if member.name == MANIFEST and member.kind == "file":
-                return ReleaseManifest.parse(tar.data(MANIFEST_LIMIT))
+                return ReleaseManifest.parse(tar.read_all(MANIFEST_LIMIT))
             break
         raise IntegrityError("no release archive", expected=f"{MANIFEST} as the first file")
 
@@ -123,9 +123,9 @@ class _Reading:
                 raise IntegrityError(
                     "no release archive", expected=f"{MANIFEST} as the first file", got=name
                 )
-            self._manifest = ReleaseManifest.parse(self._tar.data(MANIFEST_LIMIT))
+            self._manifest = ReleaseManifest.parse(self._tar.read_all(MANIFEST_LIMIT))
         elif name == SIGNATURE and self._signature is None and self._files is None:
-            self._signature = self._tar.data(SIGNATURE_LIMIT)
+            self._signature = self._tar.read_all(SIGNATURE_LIMIT)
         else:
             self._admitted(self._manifest).take(name, member, self._tar)
 
@@ -133,7 +133,7 @@ class _Reading:
         if self._files is None:
             self._checked = manifest.check(self._signature, self._trust)
             self._files = VerifiedFiles(manifest.artifacts, self._take)
-            self._tar.limit = self._tar.seen + budget(manifest.artifacts)
+            self._tar.limit = self._tar.consumed + max_tar_size(manifest.artifacts)
         return self._files
 
 

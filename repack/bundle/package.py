@@ -18,7 +18,7 @@ from repack.archive.package import (
     Format,
     PackageFile,
     PackageSpec,
-    numbered,
+    with_content_build,
 )
 from repack.display import printable
 from repack.errors import LabelError, Problem
@@ -92,10 +92,10 @@ def follow(spec: PackageSpec, previous: Iterable[Record], archive: Format) -> Bu
     mine = [r for r in previous if r.name == spec.name and r.version == spec.version]
     newest = max(mine, key=lambda record: record.build_number, default=None)
     if newest is None:
-        return Bundled(numbered(spec), None)
-    same = numbered(spec, newest.build_number)
+        return Bundled(with_content_build(spec), None)
+    same = with_content_build(spec, newest.build_number)
     if same.build != newest.build:
-        return Bundled(numbered(spec, newest.build_number + 1), None)
+        return Bundled(with_content_build(spec, newest.build_number + 1), None)
     return Bundled(same, newest if newest.fn.endswith(archive) else None)
 
 
@@ -112,7 +112,7 @@ def manifest_package(label: LabelName, release: int, files: Mapping[str, bytes])
         members=members,
         summary=f"Manifest of release {release} of {label}",
     )
-    return numbered(spec)
+    return with_content_build(spec)
 
 
 def metapackage(
@@ -132,7 +132,7 @@ def metapackage(
         depends=tuple(depends),
         summary=f"Release {release} of {label}",
     )
-    return numbered(spec)
+    return with_content_build(spec)
 
 
 def path_problems(paths: Iterable[str]) -> list[Problem]:

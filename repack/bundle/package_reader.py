@@ -11,16 +11,16 @@ import datetime as dt
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from repack.archive.reader import parts
+from repack.archive.reader import open_tar_streams
 from repack.archive.tar_reader import TarReader
 from repack.archive.verified_tar import (
     SECTIONS,
     ReleaseFile,
     Take,
     VerifiedFiles,
-    blamed_on,
-    budget,
-    nowhere,
+    discard,
+    errors_naming,
+    max_tar_size,
 )
 from repack.bundle.archive import ReleaseManifest, Trust
 from repack.bundle.archive_reader import ReadRelease, read_archive
@@ -48,7 +48,7 @@ _NO_TIME: Final = "1980-01-01T00:00:00Z"
 _SHARE: Final = "share/repack/"
 
 
-def read_release(source: Path, trust: Trust, take: Take = nowhere) -> ReadRelease:
+def read_release(source: Path, trust: Trust, take: Take = discard) -> ReadRelease:
     """Read a release: an archive, a bundle's conda package, or a channel's folder.
 
     Raises:
@@ -63,14 +63,14 @@ def read_release(source: Path, trust: Trust, take: Take = nowhere) -> ReadReleas
     return read_archive(source, trust, take)
 
 
-def read_package(path: Path, trust: Trust, take: Take = nowhere) -> ReadRelease:
+def read_package(path: Path, trust: Trust, take: Take = discard) -> ReadRelease:
     """Read a bundle's conda package. Raises as :func:`read_release` does."""
     checked = trust.unsigned()
     with (
         atomic.os_errors_at(path),
         path.open("rb") as stream,
-        blamed_on(path),
-        contextlib.closing(parts(stream, path.name)) as streams,
+        errors_naming(path),
+        contextlib.closing(open_tar_streams(stream, path.name)) as streams,
     ):
         reading = _Package(path.name, take)
         for chunks in streams:
@@ -78,7 +78,7 @@ def read_package(path: Path, trust: Trust, take: Take = nowhere) -> ReadRelease:
         return ReadRelease(reading.end(), checked)
 
 
-def read_channel(folder: Path, trust: Trust, take: Take = nowhere) -> ReadRelease:
+def read_channel(folder: Path, trust: Trust, take: Take = discard) -> ReadRelease:
     """Read the bundles ``models`` and ``strategies`` of a channel.
 
     Raises as :func:`read_release` does.
@@ -162,11 +162,11 @@ class _Package:
         if name in self._info:
             raise IntegrityError("the package holds a file twice", got=name)
         if name in {_INDEX, _PATHS} and self._files is None:
-            self._info[name] = tar.data(_FILE_LIMIT)
+            self._info[name] = tar.read_all(_FILE_LIMIT)
         elif not name.startswith("info/"):
             release, due = self._described()
             if tar.limit == _INFO_LIMIT:
-                tar.limit = tar.seen + budget(release.artifacts)
+                tar.limit = tar.consumed + max_tar_size(release.artifacts)
             due.take(name, member, tar)
 
     def _described(self) -> tuple[ReleaseManifest, VerifiedFiles]:

@@ -151,9 +151,9 @@ def _write(
     signature: bytes | None,
     found: Mapping[RelPath, Hashed],
 ) -> None:
-    tar.text(MANIFEST, manifest.to_bytes())
+    tar.add_text(MANIFEST, manifest.to_bytes())
     if signature is not None:
-        tar.text(SIGNATURE, signature)
+        tar.add_text(SIGNATURE, signature)
     for artifact in manifest.artifacts:
         source = str(found[artifact.path].leaf.source)
         tar.add(artifact.path, artifact.size, source, artifact.digest)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from repack.archive.path_length import PathLengths
-from repack.conda.record import merge
+from repack.conda.record import merge_records
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError
 from repack.urls import redact_url
@@ -47,7 +47,9 @@ class ChannelContents(Struct, frozen=True):
         Raises:
             IntegrityError: one name with two contents.
         """
-        merged = merge(record for records in records_by_subdir.values() for record in records)
+        merged = merge_records(
+            record for records in records_by_subdir.values() for record in records
+        )
         items = {
             path: ChannelPackage(record, facts[record.sha256]) for path, record in merged.items()
         }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import zstandard
 
 from repack.channel.patch_instructions import patch_instructions, repodata_from_packages
-from repack.conda.repodata import encode, repodata_bytes
+from repack.conda.repodata import encode_json, repodata_bytes
 from repack.names import RelPath
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def index(shipment: ChannelContents) -> dict[RelPath, bytes]:
             RelPath(f"{subdir}/repodata.json"): data,
             RelPath(f"{subdir}/repodata.json.zst"): zstandard.ZstdCompressor(_LEVEL).compress(data),
             RelPath(f"{subdir}/repodata.json.bz2"): bz2.compress(data),
-            RelPath(f"{subdir}/repodata_from_packages.json"): encode(
+            RelPath(f"{subdir}/repodata_from_packages.json"): encode_json(
                 repodata_from_packages(subdir, pairs)
             ),
-            RelPath(f"{subdir}/patch_instructions.json"): encode(patch_instructions(pairs)),
+            RelPath(f"{subdir}/patch_instructions.json"): encode_json(patch_instructions(pairs)),
         }
     return texts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from msgspec import Struct
 
-from repack.codec.canonical import in_rows, loads
+from repack.codec.canonical import encode_rows, loads
 from repack.conda.record import ARCHIVE_SUFFIXES
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, RepackError
@@ -86,7 +86,7 @@ class InstallPlan(Struct, frozen=True):
             "target": self.wishes.to_json(),
             "packages": [[p.path, p.sha256, p.size] for p in self.parcels],
         }
-        return in_rows(document)
+        return encode_rows(document)
 
     @classmethod
     def parse(cls, data: bytes, where: object) -> InstallPlan:

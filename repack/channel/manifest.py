@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from msgspec import Struct, field, structs
 
-from repack.codec.canonical import in_rows, is_size, loads
+from repack.codec.canonical import encode_rows, is_size, loads
 from repack.errors import IntegrityError, SignatureError
 from repack.file_entry import FileEntry
 from repack.keys.shared_key import check_hmac_sha384, sign_hmac_sha384
@@ -158,7 +158,7 @@ class Manifest(Value, frozen=True):
         document = self.payload()
         if self.signature is not None:
             document["signature"] = dict(self.signature)
-        return in_rows(document)
+        return encode_rows(document)
 
 
 def build(

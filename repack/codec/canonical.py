@@ -108,7 +108,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def in_rows(document: Mapping[str, object]) -> bytes:
+def encode_rows(document: Mapping[str, object]) -> bytes:
     """JSON for people and their ``diff``: a line for each field and for each item of a list.
 
     ``json`` indents in Python, which takes six times as long.

@@ -35,7 +35,7 @@ _KINDS: Final[dict[str, Kind]] = {
 }
 
 
-def parse(data: bytes, where: str, limit: int) -> Node:
+def parse_document(data: bytes, where: str, limit: int) -> Node:
     """Read a file; JSON when ``where`` ends in ``.json``, else YAML.
 
     Raises:

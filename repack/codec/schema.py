@@ -32,7 +32,7 @@ _TYPE_OF: Final = {"text": "string", "int": "integer", "bool": "boolean", "null"
 _LOOKS_BOOL: Final = frozenset({"yes", "no", "on", "off", "true", "false"})
 
 
-def check(node: Node, schema: Schema, findings: ProblemList, name: str = "") -> None:
+def check_schema(node: Node, schema: Schema, findings: ProblemList, name: str = "") -> None:
     """Note everything in ``node`` that ``schema`` does not allow.
 
     Args:
@@ -49,7 +49,7 @@ def check(node: Node, schema: Schema, findings: ProblemList, name: str = "") -> 
         if len(node.values) < schema.get("minItems", 0):
             findings.add(node.line, f"'{name}' is empty")
         for value in node.values:
-            check(value, schema["items"], findings, name)
+            check_schema(value, schema["items"], findings, name)
     else:
         _check_scalar(node, schema, findings, name)
 
@@ -105,7 +105,7 @@ def _check_scalar(node: Scalar, schema: Schema, findings: ProblemList, name: str
     if node.kind in {"text", "date"}:
         if "enum" in schema and node.text not in schema["enum"]:
             words = ", ".join(word for word in schema["enum"] if isinstance(word, str))
-            near = suggestion(node.text, schema["enum"])
+            near = suggest(node.text, schema["enum"])
             findings.add(
                 node.line, f"'{name}' must be one of {words}, not {node.text[:60]!r}", near
             )
@@ -152,7 +152,7 @@ def _check_table(node: Table, schema: Schema, findings: ProblemList, name: str) 
             form = schema.get("propertyNames")
             if entry.key not in known and form and not re.search(form["pattern"], entry.key):
                 findings.add(entry.line, f"'{path[:80]}' must be {form['form']}")
-            check(entry.value, inner, findings, path)
+            check_schema(entry.value, inner, findings, path)
     for key in required:
         if key not in seen:
             findings.add(node.line, f"'{name + '.' if name else ''}{key}' is missing")
@@ -167,7 +167,7 @@ def _is_left_out(node: Node, schema: Schema) -> bool:
 def _unknown(key: str, line: int, schema: Schema, findings: ProblemList, name: str) -> None:
     known: Mapping[str, Schema] = schema.get("properties", {})
     inside = f" in '{name}'" if name else ""
-    near = schema.get("others") or suggestion(key, known)
+    near = schema.get("others") or suggest(key, known)
     if near is None and key == "<<":
         near = "merge keys are not read; write the keys out"
     if near is None and known:
@@ -175,7 +175,7 @@ def _unknown(key: str, line: int, schema: Schema, findings: ProblemList, name: s
     findings.add(line, f"unknown key {key[:60]!r}{inside}", near)
 
 
-def suggestion(word: str, known: Iterable[str]) -> str | None:
+def suggest(word: str, known: Iterable[str]) -> str | None:
     """``did you mean 'channels'?``, or None when nothing is near."""
     import difflib
 

@@ -16,7 +16,7 @@ SUMS: Final = "SHA256SUMS"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def sums(files: Mapping[str, bytes]) -> bytes:
+def compose_sums(files: Mapping[str, bytes]) -> bytes:
     """A list as ``sha256sum -c`` reads it, for the signed metadata's folder.
 
     It is not signed: it lets a plain copy be checked for damage by programs that know no public

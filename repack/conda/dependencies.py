@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"\s*(?:[^\s\[]*::)?([A-Za-z0-9_.-]+)")
 
 
-def depended_on(spec: str) -> str:
+def dependency_name(spec: str) -> str:
     """The name of the package that a dependency asks for; empty when it names none."""
     match = _NAME.match(spec)
     return match.group(1).lower() if match else ""
 
 
-def edges(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
+def dependency_graph(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
     """Name -> names of those it depends on, among ``records`` alone; virtual packages left out."""
     by_name = {record.name.lower(): record for record in records}
     found = {}
     for name, record in sorted(by_name.items()):
-        wanted = {depended_on(spec) for spec in record.depends if isinstance(spec, str)}
+        wanted = {dependency_name(spec) for spec in record.depends if isinstance(spec, str)}
         found[name] = tuple(sorted(wanted & by_name.keys() - {name}))
     return found
 

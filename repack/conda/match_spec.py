@@ -11,7 +11,7 @@ _TRIPLE: Final = re.compile(
 )
 
 
-def spaced(text: str) -> str:
+def normalize_spec(text: str) -> str:
     """``text``, with ``name=version=build`` written as ``name ==version build``."""
     text = " ".join(text.split())
     match = _TRIPLE.fullmatch(text)

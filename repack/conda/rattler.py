@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 _DERIVED: Final = frozenset({"arch", "platform"})
 
 
-def wait(work: Coroutine[Any, Any, Result]) -> Result:
+def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine of rattler to its end and return its result.
 
     Also inside a running event loop, as in a notebook: there it runs in a thread of its own.
@@ -54,7 +54,7 @@ def without_derived(record: Record) -> Record:
     return Record.of(raw, record.fn, record.url)
 
 
-def agree(raw: Mapping[str, Any], native: Mapping[str, Any]) -> bool:
+def is_same_package(raw: Mapping[str, Any], native: Mapping[str, Any]) -> bool:
     """Whether upstream's record and rattler's name the same archive with the same dependencies."""
     exact = ("name", "version", "build", "build_number", "sha256")
     lists = ("depends", "constrains")
@@ -104,7 +104,7 @@ def to_rattler_virtual_packages(
     ]
 
 
-def older(first: str, second: str) -> bool:
+def is_older(first: str, second: str) -> bool:
     """Whether version ``first`` comes before ``second``; False where either is no version."""
     from rattler import Version
     from rattler.exceptions import InvalidVersionError

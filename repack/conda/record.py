@@ -105,7 +105,7 @@ class Record(Value, frozen=True):
         return self.dist
 
 
-def merge(records: Iterable[Record]) -> dict[RelPath, Record]:
+def merge_records(records: Iterable[Record]) -> dict[RelPath, Record]:
     """Records by path, sorted.
 
     Raises:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SECTIONS: Final = {"packages": ".tar.bz2", "packages.conda": ".conda"}
 
 
-def encode(document: object) -> bytes:
+def encode_json(document: object) -> bytes:
     """Write JSON as repack publishes it: sorted keys, no white space, ASCII, a final newline."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode("ascii") + b"\n"
@@ -48,7 +48,7 @@ def read_rows(document: object, where: object) -> dict[str, dict[str, Any]]:
     return rows_by_fn
 
 
-def repodata(subdir: str, records: Iterable[Record]) -> dict[str, Any]:
+def compose_repodata(subdir: str, records: Iterable[Record]) -> dict[str, Any]:
     """Compose the repodata document of one subdir; each record is upstream's, field for field."""
     sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for record in records:
@@ -58,4 +58,4 @@ def repodata(subdir: str, records: Iterable[Record]) -> dict[str, Any]:
 
 def repodata_bytes(subdir: str, records: Iterable[Record]) -> bytes:
     """The bytes of ``repodata.json`` for one subdir."""
-    return encode(repodata(subdir, records))
+    return encode_json(compose_repodata(subdir, records))

@@ -64,12 +64,12 @@ def judge_licence(text: str, policy: LicencePolicy) -> Licence:
     return Licence(str(parsed) if known else text, "allowed" if known else "unknown", known, names)
 
 
-def make_ready() -> None:
+def load_licences() -> None:
     """Load what :func:`judge_licence` needs."""
     _spellings()
 
 
-def odd_identifiers(policy: LicencePolicy) -> tuple[str, ...]:
+def unknown_identifiers(policy: LicencePolicy) -> tuple[str, ...]:
     """Those of ``policy.deny`` that are neither SPDX identifiers nor patterns: typing mistakes."""
     return tuple(
         one

@@ -17,7 +17,7 @@ from msgspec import Struct
 from repack.archive.tar_reader import TarReader
 from repack.archive.tar_writer import Sink, TarWriter
 from repack.archive.verified_tar import ReleaseFile as Listed
-from repack.archive.verified_tar import VerifiedFiles, blamed_on, budget
+from repack.archive.verified_tar import VerifiedFiles, errors_naming, max_tar_size
 from repack.channel import manifest as manifests
 from repack.channel.layout import publish_rank
 from repack.delta import manifest as model
@@ -80,20 +80,20 @@ def write(path: Path, content: Content, form: Form, advance: Callable[[int], Non
         }
         with zstd.ZstdFile(out, "w", options=options) as sink:
             tar = TarWriter(sink, advance)
-            tar.text(model.MANIFEST, content.manifest.to_bytes())
+            tar.add_text(model.MANIFEST, content.manifest.to_bytes())
             for name in sorted(content.texts):
-                tar.text(name, content.texts[name])
+                tar.add_text(name, content.texts[name])
             _add_archives(tar, content)
             tar.close()
 
 
 def _write_plain(tar: TarWriter, content: Content) -> None:
     """In the order of publishing, so that ``tar -x`` leaves no reader without a package."""
-    tar.text(model.PLAIN_MANIFEST, content.manifest.to_bytes())
+    tar.add_text(model.PLAIN_MANIFEST, content.manifest.to_bytes())
     _add_archives(tar, content)
     for name in sorted(content.texts, key=publish_rank):
         mode = 0o755 if name.endswith(".sh") else 0o644
-        tar.text(name, content.texts[name], content.moment, mode)
+        tar.add_text(name, content.texts[name], content.moment, mode)
     tar.close()
 
 
@@ -121,9 +121,9 @@ class DeltaFile(Struct, frozen=True):
         """
         rows = {artifact.path: artifact for artifact in self.manifest.artifacts}
         listed = tuple(Listed(a.path, a.size, a.entry.sha256) for a in rows.values())
-        self._tar.limit = self._tar.seen + budget(listed)
+        self._tar.limit = self._tar.consumed + max_tar_size(listed)
         due = VerifiedFiles(listed, lambda one: take(rows[one.path]))
-        with blamed_on(self.path):
+        with errors_naming(self.path):
             for member in self._tar:
                 if member.kind != "file":
                     raise IntegrityError(f"the delta holds a {member.kind}", got=member.name[:200])
@@ -140,7 +140,7 @@ def opened(path: Path) -> Iterator[DeltaFile]:
         IntegrityError: it is none.
         PlaceError: it cannot be read.
     """
-    with atomic.os_errors_at(path), path.open("rb") as stream, blamed_on(path):
+    with atomic.os_errors_at(path), path.open("rb") as stream, errors_naming(path):
         packed = stream.read(len(_MAGIC)) == _MAGIC
         stream.seek(0)
         tar = TarReader(_unpacked(stream) if packed else _plain(stream), _BEFORE)
@@ -152,7 +152,7 @@ def opened(path: Path) -> Iterator[DeltaFile]:
                 expected=f"{wanted} as the first member",
                 got=first.name[:200] if first else None,
             )
-        data = tar.data(_MANIFEST_LIMIT)
+        data = tar.read_all(_MANIFEST_LIMIT)
         found = manifests.parse(data, path)
         sha256 = hashlib.sha256(data).hexdigest()
         yield DeltaFile(path, sha256, found, model.parse(found, path), tar)

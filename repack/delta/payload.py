@@ -98,7 +98,7 @@ def unpack(package: Path, fn: str, scratch: Path, limit: int) -> Payload:
         package.open("rb") as stream,
         atomic.os_errors_at(scratch),
         scratch.open("wb") as out,
-        contextlib.closing(reader.parts(stream, fn)) as streams,
+        contextlib.closing(reader.open_tar_streams(stream, fn)) as streams,
     ):
         for pieces in streams:
             start = at

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repack.codec.tree import Items, Scalar, Table
-from repack.conda.match_spec import spaced
+from repack.conda.match_spec import normalize_spec
 from repack.inputs.pins import LockedPackages
 from repack.inputs.pixi_lock import items_of, text_of
 
@@ -39,11 +39,11 @@ def read_environment(
                 f"{item.text[:80]!r} names a channel",
                 f"write {spec!r}: channels are the label's",
             )
-        elif fault := check_spec(spaced(item.text)):
+        elif fault := check_spec(normalize_spec(item.text)):
             reason = " ".join(fault.split())[:160]
             findings.add(item.line, f"{item.text[:80]!r} is no MatchSpec: {reason}")
         else:
-            specs.append(spaced(item.text))
+            specs.append(normalize_spec(item.text))
     if not dependencies.values:
         findings.add(dependencies.line, "'dependencies' is empty")
     notes = [

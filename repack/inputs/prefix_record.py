@@ -94,7 +94,7 @@ class PrefixRecord(Value, frozen=True):
         return digest_in(self.raw, "md5", 32)
 
 
-def of_meta(meta: Mapping[str, Any], platform: str) -> PrefixRecord | None:
+def parse_prefix_record(meta: Mapping[str, Any], platform: str) -> PrefixRecord | None:
     """The package that a file in ``conda-meta`` describes; None when it names none.
 
     Args:
@@ -149,7 +149,7 @@ def is_same(raw: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return True
 
 
-def improve(raw: Mapping[str, Any], better: Mapping[str, Any]) -> dict[str, Any]:
+def restore_record(raw: Mapping[str, Any], better: Mapping[str, Any]) -> dict[str, Any]:
     """The record of ``better``, with the subdir and what names the archive kept from ``raw``."""
     kept = {
         key: raw[key]

@@ -21,11 +21,11 @@ from repack.fs import atomic
 from repack.inputs.conda_info import MAX_ENV_INFO, EnvInfo, parse_env_info
 from repack.inputs.prefix_record import (
     PrefixRecord,
-    improve,
     is_poor,
     is_same,
     may_have_added_pip,
-    of_meta,
+    parse_prefix_record,
+    restore_record,
     without_added_pip,
 )
 from repack.prefix import conda_meta as places
@@ -100,7 +100,7 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
     ):
 
         def take(item: tuple[str, Mapping[str, Any]]) -> _Taken:
-            taken = _take(item[0], of_meta(item[1], info.subdir), caches)
+            taken = _take(item[0], parse_prefix_record(item[1], info.subdir), caches)
             done(1)
             return taken
 
@@ -198,7 +198,7 @@ def _enriched(
                 f"{package.fn}: its record was emptied by the client that installed it;"
                 f" taken from {name}{lost}"
             )
-            return replace(package, raw=improve(package.raw, document))
+            return replace(package, raw=restore_record(package.raw, document))
     raise _LostError(
         f"{package.fn}: its record is incomplete, and no package cache has a whole one"
     )

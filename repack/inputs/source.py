@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from repack.codec.document import decode_text, parse
+from repack.codec.document import decode_text, parse_document
 from repack.codec.tree import ProblemList, Table
 from repack.inputs.pins import LockedPackages, Pin
 from repack.structs import Value
@@ -67,7 +67,7 @@ def parse_source(
         wanted = read_explicit(decode_text(data, findings, MAX_SOURCE), findings, platforms)
         findings.end()
         return wanted
-    tree = parse(data, where, MAX_SOURCE)
+    tree = parse_document(data, where, MAX_SOURCE)
     table = tree if isinstance(tree, Table) else Table(1, ())
     if table.get("environments") is not None:
         from repack.inputs.pixi_lock import read_pixi_lock
@@ -92,7 +92,9 @@ def parse_source(
     return wanted
 
 
-def join(parts: Sequence[LockedPackages], where: str, platforms: tuple[str, ...]) -> LockedPackages:
+def join_sources(
+    parts: Sequence[LockedPackages], where: str, platforms: tuple[str, ...]
+) -> LockedPackages:
     """What several files ask for together.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from repack.codec.schema import suggestion
+from repack.codec.schema import suggest
 from repack.errors import IntegrityError, LabelError, PlaceError, Problem, RepackError, UsageError
 from repack.fs import atomic
 from repack.label.reader import MAX_LABEL, LabelContext, parse_label
@@ -94,9 +94,7 @@ def find(folder: Path, name: str) -> Path:
             )
         known = names(folder)
         have = f"labels here: {', '.join(known[:20])}" if known else "the folder has no labels"
-        raise UsageError(
-            f"unknown label {name!r}", where=folder, hint=suggestion(name, known) or have
-        )
+        raise UsageError(f"unknown label {name!r}", where=folder, hint=suggest(name, known) or have)
     return found[0]
 
 
@@ -147,7 +145,7 @@ def read_source(source: Source, platforms: tuple[str, ...]) -> LockedPackages:
         PlaceError: one cannot be read.
     """
     from repack.conda.match_spec import spec_fault
-    from repack.inputs.source import MAX_SOURCE, join, parse_source
+    from repack.inputs.source import MAX_SOURCE, join_sources, parse_source
 
     parts = []
     problems: list[Problem] = []
@@ -161,7 +159,7 @@ def read_source(source: Source, platforms: tuple[str, ...]) -> LockedPackages:
             problems.append(Problem(name, error.what, "'from' of the label names it"))
     if problems:
         raise LabelError(problems)
-    return join(parts, ", ".join(source.paths), platforms)
+    return join_sources(parts, ", ".join(source.paths), platforms)
 
 
 def _read(path: Path, limit: int) -> bytes:

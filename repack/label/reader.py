@@ -11,10 +11,10 @@ import datetime as dt
 import re
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
-from repack.codec.document import parse
-from repack.codec.schema import check
+from repack.codec.document import parse_document
+from repack.codec.schema import check_schema
 from repack.codec.tree import Line, ProblemList, Table, View
-from repack.conda.match_spec import spaced
+from repack.conda.match_spec import normalize_spec
 from repack.conda.spdx import LicencePolicy
 from repack.conda.subdir import PLATFORMS
 from repack.conda.virtual_packages import read_profile
@@ -68,9 +68,9 @@ def parse_label(data: bytes, where: str, around: LabelContext) -> Label:
     Raises:
         LabelError: it has mistakes; holds all of them.
     """
-    tree = parse(data, where, MAX_LABEL)
+    tree = parse_document(data, where, MAX_LABEL)
     findings = ProblemList(where)
-    check(tree, SCHEMA, findings)
+    check_schema(tree, SCHEMA, findings)
     if not isinstance(tree, Table):
         raise findings.error()
     return _Reader(View(tree), findings, around).read()
@@ -183,7 +183,7 @@ class _Reader:
     def _specs(self, key: str) -> tuple[str, ...]:
         found: dict[str, None] = {}
         for given in self._top.lines(key):
-            text = spaced(given.text)
+            text = normalize_spec(given.text)
             self._check_spec(key, Line(text, given.line))
             found[text] = None
         return tuple(found)

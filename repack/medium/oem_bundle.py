@@ -163,7 +163,7 @@ def bundle(
             tar.add(name, piece.size, str(tree[piece.path]), piece.sha256)
         for path, data in texts_in_order(cargo):
             mode = 0o755 if path.endswith(".sh") else 0o644
-            tar.text(f"{cargo.label}/{path}", data, mode=mode)
+            tar.add_text(f"{cargo.label}/{path}", data, mode=mode)
         tar.close()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from repack.archive.reader import recall_facts, remember_facts
+from repack.archive.reader import read_facts, write_facts
 from repack.errors import RepackError
 from repack.old_conda import archive
 from repack.old_conda.records import ConversionChange, for_old_conda
@@ -117,8 +117,8 @@ def _make(record: Record, store: Store, folder: Path) -> DerivedArchive:
     target = folder / f"{record.sha256}.tar.bz2"
     made = archive.convert(store.path(record.sha256), record, target)
     store.add(target, made.sha256, how="move")
-    facts = recall_facts(store.facts_path(record.sha256))
+    facts = read_facts(store.facts_path(record.sha256))
     if facts is not None:
-        remember_facts(store.facts_path(made.sha256), replace(facts, sha384=None))
+        write_facts(store.facts_path(made.sha256), replace(facts, sha384=None))
     derived.write_derived(store.derived_path(record.sha256, archive.recipe()), made)
     return made

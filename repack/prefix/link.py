@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repack.conda.rattler import to_rattler_records, wait
+from repack.conda.rattler import run_async, to_rattler_records
 from repack.errors import IntegrityError
 from repack.fs import atomic
 from repack.urls import redact_text
@@ -55,7 +55,7 @@ def link(records: Sequence[Record], prefix: Path, cache: Path, done: Callable[[i
     with tempfile.TemporaryDirectory(prefix="repack-link-") as name:
         found = to_rattler_records(records, Path(name))
         try:
-            wait(
+            run_async(
                 rattler.install(
                     found,
                     prefix,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from repack.conda.dependencies import depended_on, dependency_chains, edges
-from repack.conda.spdx import judge_licence, odd_identifiers
+from repack.conda.dependencies import dependency_chains, dependency_graph, dependency_name
+from repack.conda.spdx import judge_licence, unknown_identifiers
 from repack.display import shown
 from repack.errors import IntegrityError, ProofError
 from repack.report.compose import licence_of
@@ -80,7 +80,9 @@ def check_licences(
     policy, mine = label.licences, frozenset(own)
     closed = policy.unknown == "deny" or label.strict
     chains = {
-        subdir: dependency_chains(edges(records), map(depended_on, requests[subdir].specs))
+        subdir: dependency_chains(
+            dependency_graph(records), map(dependency_name, requests[subdir].specs)
+        )
         for subdir, records in shipment.records_by_subdir.items()
     }
     denied, unknown = [], []
@@ -101,7 +103,7 @@ def check_licences(
             got="".join(f"\n    {shown(line, 300)}" for line in denied[:20]),
             hint="take other builds or packages, or change `licences` of the label",
         )
-    odd = odd_identifiers(policy)
+    odd = unknown_identifiers(policy)
     lines = [f"licences.deny: {one!r} is no SPDX identifier" for one in odd]
     if unknown:
         lines.append(f"{len(unknown)} packages have no licence that SPDX knows; see the report")

@@ -64,7 +64,7 @@ def _as_it_comes(found: Solution, flushed: WriteBehind, bench: BuildContext) -> 
     with ThreadPoolExecutor(1) as aside:
         if fetched.files:
             # Hashing leaves the interpreter free for what a new release is going to need.
-            aside.submit(spdx.make_ready)
+            aside.submit(spdx.load_licences)
             aside.submit(html.make_ready)
         shipment = _look_into(found, found.unique_records, bench)
     return Intake(shipment, fetched.bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from repack.archive.package import numbered
+from repack.archive.package import with_content_build
 from repack.archive.writer import pack
 from repack.bundle.build import Bundling, build_bundle
 from repack.bundle.package import follow, manifest_package, metapackage
@@ -82,7 +82,7 @@ def _packed(made: Bundled, bench: BuildContext) -> Record:
     record = _pack(made.spec, bench)
     if made.unchanged is not None and made.unchanged.sha256 != record.sha256:
         # The old archive is gone and cannot be made again byte for byte: a name keeps its content.
-        record = _pack(numbered(made.spec, made.unchanged.build_number + 1), bench)
+        record = _pack(with_content_build(made.spec, made.unchanged.build_number + 1), bench)
     return record
 
 

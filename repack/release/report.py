@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from repack.conda.rattler import older
+from repack.conda.rattler import is_older
 from repack.label.label import names
 from repack.prove.channel import read_whole
 from repack.report.changes import compare
@@ -69,7 +69,7 @@ def compose_build_report(making: Making, bench: BuildContext) -> Report:
             {path: bench.store.path(item.record.sha256) for path, item in shipment.items.items()},
         ),
         warnings=making.warnings,
-        older=older,
+        older=is_older,
         secrets=bench.label.secrets | making.found.secrets | making.signing.secrets,
     )
     return compose_report(subject, earlier_releases(bench.channels, label.name, last))
@@ -88,7 +88,7 @@ def preview_changes(
     mine = names(bench.label)
     was = earlier_releases(bench.channels, bench.label.name, standing.release).records
     return compare(
-        [record for record in was if record.name not in mine], found.unique_records, older
+        [record for record in was if record.name not in mine], found.unique_records, is_older
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgspec import Struct
 
-from repack.conda.dependencies import depended_on, dependency_chains, edges
+from repack.conda.dependencies import dependency_chains, dependency_graph, dependency_name
 from repack.conda.spdx import Licence, judge_licence
 from repack.display import shown
 from repack.report.changes import compare
@@ -202,8 +202,8 @@ def _ways(
     ways: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
     depends: dict[str, frozenset[str]] = defaultdict(frozenset)
     for subdir, records in subject.shipment.records_by_subdir.items():
-        graph = edges(records)
-        asked = {depended_on(spec) for spec in subject.requests[subdir].specs}
+        graph = dependency_graph(records)
+        asked = {dependency_name(spec) for spec in subject.requests[subdir].specs}
         chains = dependency_chains(graph, asked | subject.own)
         paths = {record.name.lower(): record.path for record in records}
         for name, path in paths.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from repack.codec.canonical import in_rows, loads
+from repack.codec.canonical import encode_rows, loads
 from repack.codec.decode import Document, decode, encode
 from repack.conda.spdx import Verdict
 from repack.errors import IntegrityError
@@ -191,7 +191,7 @@ class Report(Document, frozen=True):
 
     def to_bytes(self) -> bytes:
         """The file."""
-        return in_rows({"format": _FORMAT, **encode(self)})
+        return encode_rows({"format": _FORMAT, **encode(self)})
 
     @classmethod
     def parse(cls, data: bytes, where: object) -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from repack.archive.reader import listed
+from repack.archive.reader import read_paths
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST
 from repack.conda.record import Record
@@ -54,7 +54,7 @@ def bundles(
     for path, item in shipment.items.items():
         name = packages.get(item.record.name)
         if name is not None:
-            rows = listed(store[path], item.record.fn)
+            rows = read_paths(store[path], item.record.fn)
             prefix = f"share/repack/{label.name}/{name}/"
             files = [
                 ReportFile(

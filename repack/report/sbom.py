@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from uuid import UUID
 
-from repack.codec.canonical import canonical, in_rows
+from repack.codec.canonical import canonical, encode_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def cyclonedx(report: Report) -> bytes:
         ],
     }
     document["serialNumber"] = f"urn:uuid:{_serial(document)}"
-    return in_rows(document)
+    return encode_rows(document)
 
 
 def spdx(report: Report) -> bytes:
@@ -107,7 +107,7 @@ def spdx(report: Report) -> bytes:
             {"licenseId": one, "extractedText": "See the package itself."} for one in references
         ]
     document["documentNamespace"] = f"urn:uuid:{_serial(document)}"
-    return in_rows(document)
+    return encode_rows(document)
 
 
 def table(report: Report) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from repack.conda.rattler import agree, to_rattler_records, to_records, without_derived
+from repack.conda.rattler import is_same_package, to_rattler_records, to_records, without_derived
 from repack.conda.record import Record
 from repack.conda.repodata import read_rows
 from repack.errors import IntegrityError, PlaceError
@@ -157,7 +157,7 @@ def recall(
 
     def published(record: Record) -> Record:
         known = raw.get(record.path)
-        if not isinstance(known, dict) or not agree(known, record.raw):
+        if not isinstance(known, dict) or not is_same_package(known, record.raw):
             return record
         return Record.of(known, record.fn, record.url)
 

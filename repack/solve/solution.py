@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from repack.conda.record import merge
+from repack.conda.record import merge_records
 from repack.structs import Value
 
 if TYPE_CHECKING:
@@ -71,4 +71,4 @@ class Solution(Value, frozen=True):
         Raises:
             IntegrityError: one name with two contents.
         """
-        return tuple(merge(r for group in self.records.values() for r in group).values())
+        return tuple(merge_records(r for group in self.records.values() for r in group).values())

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repack.conda.rattler import (
-    agree,
+    is_same_package,
+    run_async,
     to_rattler_virtual_packages,
     to_records,
-    wait,
     without_derived,
 )
 from repack.conda.record import Record
@@ -118,7 +118,7 @@ def _run(
 
     subdir = question.profile.subdir
     try:
-        return wait(_solve(channels, question, cache))
+        return run_async(_solve(channels, question, cache))
     except rx.SolverError as error:
         explanation = redact_text(str(error)).removeprefix("Cannot solve the request because of: ")
         raise UnsolvableError(subdir, explanation.strip()) from None
@@ -160,6 +160,6 @@ def _without_pip(record: Record, question: SolveRequest) -> Record:
 
 def _as_published(record: Record, published: UpstreamRepodata) -> Record:
     raw = published.get(record.url.rsplit("/", 1)[0], record.fn)
-    if raw is not None and agree(raw, record.raw):
+    if raw is not None and is_same_package(raw, record.raw):
         return Record.of(raw, record.fn, record.url)
     return without_derived(record)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from repack.archive.facts import Facts, check_archive
-from repack.archive.reader import recall_facts, remember_facts, scan_archive
+from repack.archive.reader import read_facts, scan_archive, write_facts
 from repack.errors import IntegrityError, RepackError
 from repack.fs.digests import sha384
 from repack.progress import SILENT, Progress
@@ -86,7 +86,7 @@ def inspect(
         judged.append(record)
         if depth == "whole" or sha256 not in jobs:
             paths = (archives.path(sha256), archives.facts_path(sha256))
-            known = recall_facts(paths[1])
+            known = read_facts(paths[1])
             jobs[sha256] = _Job(record, *paths, depth, hashes, known)
     facts = {sha256: job.known for sha256, job in jobs.items() if job.known and job.done}
     todo = [job for job in jobs.values() if not job.done]
@@ -149,7 +149,7 @@ def _read(job: _Job) -> Facts | RepackError:
 def _kept(facts: Facts, job: _Job, hashed: Future[str] | None) -> Facts:
     if hashed is not None:
         facts = replace(facts, sha384=hashed.result())
-    remember_facts(job.cache, facts)
+    write_facts(job.cache, facts)
     return facts
 
 

@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestam
 from tuf.api.serialization import DeserializationError
 
 from repack.codec.canonical import canonical, loads
-from repack.codec.sha256sums import SUMS, sums
+from repack.codec.sha256sums import SUMS, compose_sums
 from repack.errors import (
     MetadataInvalidError,
     MetadataNotFoundError,
@@ -168,7 +168,7 @@ class MetadataSet(Struct, frozen=True):
         names = [f"{root.signed.version}.root.json" for root in self.roots]
         names += [f"{role}.json" for role in ROLES_BELOW_ROOT]
         files = {name: self.raw[name] for name in names}
-        return {**files, SUMS: sums(files)}
+        return {**files, SUMS: compose_sums(files)}
 
 
 def load_roots(files: Mapping[str, bytes], where: object) -> tuple[Metadata[Root], ...]:

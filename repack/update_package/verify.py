@@ -265,7 +265,7 @@ def _check_tar(folder: Path, name: RelPath, files: dict[RelPath, FileEntry], aud
                     audit.fail("file", target, IntegrityError(what, where=target))
                     continue
                 hasher = hashlib.sha256()
-                while chunk := tar.beginning(atomic.CHUNK):
+                while chunk := tar.read(atomic.CHUNK):
                     hasher.update(chunk)
                 audit.compare("file", target, entry.sha256, hasher.hexdigest())
             tar.finish()

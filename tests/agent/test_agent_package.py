@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repack.archive.package import numbered
+from repack.archive.package import with_content_build
 from repack.label.agent import NEEDS, agent_package, own_sources
 from scripts import upstream
 from tests import tiny
@@ -28,9 +28,9 @@ def test_the_package_is_the_program():
         sources
     )
     assert not any("__pycache__" in path for path in sources)
-    spec = numbered(agent_package("1.0", sources))
+    spec = with_content_build(agent_package("1.0", sources))
     assert (spec.noarch, spec.name) == ("python", "repack")
-    assert spec.dist == numbered(agent_package("1.0", own_sources())).dist
+    assert spec.dist == with_content_build(agent_package("1.0", own_sources())).dist
 
 
 def test_the_recipe_brings_what_the_agent_needs():

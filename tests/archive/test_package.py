@@ -5,7 +5,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from repack.archive.package import PackageFile, PackageSpec, numbered
+from repack.archive.package import PackageFile, PackageSpec, with_content_build
 from repack.errors import IntegrityError, UsageError
 
 SPEC = PackageSpec(
@@ -23,7 +23,7 @@ def info(spec: PackageSpec) -> dict[str, object]:
 def test_order_of_members_does_not_matter():
     other = replace(SPEC, members=tuple(reversed(SPEC.members)))
     assert other == SPEC
-    assert numbered(other).build == numbered(SPEC).build
+    assert with_content_build(other).build == with_content_build(SPEC).build
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,17 @@ def test_order_of_members_does_not_matter():
     ],
 )
 def test_build_names_all_that_makes_the_bytes(change):
-    assert numbered(replace(SPEC, **change)).build != numbered(SPEC).build
+    assert with_content_build(replace(SPEC, **change)).build != with_content_build(SPEC).build
 
 
 def test_build_number_does_not_change_the_content_part():
-    one, two = numbered(SPEC, 1), numbered(SPEC, 2)
+    one, two = with_content_build(SPEC, 1), with_content_build(SPEC, 2)
     assert one.build.removesuffix("_1") == two.build.removesuffix("_2")
     assert (one.build_number, two.build_number) == (1, 2)
 
 
 def test_info_says_what_clients_read():
-    files = info(numbered(SPEC))
+    files = info(with_content_build(SPEC))
     assert files["info/index.json"]["noarch"] == "generic"
     assert files["info/index.json"]["subdir"] == "noarch"
     assert files["info/index.json"]["arch"] is None

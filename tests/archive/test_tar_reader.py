@@ -24,7 +24,7 @@ def chunks(data: bytes, size: int = 1000):
 
 def scan(data: bytes, size: int = 1000, limit: int = BIG):
     archive = TarReader(chunks(data, size), limit)
-    found = [(found, archive.data(BIG)) for found in archive]
+    found = [(found, archive.read_all(BIG)) for found in archive]
     archive.finish()
     return found
 
@@ -198,10 +198,10 @@ def test_data_is_given_at_most_once_and_within_bounds():
     archive = TarReader(chunks(tar([(member("a"), b"x" * 3000), (member("b"), b"y")])), BIG)
     assert next(members := iter(archive)).name == "a"
     with pytest.raises(IntegrityError, match="too large"):
-        archive.data(2999)
-    assert archive.beginning(10) == b"x" * 10
-    assert archive.data(BIG) == b"x" * 2990
-    assert archive.data(BIG) == b""
+        archive.read_all(2999)
+    assert archive.read(10) == b"x" * 10
+    assert archive.read_all(BIG) == b"x" * 2990
+    assert archive.read_all(BIG) == b""
     assert next(members).name == "b"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from repack.archive.package import FORMATS, PackageFile, PackageSpec, numbered
+from repack.archive.package import FORMATS, PackageFile, PackageSpec, with_content_build
 from repack.archive.writer import pack
 from repack.bundle.build import Bundling, build_bundle
 from repack.bundle.package import manifest_package, metapackage
@@ -236,7 +236,7 @@ def test_unchanged_bundle_is_recognised(tmp_path, models):
 
 
 def test_noarch_python_package(tmp_path):
-    spec = numbered(
+    spec = with_content_build(
         PackageSpec(
             "tool",
             "1.0",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from repack.archive.package import PackageFile, PackageSpec, numbered
+from repack.archive.package import PackageFile, PackageSpec, with_content_build
 from repack.bundle.package import (
     bundle_package,
     follow,
@@ -59,31 +59,34 @@ def test_first_of_its_version():
 
 
 def test_same_content_keeps_its_build():
-    before = published(numbered(package(b"1"), 4))
+    before = published(with_content_build(package(b"1"), 4))
     found = follow(package(b"1"), [before], ".conda")
     assert found.unchanged is before
     assert found.spec.build == before.build
 
 
 def test_changed_content_raises_the_number():
-    before = published(numbered(package(b"1"), 4))
+    before = published(with_content_build(package(b"1"), 4))
     found = follow(package(b"2"), [before], ".conda")
     assert (found.spec.build_number, found.unchanged) == (5, None)
 
 
 def test_content_of_an_older_release_comes_back_as_a_newer_build():
-    old, new = published(numbered(package(b"1"), 0)), published(numbered(package(b"2"), 1))
+    old, new = (
+        published(with_content_build(package(b"1"), 0)),
+        published(with_content_build(package(b"2"), 1)),
+    )
     assert follow(package(b"1"), [new, old], ".conda").spec.build_number == 2
 
 
 def test_other_versions_and_packages_do_not_count():
-    other = published(replace(numbered(package(b"1"), 7), version="2024.9.0"))
-    stranger = published(replace(numbered(package(b"1"), 7), name="x"))
+    other = published(replace(with_content_build(package(b"1"), 7), version="2024.9.0"))
+    stranger = published(replace(with_content_build(package(b"1"), 7), name="x"))
     assert follow(package(b"2"), [other, stranger], ".conda").spec.build_number == 0
 
 
 def test_other_format_keeps_the_build_but_is_packed():
-    before = published(numbered(package(b"1"), 4), ".tar.bz2")
+    before = published(with_content_build(package(b"1"), 4), ".tar.bz2")
     found = follow(package(b"1"), [before], ".conda")
     assert (found.spec.build, found.unchanged) == (before.build, None)
 
@@ -100,7 +103,7 @@ def test_manifest_package():
 
 
 def test_metapackage_pins_exact_builds_once():
-    root = published(numbered(package(b"1")))
+    root = published(with_content_build(package(b"1")))
     spec = metapackage(LABEL, 12, "linux-64", [root, root])
     assert (spec.name, spec.version, spec.subdir, spec.noarch) == (
         "halkbank",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from repack.archive.package import FORMATS, PackageFile, PackageSpec, numbered
+from repack.archive.package import FORMATS, PackageFile, PackageSpec, with_content_build
 from repack.archive.writer import pack
 from repack.bundle.archive import Trust
 from repack.bundle.build import Bundling, build_bundle
@@ -152,7 +152,7 @@ def test_other_packages(tmp_path):
         read_release(path, Trust())
     stranger = PackageSpec("x-models", "1", members=(PackageFile.of("lib/python.py", b""),))
     with pytest.raises(IntegrityError, match="other files"):
-        read_release(pack(numbered(stranger), tmp_path, ".conda").path, Trust())
+        read_release(pack(with_content_build(stranger), tmp_path, ".conda").path, Trust())
 
 
 @pytest.mark.parametrize("archive", FORMATS)
@@ -170,7 +170,7 @@ def test_changed_bytes(tmp_path, archive):
 
 
 def test_files_that_the_package_does_not_list(tmp_path, monkeypatch):
-    spec = numbered(
+    spec = with_content_build(
         PackageSpec("x-models", "1", members=(PackageFile.of("share/repack/x/models/a", b"1"),))
     )
     real = PackageSpec.info
@@ -206,7 +206,9 @@ def retold(monkeypatch, tmp_path, change, **files: bytes):
 
     monkeypatch.setattr(PackageSpec, "info", info)
     members = (made, *(PackageFile.of(path, data) for path, data in files.items()))
-    return pack(numbered(PackageSpec("x-models", "1", members=members)), tmp_path, ".tar.bz2").path
+    return pack(
+        with_content_build(PackageSpec("x-models", "1", members=members)), tmp_path, ".tar.bz2"
+    ).path
 
 
 @pytest.mark.parametrize(

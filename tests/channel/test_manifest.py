@@ -272,6 +272,6 @@ def test_bad_sums(line):
 
 
 def test_sums_are_those_of_sha256sum():
-    data = sha256sums.sums({"b": b"", "a": b""})
+    data = sha256sums.compose_sums({"b": b"", "a": b""})
     assert data.decode() == f"{SHA256}  a\n{SHA256}  b\n"
     assert sha256sums.parse_sums(data, "s") == {"a": SHA256, "b": SHA256}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repack.codec.canonical import MAX_DEPTH, canonical, in_rows, loads
+from repack.codec.canonical import MAX_DEPTH, canonical, encode_rows, loads
 from repack.errors import IntegrityError
 
 LIMIT = 1 << 20
@@ -29,11 +29,11 @@ def test_what_is_written_is_read_back(value):
 
 @given(st.dictionaries(TEXT, VALUES))
 def test_rows_say_the_same(document):
-    assert json.loads(in_rows(document)) == document
+    assert json.loads(encode_rows(document)) == document
 
 
 def test_every_item_of_a_list_has_a_line():
-    text = in_rows({"label": "hälk", "files": [{"path": "a"}, {"path": "b"}], "none": ()})
+    text = encode_rows({"label": "hälk", "files": [{"path": "a"}, {"path": "b"}], "none": ()})
     assert text.decode().splitlines() == [
         "{",
         ' "label": "hälk",',

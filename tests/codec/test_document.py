@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repack.codec.document import parse
+from repack.codec.document import parse_document
 from repack.codec.tree import Items, Scalar, Table
 from repack.errors import LabelError, Problem
 from repack.label.reader import MAX_LABEL
@@ -102,7 +102,7 @@ def test_json_is_read_as_the_library_reads_it(value, ascii_only, indent):
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators).replace(
         "\x7f", "\\u007f"
     )
-    assert plain(parse(text.encode(), "x.json", MAX_LABEL)) == value
+    assert plain(parse_document(text.encode(), "x.json", MAX_LABEL)) == value
 
 
 KEYS = ["label", "channels", "platforms", "packages", "bundles", "signing", "linux-64", "from"]

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from repack.conda.rattler import (
-    older,
+    is_older,
+    run_async,
     to_rattler_records,
     to_rattler_virtual_packages,
     to_records,
-    wait,
     without_derived,
 )
 from repack.conda.virtual_packages import TargetProfile
@@ -40,12 +40,12 @@ def test_a_running_loop_is_no_hindrance():
         return 7
 
     async def caller():
-        return wait(work())
+        return run_async(work())
 
     assert asyncio.run(caller()) == 7
 
 
 def test_versions_are_compared_as_conda_does():
-    assert older("1.9", "1.10")
-    assert not older("1.10", "1.9")
-    assert not older("no version!", "1.0")
+    assert is_older("1.9", "1.10")
+    assert not is_older("1.10", "1.9")
+    assert not is_older("no version!", "1.0")

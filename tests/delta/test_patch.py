@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from repack.archive.package import JOB, PackageFile, PackageSpec, numbered
+from repack.archive.package import JOB, PackageFile, PackageSpec, with_content_build
 from repack.archive.writer import pack
 from repack.delta import patch, payload, recompress
 from repack.delta import patch_format as model
@@ -181,7 +181,9 @@ def bundle(folder, files, threads=0):
     """Pack files as repack packs bundles."""
     folder.mkdir()
     members = tuple(PackageFile.of(name, data) for name, data in files.items())
-    return pack(numbered(PackageSpec("x", "1", members=members)), folder, ".conda", threads).path
+    return pack(
+        with_content_build(PackageSpec("x", "1", members=members)), folder, ".conda", threads
+    ).path
 
 
 def weights(seed, size):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from repack.errors import LabelError
 from repack.inputs.pins import LockedPackages, Pin, pin_from_url
-from repack.inputs.source import Source, join, parse_source
+from repack.inputs.source import Source, join_sources, parse_source
 
 SHA, MD5 = "ab" * 32, "cd" * 16
 BOTH = ("linux-64", "win-64")
@@ -325,7 +325,7 @@ def test_what_is_none_of_these(text, said):
 def test_several_files_join():
     linux = read(EXPLICIT, BOTH)
     windows = read(EXPLICIT.replace("linux-64", "win-64"), BOTH)
-    assert set(join([linux, windows], "given", BOTH).pins) == set(BOTH)
+    assert set(join_sources([linux, windows], "given", BOTH).pins) == set(BOTH)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_several_files_join():
 )
 def test_files_that_do_not_make_a_whole(texts, said):
     with pytest.raises(LabelError) as caught:
-        join([read(text, BOTH) for text in texts], "given", BOTH)
+        join_sources([read(text, BOTH) for text in texts], "given", BOTH)
     assert said in [str(problem) for problem in caught.value.problems]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from repack.conda.rattler import older
+from repack.conda.rattler import is_older
 from repack.conda.record import Record
 from repack.report.changes import compare
 
@@ -17,7 +17,9 @@ def record(name, version="1.0", subdir="linux-64", licence="MIT", build="0", siz
 
 
 def steps(before, after):
-    return [(c.name, c.step, c.before, c.after, c.platforms) for c in compare(before, after, older)]
+    return [
+        (c.name, c.step, c.before, c.after, c.platforms) for c in compare(before, after, is_older)
+    ]
 
 
 def test_every_kind_of_change_and_the_grave_ones_first():
@@ -45,20 +47,20 @@ def test_platforms_that_change_alike_share_a_line():
     both = ("linux-64", "win-64")
     before = [record("a", subdir=subdir) for subdir in both]
     after = [record("a", "2.0", subdir=subdir) for subdir in both]
-    change = compare(before, after, older)[0]
+    change = compare(before, after, is_older)[0]
     assert (change.platforms, change.bytes_before, change.bytes_after) == (both, 20, 20)
 
 
 def test_a_move_to_noarch_is_one_update():
     before = [record("a"), record("a", subdir="win-64")]
     after = [record("a", "1.1", subdir="noarch")]
-    assert [(c.step, c.before, c.after) for c in compare(before, after, older)] == [
+    assert [(c.step, c.before, c.after) for c in compare(before, after, is_older)] == [
         ("updated", "1.0", "1.1")
     ]
 
 
 def test_a_change_of_licence_shows_on_an_update_too():
-    change = compare([record("a")], [record("a", "2.0", licence="BSD-3-Clause")], older)[0]
+    change = compare([record("a")], [record("a", "2.0", licence="BSD-3-Clause")], is_older)[0]
     assert change.step == "relicensed"
     assert (change.licence_before, change.licence_after) == ("MIT", "BSD-3-Clause")
     assert (change.before, change.after) == ("1.0", "2.0")
@@ -66,5 +68,5 @@ def test_a_change_of_licence_shows_on_an_update_too():
 
 def test_no_change_and_odd_licences():
     odd = record("a", licence=["MIT"])
-    assert compare([odd], [odd], older) == ()
-    assert compare([], [odd], older)[0].licence_after == ""
+    assert compare([odd], [odd], is_older) == ()
+    assert compare([], [odd], is_older)[0].licence_after == ""
