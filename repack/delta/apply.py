@@ -1,24 +1,20 @@
-"""The lines of deltas: make one from two releases, apply one to a channel.
-
-create: both releases' trees -> patches that pay -> one signed file
-apply: admit -> renew -> stage -> verify -> publish
-"""
+"""Applies a delta to a channel: check its base, assemble the new channel, stage, verify, publish."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import shutil
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from repack.channel import manifest as manifests
 from repack.channel.folder import Channels, ChannelTree
 from repack.channel.layout import MANIFEST_PATH, METADATA_DIR, check_names
-from repack.delta import file as delta_file
-from repack.delta.file import Texts
+from repack.channel.manifest import MAX_BYTES, parse
+from repack.delta.file import open_delta
 from repack.delta.manifest import is_archive, is_text
 from repack.delta.rebuild import RebuildJob, rebuild
 from repack.errors import (
@@ -36,7 +32,6 @@ from repack.verify.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
 
@@ -91,53 +86,65 @@ def apply(
     """
     channels, name = Channels.around(folder)
     with channels.exclusive(name):
-        standing = BaseChannel.of(folder)
+        base = BaseChannel.of(folder)
         try:
-            with delta_file.opened(file) as opened:
-                check_base(standing, opened, key)
-                work = channels.work(name) / opened.sha256
-                renewed = assemble(standing, opened, work, progress)
-            staged = channels.stage(name, renewed.tree)
-            demand = Requirements(key=key, root=root_of(standing))
-            verdict = verify(staged, demand, now, renewed.known)
-            verdict = _sound(verdict, channels.unstaged(name, renewed.tree), standing)
+            with open_delta(file) as delta:
+                check_base(base, delta, key)
+                work = channels.work(name) / delta.sha256
+                assembled = assemble(base, delta, work, progress)
+            staged = channels.stage(name, assembled.tree)
+            requirements = Requirements(key=key, root=first_root(base))
+            verdict = verify(staged, requirements, now, assembled.hashed)
+            verdict = _accept(verdict, channels.unstaged(name, assembled.tree), base)
         except RepackError:
             # A killed run leaves what it made to the next one; a refused one leaves nothing.
             channels.discard(name)
             atomic.remove(channels.work(name))
             raise
-        channels.publish(name, renewed.tree)
+        channels.publish(name, assembled.tree)
         atomic.remove(channels.work(name))
     channels.tidy()
-    return DeltaApplied(folder, standing.manifest.version, verdict)
+    return DeltaApplied(folder, base.manifest.version, verdict)
 
 
-def _sound(verdict: Verdict, known: frozenset[str], standing: BaseChannel) -> Verdict:
-    """The verdict on what is staged, if it may be published; ``known`` lies there already."""
-    late = [one for one in verdict.refusals if isinstance(one, MetadataExpiredError)]
+def _accept(verdict: Verdict, unstaged: frozenset[str], base: BaseChannel) -> Verdict:
+    """The verdict on what is staged, if it may be published.
+
+    Args:
+        unstaged: files that lie in the published folder already and are not staged.
+
+    Raises:
+        RepackError: it may not.
+    """
+    expired = [error for error in verdict.refusals if isinstance(error, MetadataExpiredError)]
     for refusal in verdict.refusals:
-        if refusal not in late:
+        if refusal not in expired:
             raise refusal
-    wrong = [one for one in verdict.findings if one.kind != "missing" or one.path not in known]
+    wrong = [
+        finding
+        for finding in verdict.findings
+        if finding.kind != "missing" or finding.path not in unstaged
+    ]
     if wrong:
         raise IntegrityError(
             f"what the delta makes is no sound channel: {len(wrong)} findings",
-            where=standing.folder,
+            where=base.folder,
             got=str(wrong[0]),
         )
-    # Whether metadata is still in time is for targets to judge; the copy is as good as it was.
+    # Targets decide on metadata past its date; a channel that was copied whole would be as late.
+    size = sum(artifact.size for artifact in base.manifest.artifacts if artifact.path in unstaged)
     return replace(
         verdict,
         refusals=[],
         findings=[],
-        warnings=[*verdict.warnings, *(error.text() for error in late)],
-        files=verdict.files + len(known),
-        bytes=verdict.bytes + sum(a.size for a in standing.manifest.artifacts if a.path in known),
+        warnings=[*verdict.warnings, *(error.text() for error in expired)],
+        files=verdict.files + len(unstaged),
+        bytes=verdict.bytes + size,
     )
 
 
 class BaseChannel(Struct, frozen=True):
-    """The channel a delta is applied to."""
+    """The channel a delta is applied to; ``pin`` is the SHA-256 of its manifest."""
 
     folder: Path
     manifest: Manifest
@@ -155,17 +162,12 @@ class BaseChannel(Struct, frozen=True):
             raise IntegrityError(
                 "there is no manifest: not a repack channel, or not whole", where=folder
             )
-        data = atomic.read(path, manifests.MAX_BYTES)
-        return cls(folder, manifests.parse(data, path), hashlib.sha256(data).hexdigest())
-
-    @property
-    def name(self) -> str:
-        """As in ``base_id``."""
-        return f"{self.manifest.id}@{self.manifest.version}"
+        data = atomic.read(path, MAX_BYTES)
+        return cls(folder, parse(data, path), hashlib.sha256(data).hexdigest())
 
 
-def check_base(standing: BaseChannel, opened: DeltaFile, key: SharedKey | None) -> None:
-    """See that the delta is for this channel, and by whom it was meant to be from.
+def check_base(base: BaseChannel, opened: DeltaFile, key: SharedKey | None) -> None:
+    """See that the delta is for this channel, and signed if that is asked for or the channel is.
 
     Raises:
         IntegrityError: it is for another label, or another release; says which one is needed.
@@ -174,46 +176,47 @@ def check_base(standing: BaseChannel, opened: DeltaFile, key: SharedKey | None) 
     manifest, delta = opened.manifest, opened.delta
     if key is not None:
         manifest.check(key, opened.path)
-    elif manifest.signature is None and standing.manifest.signature is not None:
+    elif manifest.signature is None and base.manifest.signature is not None:
         raise SignatureError(
             "the delta is not signed, but the channel is", where=opened.path,
             hint="take a delta from who built the channel",
         )  # fmt: skip
-    if manifest.id != standing.manifest.id:
+    if manifest.id != base.manifest.id:
         raise IntegrityError(
             "the delta is for another label",
             where=opened.path,
-            expected=standing.manifest.id,
+            expected=base.manifest.id,
             got=manifest.id,
         )
-    if standing.pin not in {delta.base.manifest, delta.target.manifest}:
-        base, now = f"{manifest.id}@{delta.base.release}", standing.name
+    if base.pin not in {delta.base.manifest, delta.target.manifest}:
+        needed = f"{manifest.id}@{delta.base.release}"
+        present = f"{base.manifest.id}@{base.manifest.version}"
         raise IntegrityError(
-            f"the delta needs {base}, and the channel is {now}"
-            if base != now
-            else f"the delta needs another {base} than the one that stands here",
-            where=standing.folder,
-            expected=f"{base}, manifest sha256 {delta.base.manifest}",
-            got=f"{now}, manifest sha256 {standing.pin}",
+            f"the delta needs {needed}, and the channel is {present}"
+            if needed != present
+            else f"the delta needs another {needed} than the one that stands here",
+            where=base.folder,
+            expected=f"{needed}, manifest sha256 {delta.base.manifest}",
+            got=f"{present}, manifest sha256 {base.pin}",
             hint=f"have a delta made: repack delta create {manifest.id} --from"
-            f" {standing.manifest.version} --to {manifest.version}",
+            f" {base.manifest.version} --to {manifest.version}",
         )
 
 
 class AssembledChannel(Struct, frozen=True):
-    """Everything the channel will hold, and of its packages what was hashed."""
+    """Everything the channel will hold, and what is known of its packages from hashing them."""
 
     tree: ChannelTree
-    known: Mapping[RelPath, FileEntry]
+    hashed: Mapping[RelPath, FileEntry]
 
 
 def assemble(
-    standing: BaseChannel, opened: DeltaFile, work: Path, progress: Progress = SILENT
+    base: BaseChannel, opened: DeltaFile, work: Path, progress: Progress = SILENT
 ) -> AssembledChannel:
     """Everything the channel will hold; packages that stay are taken where they lie.
 
     Args:
-        work: for what is made, this delta's alone; its parent is swept.
+        work: for what is made, this delta's alone; other folders beside it are removed.
 
     Raises:
         IntegrityError: the delta is damaged, or the channel is not what its manifest says.
@@ -222,21 +225,22 @@ def assemble(
     """
     _check_space(opened, work)
     texts = _unpack(opened, work, progress)
-    if hashlib.sha256(texts.get(MANIFEST_PATH, b"")).hexdigest() != opened.delta.target.manifest:
+    data = texts.get(MANIFEST_PATH, b"")
+    if hashlib.sha256(data).hexdigest() != opened.delta.target.manifest:
         raise IntegrityError("the delta brings another manifest than it names", where=opened.path)
-    target = manifests.parse(texts[MANIFEST_PATH], MANIFEST_PATH)
+    target = parse(data, MANIFEST_PATH)
     entries = target.packages
-    wanted = {path: entry.sha256 for path, entry in entries.items()}
-    if odd := [path for path in wanted if not is_archive(path)]:
+    release = {path: entry.sha256 for path, entry in entries.items()}
+    if odd := [path for path in release if not is_archive(path)]:
         raise IntegrityError("the release has an artifact that is no package", got=odd[0])
-    packages = _standing(standing, entries.values(), progress)
-    packages |= _carried(opened, wanted, work, packages)
-    packages |= _make(standing, opened, wanted, packages, work)
-    if gone := sorted(wanted.keys() - packages.keys()):
+    packages = _unchanged(base, entries.values(), progress)
+    packages |= _carried(opened, release, work, packages)
+    packages |= _rebuilt(base, opened, release, packages, work)
+    if missing := sorted(release.keys() - packages.keys()):
         raise IntegrityError(
-            f"{len(gone)} packages of the channel are missing or damaged",
-            where=standing.folder,
-            got=", ".join(gone[:5]),
+            f"{len(missing)} packages of the channel are missing or damaged",
+            where=base.folder,
+            got=", ".join(missing[:5]),
             hint="copy the channel again; a delta needs the whole of its base",
         )
     tree = ChannelTree(packages, texts)
@@ -244,20 +248,21 @@ def assemble(
     return AssembledChannel(tree, entries)
 
 
-def root_of(standing: BaseChannel) -> bytes | None:
+def first_root(base: BaseChannel) -> bytes | None:
     """The first root the channel has, to hold the new metadata against; None when it has none."""
-    path = standing.folder / METADATA_DIR / "1.root.json"
-    return atomic.read(path, manifests.MAX_BYTES) if path.is_file() else None
+    path = base.folder / METADATA_DIR / "1.root.json"
+    return atomic.read(path, MAX_BYTES) if path.is_file() else None
 
 
 def _check_space(opened: DeltaFile, work: Path) -> None:
-    need = sum(a.size for a in opened.manifest.artifacts)
-    need += 2 * max((one.unpacked for one in opened.delta.patches), default=0) + _SLACK
+    # Two packages are rebuilt at a time, each from a base that is unpacked beside it.
+    need = sum(artifact.size for artifact in opened.manifest.artifacts) + _SLACK
+    need += 2 * max((row.unpacked for row in opened.delta.patches), default=0)
     with atomic.os_errors_at(work):
         work.mkdir(parents=True, exist_ok=True)
-        for other in work.parent.iterdir():
-            if other != work:  # left by another delta, which was never applied to its end
-                atomic.remove(other)
+        for folder in work.parent.iterdir():
+            if folder != work:  # left by another delta, which was never applied to its end
+                atomic.remove(folder)
         free = shutil.disk_usage(work).free
     if free < need:
         raise SpaceError(
@@ -269,75 +274,74 @@ def _check_space(opened: DeltaFile, work: Path) -> None:
 
 
 def _unpack(opened: DeltaFile, work: Path, progress: Progress) -> dict[RelPath, bytes]:
-    """Lay the members out in the work folder, metadata in memory."""
-    texts = Texts()
-    size = sum(a.size for a in opened.manifest.artifacts)
+    """Write packages and patches into the work folder, and return the metadata files."""
+    texts: dict[RelPath, bytes] = {}
+    size = sum(artifact.size for artifact in opened.manifest.artifacts)
+
+    @contextlib.contextmanager
+    def sink_for(artifact: Artifact) -> Iterator[Sink]:
+        advance(artifact.size)
+        if is_text(artifact):
+            sink = io.BytesIO()
+            yield sink
+            texts[artifact.path] = sink.getvalue()
+        else:
+            with atomic.writing(work / artifact.entry.sha256) as out:
+                yield out
+
     with progress.phase(f"read {opened.path.name}", size, "bytes") as advance:
-
-        def take(artifact: Artifact) -> AbstractContextManager[Sink]:
-            advance(artifact.size)
-            if is_text(artifact):
-                return texts.take(artifact.path)
-            return _filing(work / artifact.entry.sha256)
-
-        opened.members(take)
-    return texts.found
+        opened.read_members(sink_for)
+    return texts
 
 
-@contextlib.contextmanager
-def _filing(path: Path) -> Iterator[Sink]:
-    with atomic.writing(path) as out:
-        yield out
-
-
-def _standing(
-    standing: BaseChannel, entries: Collection[FileEntry], progress: Progress
+def _unchanged(
+    base: BaseChannel, entries: Collection[FileEntry], progress: Progress
 ) -> dict[RelPath, Path]:
-    """The packages that are in the channel already, and right."""
-    there = [entry for entry in entries if (standing.folder / entry.path).is_file()]
-    with progress.phase("check", sum(entry.size for entry in there), "bytes") as advance:
-        paths = intact_paths(standing.folder, there, advance)
-    return {path: standing.folder / path for path in paths}
+    """The packages of the release that the channel has already, and whole."""
+    present = [entry for entry in entries if (base.folder / entry.path).is_file()]
+    with progress.phase("check", sum(entry.size for entry in present), "bytes") as advance:
+        paths = intact_paths(base.folder, present, advance)
+    return {path: base.folder / path for path in paths}
 
 
 def _carried(
     opened: DeltaFile,
-    wanted: Mapping[RelPath, Digest],
+    release: Mapping[RelPath, Digest],
     work: Path,
     packages: Mapping[RelPath, Path],
 ) -> dict[RelPath, Path]:
-    found = {}
+    """The packages that came whole."""
+    carried = {}
     for artifact in opened.manifest.artifacts:
         if artifact.type != "full" or is_text(artifact):
             continue
-        if wanted.get(artifact.path) != artifact.sha256:
+        if release.get(artifact.path) != artifact.sha256:
             raise IntegrityError(
                 "the delta carries a package that the release does not have", got=artifact.path
             )
         if artifact.path not in packages:
-            found[artifact.path] = work / artifact.entry.sha256
-    return found
+            carried[artifact.path] = work / artifact.entry.sha256
+    return carried
 
 
-def _make(
-    standing: BaseChannel,
+def _rebuilt(
+    base: BaseChannel,
     opened: DeltaFile,
-    wanted: Mapping[RelPath, Digest],
+    release: Mapping[RelPath, Digest],
     packages: Mapping[RelPath, Path],
     work: Path,
 ) -> dict[RelPath, Path]:
-    """Make the packages that came as patches."""
+    """The packages that came as patches, rebuilt."""
     patches = {a.path: work / a.entry.sha256 for a in opened.manifest.artifacts if a.type == "diff"}
     rows = opened.delta.patches
-    if odd := [row.path for row in rows if row.path not in wanted]:
+    if odd := [row.path for row in rows if row.path not in release]:
         raise IntegrityError(
             "the delta patches a package that the release does not have", got=odd[0]
         )
-    due = [
-        RebuildJob(row, standing.folder / row.base, patches[row.patch], wanted[row.path])
+    jobs = [
+        RebuildJob(row, base.folder / row.base, patches[row.patch], release[row.path])
         for row in rows
         if row.path not in packages
     ]
-    return dict(
-        zip((one.row.path for one in due), rebuild(due, work, opened.delta.tools), strict=True)
-    )
+    rebuilt = rebuild(jobs, work, opened.delta.tools)
+    return {job.row.path: path for job, path in zip(jobs, rebuilt, strict=True)}

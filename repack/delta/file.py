@@ -1,14 +1,13 @@
 """Writes and reads delta files: a tar, its manifest first, compressed unless it is a plain one.
 
-The same release pair, store and versions of the libraries give the same bytes. Reading believes
-nothing before it is checked, as :mod:`repack.bundle.archive_reader` has it.
+The same release pair, store and versions of the libraries give the same bytes. A member is bounded
+by the manifest's size of it, and hashed while it is read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import sys
 from typing import IO, TYPE_CHECKING, Final
 
@@ -16,11 +15,10 @@ from msgspec import Struct
 
 from repack.archive.tar_reader import TarReader
 from repack.archive.tar_writer import Sink, TarWriter
-from repack.archive.verified_tar import ReleaseFile as Listed
-from repack.archive.verified_tar import VerifiedFiles, errors_naming, max_tar_size
-from repack.channel import manifest as manifests
+from repack.archive.verified_tar import ReleaseFile, VerifiedFiles, errors_naming, max_tar_size
 from repack.channel.layout import publish_rank
-from repack.delta import manifest as model
+from repack.channel.manifest import parse
+from repack.delta.manifest import MANIFEST, PLAIN_MANIFEST, parse_delta
 from repack.errors import IntegrityError
 from repack.fs import atomic
 
@@ -40,15 +38,15 @@ else:
     from backports import zstd
 
 
-# Packages don't get smaller, and metadata hardly by more.
+# Packages are compressed already, and metadata gets hardly smaller at a higher level.
 _LEVEL: Final = 6
 _MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _COMPRESSED: Final = 256 << 10
 _MANIFEST_LIMIT: Final = 64 << 20
-_BEFORE: Final = _MANIFEST_LIMIT + (64 << 10)
+_LIMIT_BEFORE_MEMBERS: Final = _MANIFEST_LIMIT + (64 << 10)
 
 
-class Content(Struct, frozen=True):
+class DeltaContent(Struct, frozen=True):
     """What goes into a delta file, by the name of the member.
 
     Attributes:
@@ -62,7 +60,7 @@ class Content(Struct, frozen=True):
     moment: int
 
 
-def write(path: Path, content: Content, form: Form, advance: Callable[[int], None]) -> None:
+def write(path: Path, content: DeltaContent, form: Form, advance: Callable[[int], None]) -> None:
     """Write a delta file; it appears whole or not at all.
 
     Raises:
@@ -80,16 +78,16 @@ def write(path: Path, content: Content, form: Form, advance: Callable[[int], Non
         }
         with zstd.ZstdFile(out, "w", options=options) as sink:
             tar = TarWriter(sink, advance)
-            tar.add_text(model.MANIFEST, content.manifest.to_bytes())
+            tar.add_text(MANIFEST, content.manifest.to_bytes())
             for name in sorted(content.texts):
                 tar.add_text(name, content.texts[name])
             _add_archives(tar, content)
             tar.close()
 
 
-def _write_plain(tar: TarWriter, content: Content) -> None:
+def _write_plain(tar: TarWriter, content: DeltaContent) -> None:
     """In the order of publishing, so that ``tar -x`` leaves no reader without a package."""
-    tar.add_text(model.PLAIN_MANIFEST, content.manifest.to_bytes())
+    tar.add_text(PLAIN_MANIFEST, content.manifest.to_bytes())
     _add_archives(tar, content)
     for name in sorted(content.texts, key=publish_rank):
         mode = 0o755 if name.endswith(".sh") else 0o644
@@ -97,7 +95,7 @@ def _write_plain(tar: TarWriter, content: Content) -> None:
     tar.close()
 
 
-def _add_archives(tar: TarWriter, content: Content) -> None:
+def _add_archives(tar: TarWriter, content: DeltaContent) -> None:
     for artifact in content.manifest.artifacts:
         if artifact.path in content.archives:
             source = str(content.archives[artifact.path])
@@ -105,7 +103,7 @@ def _add_archives(tar: TarWriter, content: Content) -> None:
 
 
 class DeltaFile(Struct, frozen=True):
-    """An open delta file whose manifest was read; nothing of it has been believed yet."""
+    """An open delta file whose manifest was read; its signature is not checked yet."""
 
     path: Path
     sha256: str
@@ -113,27 +111,27 @@ class DeltaFile(Struct, frozen=True):
     delta: Delta
     _tar: TarReader
 
-    def members(self, take: Callable[[Artifact], AbstractContextManager[Sink]]) -> None:
+    def read_members(self, take: Callable[[Artifact], AbstractContextManager[Sink]]) -> None:
         """Read all members, each into the sink that ``take`` gives for it.
 
         Raises:
             IntegrityError: a member is not what the manifest says, is not in it, or is missing.
         """
-        rows = {artifact.path: artifact for artifact in self.manifest.artifacts}
-        listed = tuple(Listed(a.path, a.size, a.entry.sha256) for a in rows.values())
+        artifacts = {artifact.path: artifact for artifact in self.manifest.artifacts}
+        listed = tuple(ReleaseFile(a.path, a.size, a.entry.sha256) for a in artifacts.values())
         self._tar.limit = self._tar.consumed + max_tar_size(listed)
-        due = VerifiedFiles(listed, lambda one: take(rows[one.path]))
+        verified = VerifiedFiles(listed, lambda file: take(artifacts[file.path]))
         with errors_naming(self.path):
             for member in self._tar:
                 if member.kind != "file":
                     raise IntegrityError(f"the delta holds a {member.kind}", got=member.name[:200])
-                due.take(member.name, member, self._tar)
+                verified.take(member.name, member, self._tar)
             self._tar.finish()
-            due.end()
+            verified.end()
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[DeltaFile]:
+def open_delta(path: Path) -> Iterator[DeltaFile]:
     """Open a delta file and read its manifest.
 
     Raises:
@@ -141,54 +139,38 @@ def opened(path: Path) -> Iterator[DeltaFile]:
         PlaceError: it cannot be read.
     """
     with atomic.os_errors_at(path), path.open("rb") as stream, errors_naming(path):
-        packed = stream.read(len(_MAGIC)) == _MAGIC
+        is_compressed = stream.read(len(_MAGIC)) == _MAGIC
         stream.seek(0)
-        tar = TarReader(_unpacked(stream) if packed else _plain(stream), _BEFORE)
+        chunks = (
+            _decompressed(stream) if is_compressed else iter(lambda: stream.read(atomic.CHUNK), b"")
+        )
+        tar = TarReader(chunks, _LIMIT_BEFORE_MEMBERS)
         first = next(iter(tar), None)
-        wanted = model.MANIFEST if packed else model.PLAIN_MANIFEST
-        if first is None or first.kind != "file" or first.name != wanted:
+        name = MANIFEST if is_compressed else PLAIN_MANIFEST
+        if first is None or first.kind != "file" or first.name != name:
             raise IntegrityError(
                 "no delta",
-                expected=f"{wanted} as the first member",
+                expected=f"{name} as the first member",
                 got=first.name[:200] if first else None,
             )
         data = tar.read_all(_MANIFEST_LIMIT)
-        found = manifests.parse(data, path)
+        manifest = parse(data, path)
         sha256 = hashlib.sha256(data).hexdigest()
-        yield DeltaFile(path, sha256, found, model.parse(found, path), tar)
+        yield DeltaFile(path, sha256, manifest, parse_delta(manifest, path), tar)
 
 
-def _plain(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(atomic.CHUNK):
-        yield chunk
-
-
-def _unpacked(stream: IO[bytes]) -> Iterator[bytes]:
+def _decompressed(stream: IO[bytes]) -> Iterator[bytes]:
     """One zstd frame; its checksum is checked when the last byte is asked for."""
-    machine = zstd.ZstdDecompressor()
-    while not machine.eof:
-        data = stream.read(_COMPRESSED) if machine.needs_input else b""
-        if machine.needs_input and not data:
+    decompressor = zstd.ZstdDecompressor()
+    while not decompressor.eof:
+        data = stream.read(_COMPRESSED) if decompressor.needs_input else b""
+        if decompressor.needs_input and not data:
             raise IntegrityError("the delta is cut off")
         try:
-            chunk = machine.decompress(data, atomic.CHUNK)
+            chunk = decompressor.decompress(data, atomic.CHUNK)
         except zstd.ZstdError as fault:
             raise IntegrityError("the delta is damaged", got=fault) from fault
         if chunk:
             yield chunk
-    if machine.unused_data or stream.read(1):
+    if decompressor.unused_data or stream.read(1):
         raise IntegrityError("data is hidden behind the end of the delta")
-
-
-class Texts:
-    """Collects small members in memory."""
-
-    def __init__(self) -> None:
-        self.found: dict[RelPath, bytes] = {}
-
-    @contextlib.contextmanager
-    def take(self, path: RelPath) -> Iterator[Sink]:
-        """The place for one."""
-        sink = io.BytesIO()
-        yield sink
-        self.found[path] = sink.getvalue()

@@ -2,17 +2,17 @@
 
 Rules of this module:
 
-- A patch is only made if the package was made again from it, byte for byte, on the spot.
 - Memory does not grow with the package: payloads lie decompressed in a scratch file, and a segment
   with what it may copy from fits zstd's window.
-- While a piece is written the next ones are made, in threads beside.
-- Whoever makes a package from a patch gets its SHA-256, and believes nothing before it is right.
+- While a piece is written the next ones are made in other threads.
+- Nothing is checked here but sizes: whoever applies a patch compares the SHA-256 of what comes out.
 """
 
 from __future__ import annotations
 
 import collections
 import itertools
+import struct
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +23,19 @@ from msgspec.structs import replace
 
 from repack.archive import reader
 from repack.archive.package import begins_job
-from repack.delta import common_bytes, recompress
-from repack.delta import patch_format as model
-from repack.delta.patch_format import FOOTER, MAGIC, WINDOW_LOG, Part, Patch, Recipe, Segment
+from repack.delta import common_bytes, patch_format, recompress
+from repack.delta.patch_format import (
+    FOOTER,
+    MAGIC,
+    MAX_INDEX,
+    WINDOW_LOG,
+    Part,
+    Patch,
+    Recipe,
+    Segment,
+    Span,
+    counterpart,
+)
 from repack.delta.payload import Payload, chunks
 from repack.errors import IntegrityError
 from repack.fs import atomic
@@ -42,14 +52,16 @@ else:
     from backports import zstd
 
 
-# Beyond this zstd presses ten times as long for a few percent.
+# Beyond this level zstd takes ten times as long for a few percent.
 _LEVEL: Final = 12
 _LOCAL_HEADER: Final = 30
-_LEAST_DICTIONARY: Final = 8  # zstd takes a shorter one for none
+_MIN_DICTIONARY: Final = 8  # zstd ignores a shorter one
 _HEAD: Final = 1 << 20
-_BESIDE: Final = 2
-_RUN: Final = 32 << 10
-_AROUND: Final = 256 << 10
+_WORKERS: Final = 2
+# Of raw patches: the shortest run that is copied from the base, and how much of the base on both
+# sides is a dictionary for what lies between two runs.
+_MIN_RUN: Final = 32 << 10
+_MARGIN: Final = 256 << 10
 _BLOCK: Final = 512  # of tar
 
 
@@ -58,7 +70,7 @@ class _Region(Struct, frozen=True):
 
     start: int
     size: int
-    span: model.Span
+    span: Span
 
 
 def make_patch(package: Path, fn: str, base: Payload, own: Payload, out: IO[bytes]) -> Patch | None:
@@ -76,19 +88,19 @@ def make_patch(package: Path, fn: str, base: Payload, own: Payload, out: IO[byte
         end = stream.seek(0, 2)
         if regions is None:
             return None
-        known = {name: span for part in base.spans for name, span in base.members(part)}
+        base_files = base.spans_by_name()
         parts, at = [], 0
         for region in regions:
-            parts.append(_as_it_is(stream, (at, region.start - at), out))
-            part = _pressed(stream, region, own, (base, known), out)
+            parts.append(_copy_literally(stream, (at, region.start - at), out))
+            part = _stream_part(stream, region, own, (base, base_files), out)
             if part is None:
                 return None
             parts.append(part)
             at = region.start + region.size
-        parts.append(_as_it_is(stream, (at, end - at), out))
-    found = Patch(tuple(part for part in parts if part.size))
-    out.write(found.footer())
-    return found
+        parts.append(_copy_literally(stream, (at, end - at), out))
+    patch = Patch(tuple(part for part in parts if part.size))
+    out.write(patch.footer())
+    return patch
 
 
 def make_raw_patch(
@@ -104,53 +116,59 @@ def make_raw_patch(
         SpaceError: the disk is full.
         PlaceError: a file cannot be read.
     """
-    before, whole = Payload.raw(base[0]), Payload.raw(package)
-    known = {name: span for part in base[1].spans for name, span in base[1].members(part)}
-    members = [row for part in own.spans for row in own.members(part)]
+    base_payload = base[1]
+    raw_base, raw_own = Payload.raw(base[0]), Payload.raw(package)
+    base_files = base_payload.spans_by_name()
+    members = [member for span in own.spans for member in own.members(span)]
 
-    def like(piece: model.Span) -> int | None:
+    def find_start(piece: Span) -> int | None:
+        """From the place in the package to the file there, the same file in the base, its place."""
         start, end = own.unpacked(piece[0]), own.unpacked(sum(piece))
-        found = model.counterpart((start, max(1, end - start)), members, known)
-        return None if found is None else base[1].packed(found)
+        place = counterpart((start, max(1, end - start)), members, base_files)
+        return None if place is None else base_payload.packed(place)
 
     segments: list[Segment] = []
     at = 0
-    for segment in model.plan(whole.size, before.size, like, raw=True):
-        for one in _apart(segment, at, whole, before):
-            segments += _differences([one], whole, at, before, out) if one.reach else [one]
-            at += one.size
-    made = Patch((Part(whole.size, None, tuple(segments)),))
-    out.write(made.footer())
-    return made
+    for planned in patch_format.plan(raw_own.size, raw_base.size, find_start, raw=True):
+        for segment in _split(planned, at, raw_own, raw_base):
+            if segment.reach:
+                segments += _write_differences([segment], raw_own, at, raw_base, out)
+            else:
+                segments.append(segment)
+            at += segment.size
+    patch = Patch((Part(raw_own.size, None, tuple(segments)),))
+    out.write(patch.footer())
+    return patch
 
 
-def _apart(segment: Segment, at: int, own: Payload, base: Payload) -> list[Segment]:
+def _split(segment: Segment, at: int, own: Payload, base: Payload) -> list[Segment]:
     """A raw segment in pieces: what the base has as it is (of no reach), and what lies between."""
     piece, old = own.read((at, segment.size)), base.read((segment.start, segment.reach))
-    # so long that the index cannot get too large
-    least = max(_RUN, own.size >> 16)
-    found, end, there = [], 0, 0
+    # Longer in large packages, so that the index stays within its limit.
+    min_size = max(_MIN_RUN, own.size >> 16)
     shift = max(0, min(at - segment.start, segment.reach - segment.size))
-    ends = common_bytes.Run(segment.size, segment.reach, 0)
-    for run in (*common_bytes.runs(piece, old, shift, least), ends):
-        if run.at > end:
-            size = run.at - end
-            first, reach = 0, segment.reach
-            if size < _AROUND:
-                near = there if end else run.there - size
-                first = max(0, min(near - _AROUND, reach - size - 2 * _AROUND))
-                reach = min(size + 2 * _AROUND, reach - first)
-            found.append(Segment(size, segment.start + first, reach))
+    segments, end, base_end = [], 0, 0
+    last = common_bytes.Run(segment.size, segment.reach, 0)
+    for run in (*common_bytes.runs(piece, old, shift, min_size), last):
+        if run.start > end:
+            size, first, reach = run.start - end, 0, segment.reach
+            # A short gap needs what lies near it in the base, not all of the segment's reach.
+            if size < _MARGIN:
+                near = base_end if end else run.base_start - size
+                first = max(0, min(near - _MARGIN, reach - size - 2 * _MARGIN))
+                reach = min(size + 2 * _MARGIN, reach - first)
+            segments.append(Segment(size, segment.start + first, reach))
         if run.size:
-            found.append(Segment(run.size, segment.start + run.there, 0))
-        end, there = run.at + run.size, run.there + run.size
-    return found
+            segments.append(Segment(run.size, segment.start + run.base_start, 0))
+        end, base_end = run.start + run.size, run.base_start + run.size
+    return segments
 
 
 def _regions(stream: IO[bytes], fn: str, own: Payload) -> list[_Region] | None:
+    """The compressed streams of a package, in order; None if a ``.conda`` is not as CEP 35 says."""
     if not fn.endswith(".conda"):
         return [_Region(0, stream.seek(0, 2), own.spans[0])]
-    dist, found = fn.removesuffix(".conda"), []
+    dist, regions = fn.removesuffix(".conda"), []
     try:
         with zipfile.ZipFile(stream) as zipped:
             for part, span in zip(("info", "pkg"), own.spans, strict=True):
@@ -158,18 +176,17 @@ def _regions(stream: IO[bytes], fn: str, own: Payload) -> list[_Region] | None:
                 if info.compress_type != zipfile.ZIP_STORED:
                     return None
                 stream.seek(info.header_offset)
-                head = stream.read(_LOCAL_HEADER)
-                names = int.from_bytes(head[26:28], "little") + int.from_bytes(
-                    head[28:30], "little"
-                )
-                start = info.header_offset + _LOCAL_HEADER + names
-                found.append(_Region(start, info.file_size, span))
-    except (*reader.DAMAGE, LookupError):
+                # The data begins behind the local header's name and extra field, whose lengths
+                # may differ from those of the central directory (APPNOTE.TXT 4.3.7).
+                name_size, extra_size = struct.unpack("<HH", stream.read(_LOCAL_HEADER)[26:30])
+                start = info.header_offset + _LOCAL_HEADER + name_size + extra_size
+                regions.append(_Region(start, info.file_size, span))
+    except (*reader.DAMAGE, LookupError, struct.error):
         return None
-    return sorted(found, key=lambda region: region.start)
+    return sorted(regions, key=lambda region: region.start)
 
 
-def _as_it_is(stream: IO[bytes], span: model.Span, out: IO[bytes]) -> Part:
+def _copy_literally(stream: IO[bytes], span: Span, out: IO[bytes]) -> Part:
     start, left = span
     stream.seek(start)
     while left and (piece := stream.read(min(atomic.CHUNK, left))):
@@ -178,37 +195,37 @@ def _as_it_is(stream: IO[bytes], span: model.Span, out: IO[bytes]) -> Part:
     return Part(span[1])
 
 
-def _pressed(
+def _stream_part(
     stream: IO[bytes],
     region: _Region,
     own: Payload,
-    base: tuple[Payload, dict[str, model.Span]],
+    base: tuple[Payload, dict[str, Span]],
     out: IO[bytes],
 ) -> Part | None:
     """The stream's difference, when a recipe makes it again; a small one goes as it is if none."""
 
-    def packed(count: int) -> bytes:
+    def read_packed(count: int) -> bytes:
         if not count:
             stream.seek(region.start)
         return stream.read(min(count, region.start + region.size - stream.tell()))
 
-    packed(0)
-    old, known = base
+    read_packed(0)
+    old, base_files = base
     first, size = region.span
     members = [(name, (place - first, n)) for name, (place, n) in own.members(region.span)]
-    recipe = recompress.find(
-        packed(_HEAD), size, lambda: chunks(own.path, region.span), packed, _cuts(members)
+    recipe = recompress.find_recipe(
+        read_packed(_HEAD), size, lambda: chunks(own.path, region.span), read_packed, _cuts(members)
     )
     if recipe is None:
-        small = region.size * 8 < stream.seek(0, 2)
-        return _as_it_is(stream, (region.start, region.size), out) if small else None
-    segments = model.plan(
-        size, old.size, lambda piece: model.counterpart(piece, members, known), raw=False
+        is_small = region.size * 8 < stream.seek(0, 2)
+        return _copy_literally(stream, (region.start, region.size), out) if is_small else None
+    segments = patch_format.plan(
+        size, old.size, lambda piece: counterpart(piece, members, base_files), raw=False
     )
-    return Part(region.size, recipe, _differences(segments, own, first, old, out))
+    return Part(region.size, recipe, _write_differences(segments, own, first, old, out))
 
 
-def _cuts(members: Sequence[tuple[str, model.Span]]) -> tuple[int, ...]:
+def _cuts(members: Sequence[tuple[str, Span]]) -> tuple[int, ...]:
     """Where repack itself ends jobs when it packs these files."""
     pairs = itertools.pairwise(span for _, span in members)
     return tuple(
@@ -216,44 +233,49 @@ def _cuts(members: Sequence[tuple[str, model.Span]]) -> tuple[int, ...]:
     )
 
 
-def _differences(
+def _write_differences(
     segments: Sequence[Segment], own: Payload, at: int, base: Payload, out: IO[bytes]
 ) -> tuple[Segment, ...]:
     """Write the data of the segments of ``own`` from ``at`` on."""
-    found = []
+    written = []
     for segment in segments:
         data = _compress(own.read((at, segment.size)), base.read((segment.start, segment.reach)))
         out.write(data)
-        found.append(replace(segment, data=len(data)))
+        written.append(replace(segment, data=len(data)))
         at += segment.size
-    return tuple(found)
+    return tuple(written)
 
 
 def _dictionary(content: bytes) -> zstd.ZstdDict | None:
-    return zstd.ZstdDict(content, is_raw=True) if len(content) >= _LEAST_DICTIONARY else None
+    return zstd.ZstdDict(content, is_raw=True) if len(content) >= _MIN_DICTIONARY else None
 
 
 def _compress(piece: bytes, old: bytes) -> bytes:
-    """What ``zstd --patch-from`` makes."""
+    """The difference that ``zstd --patch-from`` makes: ``piece`` compressed with ``old`` as prefix."""
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: _LEVEL,
         zstd.CompressionParameter.window_log: WINDOW_LOG,
         zstd.CompressionParameter.enable_long_distance_matching: 1,
     }
-    known = _dictionary(old)
-    machine = zstd.ZstdCompressor(options=options, zstd_dict=known.as_prefix if known else None)
-    return machine.compress(piece, machine.FLUSH_FRAME)
+    dictionary = _dictionary(old)
+    compressor = zstd.ZstdCompressor(
+        options=options, zstd_dict=dictionary.as_prefix if dictionary else None
+    )
+    return compressor.compress(piece, compressor.FLUSH_FRAME)
 
 
 def _decompress(data: bytes, old: bytes, size: int) -> bytes:
-    known = _dictionary(old)
+    dictionary = _dictionary(old)
     options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: WINDOW_LOG}
-    machine = zstd.ZstdDecompressor(zstd_dict=known.as_prefix if known else None, options=options)
+    decompressor = zstd.ZstdDecompressor(
+        zstd_dict=dictionary.as_prefix if dictionary else None, options=options
+    )
     try:
-        piece = machine.decompress(data, size + 1)
+        # One byte more than there should be, so that a longer stream is seen without being made.
+        piece = decompressor.decompress(data, size + 1)
     except (zstd.ZstdError, EOFError) as fault:
         raise IntegrityError("the patch is damaged, or its base is", got=fault) from fault
-    if len(piece) != size or not machine.eof or machine.unused_data:
+    if len(piece) != size or not decompressor.eof or decompressor.unused_data:
         raise IntegrityError("the patch is damaged", expected=f"{size} bytes", got=len(piece))
     return piece
 
@@ -268,14 +290,14 @@ def read_index(stream: IO[bytes], where: object) -> Patch:
     stream.seek(max(0, end - FOOTER))
     footer = stream.read(FOOTER)
     length = int.from_bytes(footer[:8])
-    if footer[8:] != MAGIC or not 0 <= length <= min(model.MAX_INDEX, end - FOOTER):
+    if footer[8:] != MAGIC or not 0 <= length <= min(MAX_INDEX, end - FOOTER):
         raise IntegrityError("no patch, or one that was cut off", where=where)
     stream.seek(end - FOOTER - length)
-    found = model.parse(stream.read(length), where)
-    if sum(part.held for part in found.parts) != end - FOOTER - length:
+    patch = patch_format.parse_index(stream.read(length), where)
+    if sum(part.held for part in patch.parts) != end - FOOTER - length:
         raise IntegrityError("the patch does not fit its index", where=where)
     stream.seek(0)
-    return found
+    return patch
 
 
 def is_raw(patch: Path) -> bool:
@@ -298,49 +320,52 @@ def apply_patch(patch: Path, base: Payload, out: IO[bytes]) -> None:
     with atomic.os_errors_at(patch), patch.open("rb") as stream:
         for part in read_index(stream, patch).parts:
             if part.recipe is not None:
-                _press(part, part.recipe, _pieces(stream, part.segments, base), out)
+                _compress_again(part, part.recipe, _pieces(stream, part.segments, base), out)
             elif part.segments:
-                _copy(stream, part.segments, base, out)
+                _write_raw(stream, part.segments, base, out)
             else:
-                _as_it_is(stream, (stream.tell(), part.size), out)
+                _copy_literally(stream, (stream.tell(), part.size), out)
 
 
-def _copy(stream: IO[bytes], segments: Sequence[Segment], base: Payload, out: IO[bytes]) -> None:
-    """Write the segments of a raw patch."""
-    with atomic.os_errors_at(base.path), base.path.open("rb") as old:
-        for own, group in itertools.groupby(segments, lambda segment: segment.data > 0):
-            if own:
+def _write_raw(
+    stream: IO[bytes], segments: Sequence[Segment], base: Payload, out: IO[bytes]
+) -> None:
+    """Write the segments of a raw patch: differences, and copies of what the base has as it is."""
+    with atomic.os_errors_at(base.path), base.path.open("rb") as base_stream:
+        for has_data, group in itertools.groupby(segments, lambda segment: segment.data > 0):
+            if has_data:
                 for piece in _pieces(stream, list(group), base):
                     out.write(piece)
                 continue
             for segment in group:
-                common_bytes.copy(old, segment.start, segment.size, out)
+                common_bytes.copy_range(base_stream, segment.start, segment.size, out)
 
 
-def _press(part: Part, recipe: Recipe, pieces: Iterator[bytes], out: IO[bytes]) -> None:
-    made = 0
+def _compress_again(part: Part, recipe: Recipe, pieces: Iterator[bytes], out: IO[bytes]) -> None:
+    size = 0
     for data in recompress.outputs(recipe, part.unpacked, pieces):
         out.write(data)
-        made += len(data)
-        if made > part.size:
+        size += len(data)
+        if size > part.size:
             break
-    if made != part.size:
-        raise IntegrityError("compressed again, the bytes are others", expected=part.size, got=made)
+    if size != part.size:
+        raise IntegrityError("compressed again, the bytes are others", expected=part.size, got=size)
 
 
 def _pieces(stream: IO[bytes], segments: Sequence[Segment], base: Payload) -> Iterator[bytes]:
-    """The segments' bytes; the next ones are made while one is used."""
+    """The segments' bytes; the next ones are decompressed while one is used."""
     if len(segments) == 1:
         yield _piece(stream.read(segments[0].data), segments[0], base)
         return
-    with ThreadPoolExecutor(_BESIDE) as beside:
-        coming: collections.deque[Future[bytes]] = collections.deque()
+    # At most one segment more than there are workers, so that memory stays bounded.
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        pending: collections.deque[Future[bytes]] = collections.deque()
         for segment in segments:
-            coming.append(beside.submit(_piece, stream.read(segment.data), segment, base))
-            if len(coming) > _BESIDE:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
+            pending.append(pool.submit(_piece, stream.read(segment.data), segment, base))
+            if len(pending) > _WORKERS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _piece(data: bytes, segment: Segment, base: Payload) -> bytes:

@@ -1,25 +1,25 @@
-"""A patch: how one package is made again out of another one.
+"""A patch: how one package is rebuilt from another one.
 
 A package is cut into parts. What is no compressed stream (the zip around a ``.conda``'s two tars)
 travels as it is. A stream travels as the difference of its *decompressed* bytes to those of the
 base, in segments, and is compressed again by a recipe that was tried out when the patch was made.
 A *raw* patch compresses nothing again: it is the difference of the package's own bytes to those of
-the base package as it lies. Segments keep memory small: a segment and what it may copy from fit a
+the base package as it lies. Segments bound the memory: a segment and what it may copy from fit a
 window of 64 MiB together.
 
-On disk: the data of all parts in order, the index as canonical JSON, its length in 8 bytes, big
-end first, and the magic.
+On disk: the data of all parts in order, the index as canonical JSON, its length in 8 bytes (big
+endian), and the magic.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta
 
-from repack.codec.canonical import canonical, is_size, loads
-from repack.codec.decode import encode
+from repack.codec.canonical import MAX_SIZE, canonical, loads
+from repack.codec.decode import Document, decode, encode
 from repack.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -39,31 +39,32 @@ _MAX_CUTS: Final = 1 << 20
 # A file smaller than this says too little of where its neighbours are.
 _ANCHOR: Final = 4096
 
-Span = tuple[int, int]
+Span = tuple[int, int]  # start and size
+Size = Annotated[int, Meta(ge=0, le=MAX_SIZE)]
 
 
-class Recipe(Struct, frozen=True):
+class Recipe(Document, frozen=True):
     """How a stream was compressed.
 
     Attributes:
         kind: the format.
-        level: how hard.
-        job: bytes each of zstd's workers takes; 0 for zstd's own choice, -1 for no workers.
+        level: the compression level.
+        job: bytes that each of zstd's workers takes; 0 for zstd's own choice, -1 for no workers.
         checksum: whether the frame ends in one.
         sized: whether the frame says how long the content is.
         cuts: where in the decompressed stream a job ends before it is full, rising.
     """
 
     kind: Literal["zstd", "bz2"]
-    level: int
-    job: int = -1
+    level: Annotated[int, Meta(ge=1, le=22)]
+    job: Annotated[int, Meta(ge=-1, le=1 << 30)] = -1
     checksum: bool = False
     sized: bool = True
-    cuts: tuple[int, ...] = ()
+    cuts: Annotated[tuple[Size, ...], Meta(max_length=_MAX_CUTS)] = ()
 
 
-class Segment(Struct, frozen=True):
-    """A piece of a decompressed stream.
+class Segment(Document, frozen=True):
+    """A piece of a decompressed stream. The bounds are those of the memory that it may take.
 
     Attributes:
         size: bytes it has.
@@ -72,16 +73,17 @@ class Segment(Struct, frozen=True):
         data: bytes of its difference; 0 in a raw patch: they stand in the base as they are.
     """
 
-    size: int
-    start: int
-    reach: int
-    data: int = 0
+    size: Annotated[int, Meta(ge=0, le=SEGMENT)]
+    start: Size
+    reach: Annotated[int, Meta(ge=0, le=REACH)]
+    # zstd makes nothing much larger than it was.
+    data: Annotated[int, Meta(ge=0, le=SEGMENT + (1 << 20))] = 0
 
 
-class Part(Struct, frozen=True):
-    """A run of bytes of the package: ``size`` as they are, or from segments, by a recipe if any."""
+class Part(Document, frozen=True):
+    """``size`` bytes of the package: as they are, or from segments, by a recipe if there is one."""
 
-    size: int
+    size: Size
     recipe: Recipe | None = None
     segments: tuple[Segment, ...] = ()
 
@@ -98,7 +100,7 @@ class Part(Struct, frozen=True):
         return sum(segment.data for segment in self.segments)
 
 
-class Patch(Struct, frozen=True):
+class Patch(Document, frozen=True):
     """The index of a patch."""
 
     parts: tuple[Part, ...]
@@ -115,91 +117,57 @@ class Patch(Struct, frozen=True):
 
     def footer(self) -> bytes:
         """What follows the data."""
-        index = canonical({"parts": [encode(part) for part in self.parts]})
+        index = canonical(encode(self))
         return index + len(index).to_bytes(8) + MAGIC
 
 
-def parse(index: bytes, where: object) -> Patch:
+def parse_index(index: bytes, where: object) -> Patch:
     """Read an index.
 
     Raises:
         IntegrityError: malformed, or it wants more memory than a patch may.
     """
-    document = loads(index, where, MAX_INDEX)
-    rows: Any = document.get("parts") if isinstance(document, dict) else None
-    try:
-        found = Patch(tuple(_part(row) for row in rows))
-    except (TypeError, KeyError, ValueError) as fault:
-        raise IntegrityError("the index of the patch is malformed", where=where) from fault
-    if found.raw and any(part.recipe for part in found.parts):
+    patch = decode(Patch, loads(index, where, MAX_INDEX), where, "index of the patch")
+    if patch.raw and any(part.recipe for part in patch.parts):
         raise IntegrityError("the patch is for two kinds of base at once", where=where)
-    return found
+    if not all(map(_is_consistent, patch.parts)):
+        raise IntegrityError("the index of the patch is malformed", where=where)
+    return patch
 
 
-def _part(row: Mapping[str, Any]) -> Part:
-    raw, segments = row["recipe"], tuple(_segment(one) for one in row["segments"])
-    recipe = None if raw is None else Recipe(**{**raw, "cuts": tuple(raw["cuts"])})
-    found = Part(_size(row["size"]), recipe, segments)
-    if recipe is not None:
-        _check_recipe(recipe)
-    elif segments and found.unpacked != found.size:
-        raise ValueError
-    return found
-
-
-def _check_recipe(recipe: Recipe) -> None:
-    flags = isinstance(recipe.checksum, bool) and isinstance(recipe.sized, bool)
-    whole = type(recipe.level) is int and type(recipe.job) is int
-    highest = 22 if recipe.kind == "zstd" else 9
-    if not flags or not whole or recipe.kind not in {"zstd", "bz2"}:
-        raise ValueError
-    if not 1 <= recipe.level <= highest or not -1 <= recipe.job <= 1 << 30:
-        raise ValueError
-    if recipe.cuts and recipe.kind != "zstd":
-        raise ValueError
-    if len(recipe.cuts) > _MAX_CUTS or not all(map(is_size, recipe.cuts)):
-        raise ValueError
-    if any(one >= two for one, two in itertools.pairwise((0, *recipe.cuts))):
-        raise ValueError
-
-
-def _segment(row: Mapping[str, Any]) -> Segment:
-    found = Segment(*(_size(row[name]) for name in ("size", "start", "reach", "data")))
-    # zstd makes nothing much larger than it was
-    if found.size > SEGMENT or found.reach > REACH or found.data > SEGMENT + (1 << 20):
-        raise ValueError
-    return found
-
-
-def _size(value: object) -> int:
-    if not is_size(value):
-        raise ValueError
-    return value
+def _is_consistent(part: Part) -> bool:
+    """Whether sizes add up, cuts rise, and bzip2 has neither cuts nor a level above 9."""
+    recipe = part.recipe
+    if recipe is None:
+        return not part.segments or part.unpacked == part.size
+    if recipe.kind == "bz2":
+        return recipe.level <= 9 and not recipe.cuts
+    return all(start < end for start, end in itertools.pairwise((0, *recipe.cuts)))
 
 
 def plan(
-    length: int, base_length: int, like: Callable[[Span], int | None], *, raw: bool
+    length: int, base_length: int, find_start: Callable[[Span], int | None], *, raw: bool
 ) -> tuple[Segment, ...]:
     """Cut a stream into segments, each with the stretch of the base that is most like it.
 
     Args:
         length: bytes of the stream.
         base_length: bytes of the base, all its streams together.
-        like: where in the base a piece of the stream begins, if that is known.
+        find_start: where in the base a piece of the stream begins, if that is known.
         raw: whether it is for a raw patch.
     """
     cut, reach = (RAW_SEGMENT, RAW_REACH) if raw else (SEGMENT, REACH)
     if base_length <= reach and length <= cut:
         return (Segment(length, 0, base_length),) if length else ()
-    found = []
+    segments = []
     for start in range(0, length, cut):
         size = min(cut, length - start)
-        at = like((start, size))
-        if at is None:
-            at = start * base_length // length
-        first = max(0, min(at - (reach - size) // 2, base_length - reach))
-        found.append(Segment(size, first, min(reach, base_length - first)))
-    return tuple(found)
+        base_start = find_start((start, size))
+        if base_start is None:
+            base_start = start * base_length // length
+        first = max(0, min(base_start - (reach - size) // 2, base_length - reach))
+        segments.append(Segment(size, first, min(reach, base_length - first)))
+    return tuple(segments)
 
 
 def counterpart(

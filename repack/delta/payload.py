@@ -25,7 +25,7 @@ class Payload(Struct, frozen=True):
 
     Attributes:
         spans: place and size of each stream, the description first.
-        marks: places in it, rising, and about where in the package the same bytes lie.
+        marks: pairs, rising: a place in the file, and about where in the package it lies.
     """
 
     path: Path
@@ -56,29 +56,34 @@ class Payload(Struct, frozen=True):
 
     def members(self, span: Span) -> list[tuple[str, Span]]:
         """The files of one stream and where they lie; those before damage, if it is damaged."""
-        found: list[tuple[str, Span]] = []
+        files: list[tuple[str, Span]] = []
         start, size = span
         tar = TarReader(chunks(self.path, span), size)
         with contextlib.suppress(IntegrityError):
-            found.extend(
+            files.extend(
                 (member.name, (start + tar.position, member.size))
                 for member in tar
                 if member.kind == "file"
             )
-        return found
+        return files
+
+    def spans_by_name(self) -> dict[str, Span]:
+        """Where each file of all streams lies."""
+        return {name: place for span in self.spans for name, place in self.members(span)}
 
     def packed(self, place: int) -> int:
         """About where in the package the byte at ``place`` lies."""
-        return _beside(self.marks, place)
+        return _at_mark(self.marks, place)
 
     def unpacked(self, place: int) -> int:
         """About which byte of the payload lies at ``place`` in the package."""
-        return _beside(sorted((there, here) for here, there in self.marks), place)
+        return _at_mark(sorted((packed, unpacked) for unpacked, packed in self.marks), place)
 
 
-def _beside(marks: Sequence[tuple[int, int]], place: int) -> int:
-    at = bisect.bisect_left(marks, (place, 0))
-    return marks[min(at, len(marks) - 1)][1] if marks else 0
+def _at_mark(marks: Sequence[tuple[int, int]], place: int) -> int:
+    """The second value of the first mark whose first is not below ``place``, else of the last one."""
+    index = bisect.bisect_left(marks, (place, 0))
+    return marks[min(index, len(marks) - 1)][1] if marks else 0
 
 
 def unpack(package: Path, fn: str, scratch: Path, limit: int) -> Payload:
@@ -92,7 +97,7 @@ def unpack(package: Path, fn: str, scratch: Path, limit: int) -> Payload:
         IntegrityError: it is damaged, or unpacks to more.
         SpaceError: the disk is full.
     """
-    spans, marks, at = [], [(0, 0)], 0
+    spans, marks, size = [], [(0, 0)], 0
     with (
         atomic.os_errors_at(package),
         package.open("rb") as stream,
@@ -101,16 +106,16 @@ def unpack(package: Path, fn: str, scratch: Path, limit: int) -> Payload:
         contextlib.closing(reader.open_tar_streams(stream, fn)) as streams,
     ):
         for pieces in streams:
-            start = at
+            start = size
             for piece in pieces:
-                at += len(piece)
-                if at > limit:
+                size += len(piece)
+                if size > limit:
                     raise IntegrityError(
                         "unpacks to more than it should", where=fn, expected=f"{limit} bytes"
                     )
                 out.write(piece)
-                marks.append((at, stream.tell()))
-            spans.append((start, at - start))
+                marks.append((size, stream.tell()))
+            spans.append((start, size - start))
     return Payload(scratch, tuple(spans), tuple(marks))
 
 

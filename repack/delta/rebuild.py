@@ -1,4 +1,4 @@
-"""Makes packages out of patches: two at a time."""
+"""Rebuilds packages from patches, two at a time."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from repack.errors import IntegrityError
 from repack.fs import atomic, digests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from repack.delta.manifest import Patched
     from repack.names import Digest
 
-# Each may take the memory that one patch takes.
-_AT_ONCE: Final = 2
+# Each worker takes the memory of one patch.
+_WORKERS: Final = 2
 
 
 class RebuildJob(Struct, frozen=True):
-    """A package to be made.
+    """A package to be rebuilt.
 
     Attributes:
-        base: where the package lies that it is made from.
+        row: what the delta's manifest says of it.
+        base: where the package lies that it is rebuilt from.
         patch: the patch's file.
         sha256: of the package.
     """
@@ -39,80 +40,79 @@ class RebuildJob(Struct, frozen=True):
     sha256: Digest
 
 
-def rebuild(
-    due: Sequence[RebuildJob], work: Path, tools: tuple[tuple[str, str], ...]
-) -> list[Path]:
-    """Make packages, each in ``work`` by its SHA-256; what is there and right is kept.
+def rebuild(jobs: Sequence[RebuildJob], work: Path, tools: Mapping[str, str]) -> list[Path]:
+    """Rebuild packages, each in ``work`` under its SHA-256; one that lies there and is right is kept.
 
     Args:
-        tools: versions of what the patches were tried out with.
+        tools: versions of the libraries that the patches were tried out with.
 
     Raises:
         IntegrityError: a base is damaged, a patch is, or the package comes out with other bytes.
         SpaceError: the disk is full.
     """
-    with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda one: _one(one, work, tools), due))
+    with ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(lambda job: _rebuild_one(job, work, tools), jobs))
 
 
-def _one(due: RebuildJob, work: Path, tools: tuple[tuple[str, str], ...]) -> Path:
-    made = work / due.sha256
-    if made.is_file() and digests.digest(made)[0] == due.sha256:
-        return made
-    scratch = work / f"{atomic.TEMP_PREFIX}base-{due.sha256}"
+def _rebuild_one(job: RebuildJob, work: Path, tools: Mapping[str, str]) -> Path:
+    package = work / job.sha256
+    if package.is_file() and digests.digest(package)[0] == job.sha256:
+        return package
+    scratch = work / f"{atomic.TEMP_PREFIX}base-{job.sha256}"
     try:
-        got = _apply(due, scratch, made)
+        sha256 = _apply(job, scratch, package)
     finally:
         atomic.remove(scratch)
-    if got != due.sha256:
-        atomic.remove(made)
+    if sha256 != job.sha256:
+        atomic.remove(package)
         raise IntegrityError(
             "made again from its patch, the package has other bytes",
-            where=due.row.path,
+            where=job.row.path,
             expected=f"as with {_words(tools)}",
             got=f"with {_words(recompress.tools())}",
             hint="take the same versions here, or a delta made with --carry 0",
         )
-    return made
+    return package
 
 
-def _apply(due: RebuildJob, scratch: Path, made: Path) -> str:
-    """Make the package; the SHA-256 of what came out.
+def _apply(job: RebuildJob, scratch: Path, package: Path) -> str:
+    """Write the package, and return the SHA-256 of what came out.
 
-    The base is hashed beside. If it is damaged, that is what is said, whatever else went wrong.
+    The base is hashed in another thread meanwhile. A damaged base is reported as such, whatever
+    error it led to.
     """
-    if not due.base.is_file():
-        raise _damaged(due)
-    with ThreadPoolExecutor(1) as beside:
-        hashed = beside.submit(digests.digest, due.base)
+    if not job.base.is_file():
+        raise _damaged(job)
+    with ThreadPoolExecutor(1) as pool:
+        base_digest = pool.submit(digests.digest, job.base)
         try:
-            with atomic.writing(made) as out:
-                patch.apply_patch(due.patch, _base(due, scratch), out)
+            with atomic.writing(package) as out:
+                patch.apply_patch(job.patch, _base_payload(job, scratch), out)
         except IntegrityError:
-            if hashed.result()[0] != due.row.base_sha256:
-                raise _damaged(due) from None
+            if base_digest.result()[0] != job.row.base_sha256:
+                raise _damaged(job) from None
             raise
-        got = digests.digest(made)[0]
-        if hashed.result()[0] != due.row.base_sha256:
-            atomic.remove(made)
-            raise _damaged(due)
-    return got
+        sha256 = digests.digest(package)[0]
+        if base_digest.result()[0] != job.row.base_sha256:
+            atomic.remove(package)
+            raise _damaged(job)
+    return sha256
 
 
-def _base(due: RebuildJob, scratch: Path) -> Payload:
-    if patch.is_raw(due.patch):
-        return Payload.raw(due.base)
-    return unpack(due.base, due.row.base.rpartition("/")[2], scratch, due.row.unpacked)
+def _base_payload(job: RebuildJob, scratch: Path) -> Payload:
+    if patch.is_raw(job.patch):
+        return Payload.raw(job.base)
+    return unpack(job.base, job.row.base.rpartition("/")[2], scratch, job.row.unpacked)
 
 
-def _damaged(due: RebuildJob) -> IntegrityError:
+def _damaged(job: RebuildJob) -> IntegrityError:
     return IntegrityError(
         "a package of the channel is missing or damaged",
-        where=due.base,
-        expected=due.row.base_sha256,
+        where=job.base,
+        expected=job.row.base_sha256,
         hint="copy the channel again; a delta needs the whole of its base",
     )
 
 
-def _words(tools: tuple[tuple[str, str], ...]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in tools)
+def _words(tools: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(tools.items()))

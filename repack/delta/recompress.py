@@ -1,9 +1,9 @@
 """Compresses a stream again to the bytes it had.
 
-Nothing in a zstd frame says how it was made, so the recipe is found by trying: the header tells the
-levels that can be, a first stretch sorts out all but one or two, and the whole stream proves it.
-What other versions of zstd or other programs made is often found by no recipe; then there is none.
-bzip2 has been the same for decades and says its level.
+A zstd frame (RFC 8878) does not say how it was made, so the recipe is found by trying all levels: a
+first stretch rules out all but one or two, and the whole stream proves the recipe. For what other
+versions of zstd or other programs made there is often none. bzip2 has been the same for decades and
+says its level in the first four bytes.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class _Compressor(Protocol):
         """Give the rest."""
 
 
-def tools() -> tuple[tuple[str, str], ...]:
+def tools() -> dict[str, str]:
     """Versions of what the bytes of a compressed stream depend on."""
     import zstandard
 
     zstd = ".".join(map(str, zstandard.ZSTD_VERSION))
-    return (("zstandard", version("zstandard")), ("zstd", zstd))
+    return {"zstandard": version("zstandard"), "zstd": zstd}
 
 
 def outputs(recipe: Recipe, size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -58,23 +58,24 @@ def outputs(recipe: Recipe, size: int, pieces: Iterator[bytes]) -> Iterator[byte
     """
     import zstandard
 
-    machine, at, cuts = _compressor(recipe, size), 0, list(reversed(recipe.cuts))
+    compressor, at, cuts = _compressor(recipe, size), 0, list(reversed(recipe.cuts))
     for piece in pieces:
         start = 0
         while cuts and cuts[-1] <= at + len(piece):
             end = cuts.pop() - at
-            out = machine.compress(piece[start:end])
-            if out := out + machine.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK):
+            # As repack's own packer does: flushing a block ends the job where it stands.
+            out = compressor.compress(piece[start:end])
+            if out := out + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK):
                 yield out
             start = end
         at += len(piece)
         if at > size:
             break
-        if rest := machine.compress(piece[start:] if start else piece):
-            yield rest
+        if out := compressor.compress(piece[start:] if start else piece):
+            yield out
     if at != size:
         raise IntegrityError("the stream is not as long as it was", expected=size, got=at)
-    yield machine.flush()
+    yield compressor.flush()
 
 
 def _compressor(recipe: Recipe, size: int) -> _Compressor:
@@ -85,15 +86,15 @@ def _compressor(recipe: Recipe, size: int) -> _Compressor:
     parameters = _parameters(recipe, size)
     if not _fits(recipe, size):
         raise IntegrityError("compressing again would take too much memory", got=recipe)
-    made = zstandard.ZstdCompressor(compression_params=parameters)
-    return made.compressobj(size=size if recipe.sized else -1)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters)
+    return compressor.compressobj(size=size if recipe.sized else -1)
 
 
-def find(
+def find_recipe(
     head: bytes,
     size: int,
     chunks: Callable[[], Iterator[bytes]],
-    packed: Callable[[int], bytes],
+    read_packed: Callable[[int], bytes],
     cuts: tuple[int, ...] = (),
 ) -> Recipe | None:
     """The recipe that made a stream, or None.
@@ -101,15 +102,15 @@ def find(
     Args:
         head: the beginning of the compressed stream, up to a megabyte.
         size: bytes of the stream, decompressed.
-        chunks: gives the decompressed stream from its beginning; called once a try.
-        packed: gives the compressed stream's next so many bytes; 0 takes it to its beginning.
+        chunks: yields the decompressed stream from its beginning; called once for each try.
+        read_packed: reads so many bytes of the compressed stream; 0 rewinds it.
         cuts: where repack itself ends jobs.
     """
-    for found in _candidates(head, size, chunks):
-        recipe = replace(found, cuts=cuts) if found.job == JOB else found
-        packed(0)
-        made = outputs(recipe, size, chunks())
-        if all(packed(len(out)) == out for out in made) and not packed(1):
+    for candidate in _candidates(head, size, chunks):
+        recipe = replace(candidate, cuts=cuts) if candidate.job == JOB else candidate
+        read_packed(0)
+        compressed = outputs(recipe, size, chunks())
+        if all(read_packed(len(out)) == out for out in compressed) and not read_packed(1):
             return recipe
     return None
 
@@ -141,16 +142,16 @@ def _begins(recipe: Recipe, size: int, sample: bytes, head: bytes) -> bool:
     if not _fits(recipe, size):
         return False
     parameters = _parameters(recipe, size)
-    machine = zstandard.ZstdCompressor(compression_params=parameters).compressobj(
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj(
         size=size if recipe.sized else -1
     )
     try:
         if len(sample) == size:
-            return machine.compress(sample) + machine.flush() == head[: 1 << 20]
-        out = machine.compress(sample) + machine.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+            return compressor.compress(sample) + compressor.flush() == head[: 1 << 20]
+        out = compressor.compress(sample) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
     except zstandard.ZstdError:
         return False
-    # the last block of the sample may be shorter than the stream's
+    # The last block of the sample may be shorter than the stream's.
     return out[: len(out) // 4] == head[: len(out) // 4]
 
 

@@ -1,6 +1,6 @@
 """Which packages of a delta go as patches: those that save most for the time that they take.
 
-Nothing here looks at a clock: the same releases must give the same delta, so times are reckoned.
+The same releases must give the same delta, so times are estimated from a table, never measured.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ _SPEEDS: Final = (
     ("zstd", 22, 2e6),
     ("bz2", 9, 10e6),
 )
-_RAW: Final = 500e6
-# Applying shall not take longer than 1.5 times copying and hashing the channel.
-_COPYING: Final = 700e6
-_MORE: Final = 0.5
-_AT_ONCE: Final = 2
-_UNNOTICED: Final = 0.25
-# Without a word on the way to the target, a patch is worth it from so many bytes saved on, so many
-# a second of work, and this part of the package.
-_LEAST: Final = 64 << 10
-_LEAST_SPEED: Final = 1e6
-_LEAST_SHARE: Final = 8
+_RAW_SPEED: Final = 500e6
+# Applying shall not take longer than 1.5 times copying and hashing the channel at this speed.
+_COPY_SPEED: Final = 700e6
+_EXTRA_TIME: Final = 0.5
+_WORKERS: Final = 2
+# Seconds of compressing that are always allowed: in a small channel nobody notices them.
+_ALWAYS_ALLOWED: Final = 0.25
+# Where the speed of the way to the target is not given, a patch must save so many bytes, so many for
+# each second of work, and this part of the package.
+_MIN_SAVED: Final = 64 << 10
+_MIN_SAVED_PER_SECOND: Final = 1e6
+_MIN_SHARE: Final = 8
 
 
 class PatchCandidate(Struct, frozen=True):
-    """One way for a package to travel as a patch.
+    """A patch that a package can travel as.
 
     Attributes:
         whole: bytes of the package.
@@ -58,64 +59,76 @@ class PatchCandidate(Struct, frozen=True):
         return self.whole - self.size
 
     @property
-    def pressed(self) -> float:
+    def compressing(self) -> float:
         """Seconds that compressing again takes, on one core."""
         return sum(_seconds(part) for part in self.parts)
 
     @property
     def seconds(self) -> float:
-        """Seconds that making the package takes, on one core."""
-        return self.whole / _RAW + self.pressed
+        """Seconds that rebuilding the package takes, on one core."""
+        return self.whole / _RAW_SPEED + self.compressing
 
 
 def _seconds(part: Part) -> float:
     if part.recipe is None:
         return 0.0
     kind, level = part.recipe.kind, part.recipe.level
-    return part.unpacked / next(s for name, top, s in _SPEEDS if name == kind and level <= top)
+    speed = next(s for name, highest, s in _SPEEDS if name == kind and level <= highest)
+    return part.unpacked / speed
 
 
-def pays(way: PatchCandidate, carry: float | None) -> bool:
+def pays(candidate: PatchCandidate, carry: float | None) -> bool:
     """Whether a patch is worth its work at all. Arguments as for :func:`choose`."""
     if carry is not None:
-        return carry > 0 and way.saved / carry > way.seconds
-    least = max(_LEAST, way.whole / _LEAST_SHARE, _LEAST_SPEED * way.pressed)
-    return way.saved >= least
+        return carry > 0 and candidate.saved / carry > candidate.seconds
+    return candidate.saved >= max(
+        _MIN_SAVED,
+        candidate.whole / _MIN_SHARE,
+        _MIN_SAVED_PER_SECOND * candidate.compressing,
+    )
 
 
 def choose(
-    ways: Mapping[RelPath, Sequence[PatchCandidate]], channel: int, carry: float | None
+    candidates: Mapping[RelPath, Sequence[PatchCandidate]], channel: int, carry: float | None
 ) -> dict[RelPath, PatchCandidate]:
-    """The way that each package goes which goes as a patch.
+    """The patch of each package that goes as a patch.
 
     Args:
+        candidates: the patches that were tried, by the package's path.
         channel: bytes of the channel that is made.
         carry: bytes a second that the way to the target takes: a patch pays where carrying what it
-            saves takes longer than making the package, and of two the one that is sooner there.
+            saves takes longer than rebuilding the package, and of two the faster one is taken.
             None: what saves most for its time, as long as applying stays within the limit.
     """
-    paying = {path: [one for one in some if pays(one, carry)] for path, some in ways.items()}
+    paying = {
+        path: [patch for patch in patches if pays(patch, carry)]
+        for path, patches in candidates.items()
+    }
     if carry is not None:
         return {
-            path: max(some, key=lambda way: way.saved / carry - way.seconds)
-            for path, some in paying.items()
-            if some
+            path: max(patches, key=lambda patch: patch.saved / carry - patch.seconds)
+            for path, patches in paying.items()
+            if patches
         }
+    # Raw patches cost nothing: take the best of them first. What has to be compressed again then
+    # competes for the time that is left, by the bytes it saves beyond that a second.
     chosen = {
-        path: max(free, key=lambda way: way.saved)
-        for path, some in paying.items()
-        if (free := [way for way in some if not way.pressed])
+        path: max(raw, key=lambda patch: patch.saved)
+        for path, patches in paying.items()
+        if (raw := [patch for patch in patches if not patch.compressing])
     }
-    each = max(_UNNOTICED, _MORE * channel / _COPYING)
-    left = each * _AT_ONCE
-    rows = [(path, way) for path, some in paying.items() for way in some if way.pressed]
-    for path, way in sorted(rows, key=lambda row: -_gain(row[1], chosen.get(row[0]))):
-        if way.pressed <= min(each, left) and _gain(way, chosen.get(path)) > 0:
-            chosen[path] = way
-            left -= way.pressed
+    # A package is compressed by one core: alone it must fit the time that the whole may take.
+    time_limit = max(_ALWAYS_ALLOWED, _EXTRA_TIME * channel / _COPY_SPEED)
+    time_left = time_limit * _WORKERS
+    rows = [(path, patch) for path, some in paying.items() for patch in some if patch.compressing]
+    for path, patch in sorted(rows, key=lambda row: -_gain(row[1], chosen.get(row[0]))):
+        fits = patch.compressing <= min(time_limit, time_left)
+        if fits and _gain(patch, chosen.get(path)) > 0:
+            chosen[path] = patch
+            time_left -= patch.compressing
     return chosen
 
 
-def _gain(way: PatchCandidate, free: PatchCandidate | None) -> float:
-    """Bytes a second that it saves beyond a way that costs nothing."""
-    return (way.saved - (free.saved if free else 0)) / way.pressed
+def _gain(patch: PatchCandidate, raw: PatchCandidate | None) -> float:
+    """Bytes that it saves beyond a raw patch, for each second of compressing."""
+    return (patch.saved - (raw.saved if raw else 0)) / patch.compressing

@@ -36,10 +36,10 @@ def test_runs_are_the_same_in_both_and_do_not_overlap(cuts, shift):
     own = b"".join(NOISE[at : at + size] for at, size in cuts)
     end = 0
     for run in runs(own, NOISE, shift, 1000):
-        assert run.at >= end
+        assert run.start >= end
         assert run.size >= 1000
-        end = run.at + run.size
-        assert own[run.at : end] == NOISE[run.there : run.there + run.size]
+        end = run.start + run.size
+        assert own[run.start : end] == NOISE[run.base_start : run.base_start + run.size]
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -49,10 +49,10 @@ def test_copies_go_between_other_writes(tmp_path, monkeypatch, inside):
     (tmp_path / "a").write_bytes(NOISE)
     with (tmp_path / "a").open("rb") as source, (tmp_path / "b").open("wb") as out:
         out.write(b"before")
-        common_bytes.copy(source, 5, 300_000, out)
+        common_bytes.copy_range(source, 5, 300_000, out)
         out.write(b"between")
-        common_bytes.copy(source, 0, 10, out)
+        common_bytes.copy_range(source, 0, 10, out)
         with pytest.raises(IntegrityError, match="more of its base"):
-            common_bytes.copy(source, len(NOISE) - 2, 3, out)
+            common_bytes.copy_range(source, len(NOISE) - 2, 3, out)
     want = b"before" + NOISE[5:300_005] + b"between" + NOISE[:10] + NOISE[-2:]
     assert (tmp_path / "b").read_bytes() == want

@@ -56,7 +56,7 @@ def test_delta_leads_to_the_other_release_byte_for_byte(deltas):
 
 
 def test_member_order_and_the_form_of_the_manifest(deltas):
-    with delta_file.opened(deltas.create(1, 2)) as opened:
+    with delta_file.open_delta(deltas.create(1, 2)) as opened:
         manifest = opened.manifest
     diff = next(a for a in manifest.artifacts if a.type == "diff")
     assert (manifest.id, manifest.version, diff.base_id) == ("bank", "2", "bank@1")
@@ -177,7 +177,7 @@ def test_a_damaged_base_is_named(deltas):
 
 def test_a_damaged_package_that_stays_is_named(deltas):
     file = deltas.create(1, 2)
-    with delta_file.opened(file) as opened:
+    with delta_file.open_delta(file) as opened:
         carried = {a.path for a in opened.manifest.artifacts}
     stays = next(
         path
@@ -208,7 +208,7 @@ def test_signed_releases_make_signed_deltas(tmp_path, monkeypatch):
     monkeypatch.setenv("REPACK_HMAC_KEY", SECRET)
     deltas = Deltas(tmp_path / "here", signing=SIGNING)
     file = deltas.create(1, 2)
-    with delta_file.opened(file) as opened:
+    with delta_file.open_delta(file) as opened:
         assert opened.manifest.signature["key_id"] == "oem-updates"
     deltas.refuse(file, "--key", "hex:" + "00" * 32)
     code, text = deltas.apply(file, "--key", "env:REPACK_HMAC_KEY", "--json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from repack.delta.manifest import base_for
+from repack.delta.manifest import find_base
 from repack.names import RelPath
 
 
@@ -28,4 +28,4 @@ from repack.names import RelPath
     ],
 )
 def test_base_is_the_most_alike(path, there, chosen):
-    assert base_for(RelPath(path), [RelPath(one) for one in there]) == chosen
+    assert find_base(RelPath(path), [RelPath(one) for one in there]) == chosen

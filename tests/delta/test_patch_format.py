@@ -19,7 +19,7 @@ from repack.delta.patch_format import (
     Recipe,
     Segment,
     counterpart,
-    parse,
+    parse_index,
     plan,
 )
 from repack.errors import IntegrityError
@@ -72,7 +72,7 @@ def test_index_comes_back():
     whole = Patch((Part(7), Part(60, Recipe("zstd", 19, 0, sized=False), (segment,)), Part(3)))
     footer = whole.footer()
     assert footer.endswith(MAGIC)
-    assert parse(footer[:-FOOTER], "here") == whole
+    assert parse_index(footer[:-FOOTER], "here") == whole
     assert whole.size == 70
     assert whole.parts[1].unpacked == 100
     assert not whole.raw
@@ -80,7 +80,7 @@ def test_index_comes_back():
 
 def test_index_of_a_raw_patch_comes_back():
     whole = Patch((Part(70, None, (Segment(30, 0, 20, 5), Segment(40, 10, 20, 6))),))
-    assert parse(whole.footer()[:-FOOTER], "here") == whole
+    assert parse_index(whole.footer()[:-FOOTER], "here") == whole
     assert whole.raw
     assert (whole.size, whole.parts[0].held) == (70, 11)
 
@@ -90,27 +90,27 @@ CUT = Recipe("zstd", 9, 8 << 20, cuts=(10, 20))
 
 def test_recipe_with_cuts_comes_back():
     whole = Patch((Part(60, CUT, (Segment(100, 0, 0, 5),)),))
-    assert parse(whole.footer()[:-FOOTER], "here") == whole
+    assert parse_index(whole.footer()[:-FOOTER], "here") == whole
 
 
 @pytest.mark.parametrize("cuts", [(0,), (5, 5), (9, 3), (-1,), (True,), ("1",), (1.5,)])
 def test_cuts_that_lie(cuts):
     lie = Patch((Part(60, replace(CUT, cuts=cuts), (Segment(100, 0, 0, 5),)),))
     with pytest.raises(IntegrityError):
-        parse(lie.footer()[:-FOOTER], "here")
+        parse_index(lie.footer()[:-FOOTER], "here")
 
 
 def test_only_zstd_has_jobs_to_end():
     lie = Patch((Part(60, Recipe("bz2", 9, cuts=(5,)), (Segment(100, 0, 0, 5),)),))
     with pytest.raises(IntegrityError):
-        parse(lie.footer()[:-FOOTER], "here")
+        parse_index(lie.footer()[:-FOOTER], "here")
 
 
 def test_one_patch_has_one_kind_of_base():
     segment = Segment(30, 0, 20, 5)
     lie = Patch((Part(30, None, (segment,)), Part(30, Recipe("zstd", 3), (segment,))))
     with pytest.raises(IntegrityError, match="two kinds"):
-        parse(lie.footer()[:-FOOTER], "here")
+        parse_index(lie.footer()[:-FOOTER], "here")
 
 
 @pytest.mark.parametrize(
@@ -128,4 +128,4 @@ def test_one_patch_has_one_kind_of_base():
 )
 def test_malformed_index(index):
     with pytest.raises(IntegrityError):
-        parse(index, "here")
+        parse_index(index, "here")
