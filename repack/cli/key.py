@@ -132,7 +132,7 @@ def _new(values: dict[str, Any]) -> New:
 
 
 def _emit(keyset: KeySet, where: Path, *, as_json: bool) -> None:
-    from repack.keys.keyring import public_pem
+    from repack.keys.private_key import to_public_pem
 
     rows = [
         {
@@ -143,7 +143,7 @@ def _emit(keyset: KeySet, where: Path, *, as_json: bool) -> None:
                     "keyid": keyid,
                     "algorithm": keyset.keys[keyid].scheme,
                     "uri": keyset.keys[keyid].uri,
-                    "public": public_pem(keyset.keys[keyid]),
+                    "public": to_public_pem(keyset.keys[keyid]),
                 }
                 for keyid in role.keys
             ],

@@ -92,7 +92,7 @@ def _notary(channel: Path, values: Mapping[str, Any]) -> Notary:
     from repack.version import __version__
 
     ring = notary.open_ring(channel, values["keys"], create=True)
-    signers = [s for s in map(ring.signer, ring.keyset.of("ci").keys) if s is not None]
+    signers = [s for s in map(ring.signer, ring.keyset.keys_of("ci").keys) if s is not None]
     if not signers:
         raise KeyRefusedError("no private key of role ci is here", where=ring.folder)
     tools = {"repack": __version__, "python": platform.python_version()}

@@ -28,7 +28,13 @@ class Document(msgspec.Struct, frozen=True):
     """
 
 
-def decode(kind: type[T], document: object, where: object, what: str) -> T:
+def decode(
+    kind: type[T],
+    document: object,
+    where: object,
+    what: str,
+    error_class: type[IntegrityError] = IntegrityError,
+) -> T:
     """Convert ``document``, as :func:`json.loads` returned it, to a ``kind``.
 
     Fields of checked string types (:class:`repack.names.Digest` …) are checked by these types.
@@ -38,6 +44,7 @@ def decode(kind: type[T], document: object, where: object, what: str) -> T:
         document: dicts, lists, strings, numbers, booleans, None.
         where: the file, for the error.
         what: what the document is, for the error: "report", "delta manifest".
+        error_class: of the error.
 
     Raises:
         IntegrityError: the document does not fit; ``got`` says what and where in it.
@@ -45,7 +52,7 @@ def decode(kind: type[T], document: object, where: object, what: str) -> T:
     try:
         return msgspec.convert(document, kind, dec_hook=_decode_string)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise IntegrityError(f"the {what} is malformed", where=where, got=error) from error
+        raise error_class(f"the {what} is malformed", where=where, got=error) from error
 
 
 def encode(value: object) -> Any:

@@ -1,9 +1,9 @@
-"""The key folder of a label: ``keys.json`` and, where they may be, private keys.
+"""The key folder of a label: ``keys.json`` and those private keys that are kept on this disk.
 
 Private keys are PKCS#8, encrypted when there is a passphrase, else readable by their owner alone.
 They are named by URI: ``file:`` (relative to the folder) and ``env:`` are read here, all others
 (``hsm:``, ``awskms:``, ``gcpkms:``, ``azurekms:``, ``hv:``, ``gnupg:`` …) by securesystemslib.
-A key whose private half is not here is no fault: that is what offline keys are for.
+A key whose private half is not here is an offline key, not an error.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Keyring:
 
     @classmethod
     def open_or_begin(cls, folder: Path, environment: Mapping[str, str]) -> Keyring:
-        """Open the key folder; where there is none, begin an empty set. Raises as :meth:`open`."""
+        """Open the key folder, or begin an empty set. Raises as :meth:`open`."""
         if (folder / KEYS_FILE).exists():
             return cls.open(folder, environment)
         return cls(folder, KeySet(), environment)
@@ -69,8 +69,8 @@ class Keyring:
     def open_or_create(cls, folder: Path, environment: Mapping[str, str]) -> Keyring:
         """Open the key folder; where there is none, make a development set in it.
 
-        One Ed25519 key per role and an HMAC key, all on this disk: good for trying, and marked
-        as such in everything that they sign. Raises as :meth:`open` does.
+        One Ed25519 key per role and an HMAC key, all on this disk: for trying, and marked as
+        development keys in all that they sign. Raises as :meth:`open` does.
         """
         if (folder / KEYS_FILE).exists():
             return cls.open(folder, environment)
@@ -79,7 +79,7 @@ class Keyring:
         atomic.write(folder / HMAC_FILE, secret, mode=0o600)
         for role in ROLES:
             key = ring.generate(role, "ed25519")
-            ring.keyset = ring.keyset.adding(replace(key, development=True))
+            ring.keyset = ring.keyset.with_key(replace(key, development=True))
         ring.save()
         with atomic.os_errors_at(folder):
             folder.chmod(0o700)
@@ -103,20 +103,10 @@ class Keyring:
         pem = private_key.to_pem(signer, self._environment.get(PASSPHRASE))
         atomic.write(self.folder / name, pem, mode=0o600)
         self._signers[keyid] = signer
-        return private_key.entry(signer.public_key, role, f"file:{name}")
-
-    def adopt(self, role: Role, public_pem: bytes, uri: str | None) -> PublicKey:
-        """Take over the public half of a key made elsewhere.
-
-        Raises:
-            KeyRefusedError: it is no public key in PEM, or of a kind that cannot sign metadata.
-        """
-        from repack.keys import private_key
-
-        return private_key.adopt(role, public_pem, uri)
+        return private_key.public_key_of(signer.public_key, role, f"file:{name}")
 
     def signer(self, keyid: str) -> Signer | None:
-        """What signs with the key, or None when its private half is not here.
+        """The signer of the key, or None when its private half is not here.
 
         Raises:
             KeyRefusedError: it is here, but cannot be opened.
@@ -154,14 +144,7 @@ class Keyring:
     def _secret(self, name: str) -> str:
         """A PIN or the like that a signer asks for: in the environment, never on a terminal."""
         variable = f"REPACK_{name.upper().replace(' ', '_')}"
-        found = self._environment.get(variable)
-        if found is None:
+        secret = self._environment.get(variable)
+        if secret is None:
             raise KeyRefusedError(f"the signer asks for {name}", hint=f"set {variable}")
-        return found
-
-
-def public_pem(key: PublicKey) -> str:
-    """The public half as PEM, to be taken over elsewhere by ``--public``."""
-    from repack.keys import private_key
-
-    return private_key.to_public_pem(key)
+        return secret

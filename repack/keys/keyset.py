@@ -1,18 +1,19 @@
-"""The keys of a label: which roles there are, which keys may sign for each, and how many must.
+"""The keys of a label: its roles, the keys that may sign for each, and how many must.
 
-A key set is the file ``keys.json`` in a label's key folder. It holds public keys and where the
-private ones are to be had, never a private key. It says what is *wanted*; the signed metadata
-says what targets believe, and :mod:`repack.trust.metadata` brings the two together.
+A key set is the file ``keys.json`` in a label's key folder. It holds public keys and the URIs of
+the private ones, never a private key. It says how the label is *to be* signed; targets go by the
+signed metadata, which :meth:`repack.trust.editor.MetadataEditor.apply_keyset` brings in line.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, get_args
 
-from msgspec import Struct, field, structs
+from msgspec import Meta, Struct, field, structs
 
 from repack.codec.canonical import loads
+from repack.codec.decode import Document, decode, encode
 from repack.errors import KeyRefusedError
 from repack.structs import Value
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Role = Literal["root", "targets", "ci", "production", "snapshot", "timestamp"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 ONLINE: Final[tuple[Role, ...]] = ("ci", "snapshot", "timestamp")
-"""The roles whose keys every build needs; the others can stay in a safe."""
+"""The roles whose keys every build needs; the keys of the others can be kept offline."""
 
 Algorithm = Literal["ed25519", "ecdsa-p384"]
 
@@ -34,14 +35,19 @@ EXPIRY_DAYS: Final[Mapping[str, int]] = {
     "snapshot": 400,
     "timestamp": 400,
 }
-"""Targets are offline: a stick may lie in a drawer for a year before somebody plugs it in."""
+"""Targets are offline: a medium may be a year old when it is used."""
 WARN_DAYS: Final = 30
 MAX_BYTES: Final = 4 << 20
 _FORMAT: Final = "repack-keys-1"
 
 
 class PublicKey(Value, frozen=True):
-    """A public key, the role it was made for, and where its private half is, if we know."""
+    """A public key, the role it was made for, and the URI of its private half if that is known.
+
+    Attributes:
+        keyid: the TUF key identifier.
+        keytype: TUF's keytype (specification 4.2.2), as are ``scheme`` and ``public``.
+    """
 
     hidden_fields: ClassVar = ("uri",)
 
@@ -62,15 +68,37 @@ class PublicKey(Value, frozen=True):
         }
 
 
-class RoleKeys(Struct, frozen=True):
+class RoleKeys(Document, frozen=True):
     """Who signs for a role: ``threshold`` of ``keys``, by key id."""
 
-    threshold: int
+    threshold: Annotated[int, Meta(ge=1)]
     keys: tuple[str, ...]
 
 
+class _KeyValue(Document, frozen=True):
+    public: str
+
+
+class _KeyEntry(Document, frozen=True):
+    role: Role
+    keytype: str
+    scheme: str
+    keyval: _KeyValue
+    uri: str | None = None
+    development: bool = False
+
+
+class _KeySetFile(Document, frozen=True):
+    format: Literal["repack-keys-1"]
+    roles: dict[Role, RoleKeys]
+    keys: dict[str, _KeyEntry]
+
+
 class KeySet(Struct, frozen=True):
-    """All keys of a label. ``keys`` also holds retired ones: a rotation is signed by them too."""
+    """All keys of a label.
+
+    ``keys`` also holds retired ones: a root rotation is signed by the old keys too (TUF 6.1).
+    """
 
     roles: Mapping[Role, RoleKeys] = field(default_factory=dict)
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
@@ -79,89 +107,73 @@ class KeySet(Struct, frozen=True):
     def development(self) -> bool:
         """Whether any role is still signed by a key that was made for development."""
         return any(
-            self.keys[keyid].development for one in self.roles.values() for keyid in one.keys
+            self.keys[keyid].development for role in self.roles.values() for keyid in role.keys
         )
 
-    def of(self, role: Role) -> RoleKeys:
+    def keys_of(self, role: Role) -> RoleKeys:
         """Who signs for ``role``.
 
         Raises:
-            KeyRefusedError: nobody does.
+            KeyRefusedError: it has fewer keys than its threshold.
         """
-        found = self.roles.get(role)
-        if found is None or len(found.keys) < found.threshold:
-            count = 0 if found is None else len(found.keys)
+        role_keys = self.roles.get(role, RoleKeys(1, ()))
+        if len(role_keys.keys) < role_keys.threshold:
             raise KeyRefusedError(
                 f"role {role} has too few keys",
-                expected=1 if found is None else found.threshold,
-                got=count,
+                expected=role_keys.threshold,
+                got=len(role_keys.keys),
                 hint=f"make one: repack key new --role {role}",
             )
-        return found
+        return role_keys
 
-    def adding(self, key: PublicKey) -> KeySet:
+    def with_key(self, key: PublicKey) -> KeySet:
         """The set with one more key for its role."""
-        there = self.roles.get(key.role, RoleKeys(1, ()))
-        if key.keyid in there.keys:
-            return structs.replace(self, keys={**self.keys, key.keyid: key})
-        role = RoleKeys(there.threshold, (*there.keys, key.keyid))
-        return self._with(key.role, role, key)
+        old = self.roles.get(key.role, RoleKeys(1, ()))
+        keyids = dict.fromkeys((*old.keys, key.keyid))
+        return self._with(key.role, RoleKeys(old.threshold, tuple(keyids)), key)
 
-    def replacing(self, key: PublicKey, retired: str | None) -> KeySet:
+    def with_replaced_key(self, key: PublicKey, retired: str | None) -> KeySet:
         """The set with ``key`` in the place of ``retired``, or of all keys of its role.
 
         Raises:
             KeyRefusedError: ``retired`` is no key of the role.
         """
-        there = self.of(key.role)
+        old = self.keys_of(key.role)
         if retired is None:
-            kept: tuple[str, ...] = ()
-        elif retired in there.keys:
-            kept = tuple(keyid for keyid in there.keys if keyid != retired)
-        else:
+            return self._with(key.role, RoleKeys(1, (key.keyid,)), key)
+        if retired not in old.keys:
             raise KeyRefusedError(f"no key of role {key.role}", got=retired[:80])
-        threshold = there.threshold if retired is not None else 1
-        return self._with(key.role, RoleKeys(threshold, (*kept, key.keyid)), key)
+        kept = tuple(keyid for keyid in old.keys if keyid != retired)
+        return self._with(key.role, RoleKeys(old.threshold, (*kept, key.keyid)), key)
 
-    def needing(self, role: Role, threshold: int) -> KeySet:
+    def with_threshold(self, role: Role, threshold: int) -> KeySet:
         """The set with another threshold for ``role``.
 
         Raises:
             KeyRefusedError: there are fewer keys than that.
         """
-        there = self.roles.get(role, RoleKeys(1, ()))
-        if not 1 <= threshold <= max(1, len(there.keys)):
+        keyids = self.roles.get(role, RoleKeys(1, ())).keys
+        if not 1 <= threshold <= max(1, len(keyids)):
             raise KeyRefusedError(
                 f"a threshold of {threshold} cannot be met",
-                expected=f"1 to {len(there.keys)}, the number of keys of role {role}",
+                expected=f"1 to {len(keyids)}, the number of keys of role {role}",
             )
-        roles = {**self.roles, role: RoleKeys(threshold, there.keys)}
+        roles = {**self.roles, role: RoleKeys(threshold, keyids)}
         return structs.replace(self, roles=roles)
 
     def _with(self, role: Role, keys: RoleKeys, key: PublicKey) -> KeySet:
-        return structs.replace(
-            self, roles={**self.roles, role: keys}, keys={**self.keys, key.keyid: key}
-        )
+        return KeySet({**self.roles, role: keys}, {**self.keys, key.keyid: key})
 
     def to_bytes(self) -> bytes:
         """The file ``keys.json``."""
-        document = {
-            "format": _FORMAT,
-            "roles": {
-                role: {"threshold": self.roles[role].threshold, "keys": list(self.roles[role].keys)}
-                for role in ROLES
-                if role in self.roles
-            },
-            "keys": {
-                key.keyid: {
-                    "role": key.role,
-                    **key.to_tuf(),
-                    "uri": key.uri,
-                    "development": key.development,
-                }
-                for key in self.keys.values()
-            },
+        roles = {role: self.roles[role] for role in ROLES if role in self.roles}
+        keys = {
+            key.keyid: _KeyEntry(
+                key.role, key.keytype, key.scheme, _KeyValue(key.public), key.uri, key.development
+            )
+            for key in self.keys.values()
         }
+        document = encode(_KeySetFile(_FORMAT, roles, keys))
         return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
@@ -173,55 +185,30 @@ def parse(data: bytes, where: object) -> KeySet:
         IntegrityError: not strict JSON.
     """
     document = loads(data, where, MAX_BYTES)
-    try:
-        if not isinstance(document, dict) or document["format"] != _FORMAT:
-            raise KeyRefusedError("not a key set", where=where, expected=f"format {_FORMAT}")
-        keys = {keyid: parse_key(keyid, row) for keyid, row in document["keys"].items()}
-        roles = {role_named(name): _role_keys(row) for name, row in document["roles"].items()}
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise KeyRefusedError("the key set is malformed", where=where, got=repr(error)) from error
-    unknown = {keyid for row in roles.values() for keyid in row.keys} - set(keys)
-    if unknown:
+    file = decode(_KeySetFile, document, where, "key set", KeyRefusedError)
+    wrong = {
+        keyid
+        for role in file.roles.values()
+        for keyid in role.keys
+        if keyid not in file.keys or role.keys.count(keyid) > 1
+    }
+    if wrong:
         raise KeyRefusedError(
-            "the key set is inconsistent", where=where, got=", ".join(sorted(unknown))
+            "the key set is inconsistent",
+            where=where,
+            expected="each key of a role once, and among the keys",
+            got=", ".join(sorted(wrong)),
         )
-    return KeySet(roles, keys)
-
-
-def parse_key(keyid: str, row: Mapping[str, object]) -> PublicKey:
-    """Read one public key.
-
-    Raises:
-        KeyError, TypeError, ValueError: malformed; the caller knows which file it stands in.
-    """
-    keyval, uri = row["keyval"], row.get("uri")
-    if not isinstance(keyval, dict) or not (uri is None or isinstance(uri, str)):
-        raise TypeError("keyval or uri")
-    texts = (row["keytype"], row["scheme"], keyval["public"])
-    if not all(isinstance(text, str) for text in (keyid, *texts)):
-        raise TypeError("a field is no text")
-    keytype, scheme, public = map(str, texts)
-    made_for_development = row.get("development") is True
-    role = role_named(row["role"])
-    return PublicKey(keyid, role, keytype, scheme, public, uri, made_for_development)
-
-
-def role_named(name: object) -> Role:
-    """The role called ``name``.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for role in ROLES:
-        if role == name:
-            return role
-    raise ValueError(f"no role {str(name)[:40]!r}")
-
-
-def _role_keys(row: Mapping[str, object]) -> RoleKeys:
-    threshold, keys = row["threshold"], row["keys"]
-    if not isinstance(threshold, int) or isinstance(threshold, bool) or threshold < 1:
-        raise ValueError("threshold")
-    if not isinstance(keys, list) or len(set(keys)) != len(keys):
-        raise ValueError("keys")
-    return RoleKeys(threshold, tuple(map(str, keys)))
+    keys = {
+        keyid: PublicKey(
+            keyid,
+            entry.role,
+            entry.keytype,
+            entry.scheme,
+            entry.keyval.public,
+            entry.uri,
+            entry.development,
+        )
+        for keyid, entry in file.keys.items()
+    }
+    return KeySet(file.roles, keys)

@@ -1,4 +1,4 @@
-"""Private keys: made, read from PEM, or reached through securesystemslib's signers.
+"""Private keys: generated, read from PEM, or used through securesystemslib's signers.
 
 The only module that knows pyca/cryptography's keys for signing. Importing it takes a tenth of a
 second, so :mod:`repack.keys.keyring` does so when a key is really used.
@@ -41,8 +41,8 @@ def generate(algorithm: Algorithm) -> CryptoSigner:
 def to_pem(signer: CryptoSigner, phrase: str | None) -> bytes:
     """The private half as PKCS#8, encrypted when there is a passphrase."""
     key = load_pem_private_key(signer.private_bytes, None)
-    how = BestAvailableEncryption(phrase.encode()) if phrase else NoEncryption()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how)
+    encryption = BestAvailableEncryption(phrase.encode()) if phrase else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
 def from_pem(pem: bytes, key: PublicKey, phrase: str | None, where: str) -> Signer:
@@ -75,8 +75,8 @@ def from_uri(uri: str, key: PublicKey, secret: Callable[[str], str]) -> Signer:
         KeyRefusedError: it knows no such scheme, or the signer cannot be used.
     """
     try:
-        half = Key.from_dict(key.keyid, key.to_tuf())
-        return Signer.from_priv_key_uri(uri, half, secret)
+        public = Key.from_dict(key.keyid, key.to_tuf())
+        return Signer.from_priv_key_uri(uri, public, secret)
     except KeyRefusedError:
         raise
     except Exception as error:  # each signer raises what its library raises
@@ -94,12 +94,12 @@ def adopt(role: Role, public_pem: bytes, uri: str | None) -> PublicKey:
         KeyRefusedError: it is no public key in PEM, or of a kind that cannot sign metadata.
     """
     try:
-        return entry(SSlibKey.from_crypto(load_pem_public_key(public_pem)), role, uri)
+        return public_key_of(SSlibKey.from_crypto(load_pem_public_key(public_pem)), role, uri)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise KeyRefusedError("not a public key in PEM", got=str(error)[:200]) from error
 
 
-def entry(public: Key, role: Role, uri: str | None) -> PublicKey:
+def public_key_of(public: Key, role: Role, uri: str | None) -> PublicKey:
     """A securesystemslib key as it stands in a key set."""
     value = str(public.keyval["public"])
     return PublicKey(public.keyid, role, public.keytype, public.scheme, value, uri)
@@ -109,5 +109,5 @@ def to_public_pem(key: PublicKey) -> str:
     """The public half as PEM, to be taken over elsewhere."""
     if key.keytype != "ed25519":
         return key.public
-    half = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public))
-    return half.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public))
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")

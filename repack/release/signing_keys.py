@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
 from repack.fs import atomic
 from repack.keys.keyring import KEYS_FILE, Keyring
-from repack.keys.keyset import role_named
 from repack.keys.shared_key import MAX_KEY_FILE, parse_key
 from repack.label.label import Signing as LabelSigning
 from repack.trust.sign import UNSIGNED, Signing
 
 if TYPE_CHECKING:
+    from repack.keys.keyset import Role
     from repack.release.context import BuildContext
 
 
@@ -41,7 +41,7 @@ def signing(bench: BuildContext) -> Signing:
         if not made_before:
             bench.progress.note(f"made development keys in {folder}; see `repack key`")
     for role, threshold in given.thresholds.items():
-        ring.keyset = ring.keyset.needing(role_named(role), threshold)
+        ring.keyset = ring.keyset.with_threshold(cast("Role", role), threshold)
     text, hmac = given.hmac or ring.hmac_ref(), None
     if text is not None:
         hmac = parse_key(text, "signing.hmac").resolve(

@@ -249,7 +249,7 @@ def _delegations(keys: KeySet) -> Delegations:
 
 
 def _role(keys: KeySet, name: RoleName) -> Role:
-    wanted = keys.of(name)
+    wanted = keys.keys_of(name)
     return Role(sorted(wanted.keys), wanted.threshold)
 
 

@@ -79,8 +79,8 @@ class KeyChange(Struct, frozen=True):
     def to(self, keys: KeySet) -> KeySet:
         """``keys`` after the change. Raises as the methods of :class:`KeySet` do."""
         if self.key is not None:
-            keys = keys.replacing(self.key, self.retired)
-        return keys if self.threshold is None else keys.needing(self.role, self.threshold)
+            keys = keys.with_replaced_key(self.key, self.retired)
+        return keys if self.threshold is None else keys.with_threshold(self.role, self.threshold)
 
 
 class New(Struct, frozen=True):
@@ -98,7 +98,9 @@ class New(Struct, frozen=True):
             KeyRefusedError: what was given is no public key.
         """
         if self.public is not None:
-            return keys.adopt(self.role, self.public, self.uri)
+            from repack.keys import private_key
+
+            return private_key.adopt(self.role, self.public, self.uri)
         return keys.generate(self.role, self.algorithm)
 
 
@@ -206,8 +208,8 @@ def add_key(
         KeyRefusedError: what was given is no public key, or the threshold cannot be met.
     """
     keys = Keyring.open_or_begin(folder, environment)
-    keys.keyset = keys.keyset.adding(new.make(keys))
+    keys.keyset = keys.keyset.with_key(new.make(keys))
     if threshold is not None:
-        keys.keyset = keys.keyset.needing(new.role, threshold)
+        keys.keyset = keys.keyset.with_threshold(new.role, threshold)
     keys.save()
     return keys

@@ -7,7 +7,7 @@ import stat
 import sys
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from repack.errors import IntegrityError, KeyRefusedError
-from repack.keys.keyring import Keyring, public_pem
+from repack.keys.keyring import Keyring
 from repack.keys.keyset import ROLES, KeySet, parse
+from repack.keys.private_key import adopt, to_public_pem
 
 PHRASE = {"REPACK_KEY_PASSPHRASE": "correct horse"}
 
@@ -37,7 +38,7 @@ def test_development_set(tmp_path):
     again = Keyring.open_or_create(tmp_path / "k", {})
     assert again.keyset == ring.keyset
     for role in ROLES:
-        (keyid,) = again.keyset.of(role).keys
+        (keyid,) = again.keyset.keys_of(role).keys
         signer = again.signer(keyid)
         assert signer is not None
         signer.public_key.verify_signature(signer.sign(b"x"), b"x")
@@ -57,7 +58,7 @@ def test_passphrase_encrypts(tmp_path):
     pems = list((tmp_path / "k").glob("*.pem"))
     assert len(pems) == 6
     assert all(b"ENCRYPTED PRIVATE KEY" in pem.read_bytes() for pem in pems)
-    (keyid,) = ring.keyset.of("root").keys
+    (keyid,) = ring.keyset.keys_of("root").keys
     assert Keyring.open(tmp_path / "k", PHRASE).signer(keyid) is not None
     with pytest.raises(KeyRefusedError, match="encrypted"):
         Keyring.open(tmp_path / "k", {}).signer(keyid)
@@ -69,24 +70,23 @@ def test_passphrase_encrypts(tmp_path):
 @pytest.mark.parametrize("algorithm", ["ed25519", "ecdsa-p384"])
 def test_algorithms(tmp_path, algorithm):
     ring = Keyring.open_or_begin(tmp_path / "k", PHRASE)
-    ring.keyset = ring.keyset.adding(ring.generate("ci", algorithm))
+    ring.keyset = ring.keyset.with_key(ring.generate("ci", algorithm))
     ring.save()
-    (keyid,) = ring.keyset.of("ci").keys
+    (keyid,) = ring.keyset.keys_of("ci").keys
     again = Keyring.open(tmp_path / "k", PHRASE)
     signer = again.signer(keyid)
     assert signer is not None
     signer.public_key.verify_signature(signer.sign(b"x"), b"x")
-    other = Keyring.open_or_begin(tmp_path / "other", {})
-    pem = public_pem(again.keyset.keys[keyid]).encode()
-    assert other.adopt("ci", pem, None).keyid == keyid
+    pem = to_public_pem(again.keyset.keys[keyid]).encode()
+    assert adopt("ci", pem, None).keyid == keyid
     assert not again.keyset.development
 
 
 def test_key_in_a_variable(tmp_path):
     private = ed25519.Ed25519PrivateKey.generate()
     ring = Keyring.open_or_begin(tmp_path, {"K": pem_of(private).decode()})
-    key = ring.adopt("ci", public_of(private), "env:K")
-    ring.keyset = ring.keyset.adding(key)
+    key = adopt("ci", public_of(private), "env:K")
+    ring.keyset = ring.keyset.with_key(key)
     assert ring.signer(key.keyid) is not None
     assert Keyring(tmp_path, ring.keyset, {}).signer(key.keyid) is None
 
@@ -95,27 +95,44 @@ def test_a_private_half_that_is_elsewhere_is_no_fault(tmp_path):
     private = ed25519.Ed25519PrivateKey.generate()
     ring = Keyring.open_or_begin(tmp_path, {})
     for uri in (None, "file:gone.pem", "env:UNSET"):
-        key = ring.adopt("root", public_of(private), uri)
-        ring.keyset = ring.keyset.adding(key)
+        key = adopt("root", public_of(private), uri)
+        ring.keyset = ring.keyset.with_key(key)
         assert Keyring(tmp_path, ring.keyset, {}).signer(key.keyid) is None
 
 
-def test_private_half_of_another_key(tmp_path):
-    private = ed25519.Ed25519PrivateKey.generate()
-    (tmp_path / "x.pem").write_bytes(pem_of(ed25519.Ed25519PrivateKey.generate()))
-    ring = Keyring.open_or_begin(tmp_path, {})
-    key = ring.adopt("root", public_of(private), "file:x.pem")
-    ring.keyset = ring.keyset.adding(key)
+PAIRS = {
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "ecdsa": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "rsa": lambda: rsa.generate_private_key(65537, 2048),
+}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("uri", ["file:x.pem", "env:K"])
+def test_private_half_of_another_key(tmp_path, kind, uri):
+    private, stranger = PAIRS[kind](), PAIRS[kind]()
+    (tmp_path / "x.pem").write_bytes(pem_of(stranger))
+    key = adopt("root", public_of(private), uri)
+    ring = Keyring(tmp_path, KeySet().with_key(key), {"K": pem_of(stranger).decode()})
     with pytest.raises(KeyRefusedError, match="does not belong"):
         ring.signer(key.keyid)
+    (tmp_path / "x.pem").write_bytes(pem_of(private))
+    ring = Keyring(tmp_path, KeySet().with_key(key), {"K": pem_of(private).decode()})
+    assert ring.signer(key.keyid) is not None
+
+
+def test_private_half_of_another_kind_of_key(tmp_path):
+    (tmp_path / "x.pem").write_bytes(pem_of(ec.generate_private_key(ec.SECP384R1())))
+    key = adopt("root", public_of(ed25519.Ed25519PrivateKey.generate()), "file:x.pem")
+    with pytest.raises(KeyRefusedError):
+        Keyring(tmp_path, KeySet().with_key(key), {}).signer(key.keyid)
 
 
 def test_signers_of_other_libraries_speak_in_our_errors(tmp_path):
-    ring = Keyring.open_or_begin(tmp_path, {})
     private = ed25519.Ed25519PrivateKey.generate()
     for uri in ("hsm:2?label=key", "nosuch:thing", "awskms:alias/x"):
-        key = ring.adopt("root", public_of(private), uri)
-        keyset = KeySet().adding(key)
+        key = adopt("root", public_of(private), uri)
+        keyset = KeySet().with_key(key)
         with pytest.raises(KeyRefusedError, match=uri.partition(":")[0]):
             Keyring(tmp_path, keyset, {}).signer(key.keyid)
 
@@ -123,21 +140,19 @@ def test_signers_of_other_libraries_speak_in_our_errors(tmp_path):
 @pytest.mark.parametrize(
     "pem", [b"", b"x", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"]
 )
-def test_bad_public_keys(tmp_path, pem):
+def test_bad_public_keys(pem):
     with pytest.raises(KeyRefusedError):
-        Keyring.open_or_begin(tmp_path, {}).adopt("root", pem, None)
+        adopt("root", pem, None)
 
 
-def test_rsa_keys_of_others_are_taken(tmp_path):
+def test_rsa_keys_of_others_are_taken():
     private = rsa.generate_private_key(65537, 2048)
-    assert (
-        Keyring.open_or_begin(tmp_path, {}).adopt("root", public_of(private), None).keytype == "rsa"
-    )
+    assert adopt("root", public_of(private), None).keytype == "rsa"
 
 
 def test_bad_private_key(tmp_path):
     ring = Keyring.open_or_create(tmp_path / "k", {})
-    (keyid,) = ring.keyset.of("root").keys
+    (keyid,) = ring.keyset.keys_of("root").keys
     (tmp_path / "k" / str(ring.keyset.keys[keyid].uri).removeprefix("file:")).write_bytes(b"junk")
     with pytest.raises(KeyRefusedError, match="cannot be read"):
         Keyring.open(tmp_path / "k", {}).signer(keyid)
@@ -195,19 +210,19 @@ def test_thresholds(tmp_path):
     ring = Keyring.open_or_begin(tmp_path, {})
     keys = ring.keyset
     with pytest.raises(KeyRefusedError):
-        keys.of("root")
+        keys.keys_of("root")
     one, two = ring.generate("root", "ed25519"), ring.generate("root", "ed25519")
-    keys = keys.adding(one).adding(two).adding(one)
-    assert keys.of("root").keys == (one.keyid, two.keyid)
-    assert keys.needing("root", 2).of("root").threshold == 2
+    keys = keys.with_key(one).with_key(two).with_key(one)
+    assert keys.keys_of("root").keys == (one.keyid, two.keyid)
+    assert keys.with_threshold("root", 2).keys_of("root").threshold == 2
     for bad in (0, 3):
         with pytest.raises(KeyRefusedError):
-            keys.needing("root", bad)
+            keys.with_threshold("root", bad)
     three = ring.generate("root", "ed25519")
-    swapped = keys.needing("root", 2).replacing(three, one.keyid)
-    assert swapped.of("root").keys == (two.keyid, three.keyid)
-    assert swapped.of("root").threshold == 2
-    assert keys.replacing(three, None).of("root").keys == (three.keyid,)
+    swapped = keys.with_threshold("root", 2).with_replaced_key(three, one.keyid)
+    assert swapped.keys_of("root").keys == (two.keyid, three.keyid)
+    assert swapped.keys_of("root").threshold == 2
+    assert keys.with_replaced_key(three, None).keys_of("root").keys == (three.keyid,)
     with pytest.raises(KeyRefusedError):
-        keys.replacing(three, "nobody")
+        keys.with_replaced_key(three, "nobody")
     assert one.keyid in swapped.keys, "retired keys are kept: a rotation is signed by them too"

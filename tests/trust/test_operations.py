@@ -111,10 +111,10 @@ def test_every_role_can_be_rotated(bank, role, algorithm):
     bank.believed()
     operations.promote(bank.office(), 1, ["a"])
     office = bank.office()
-    old = office.keys.keyset.of(role).keys
+    old = office.keys.keyset.keys_of(role).keys
     key = New(role, algorithm).make(office.keys)
     operations.rotate(office, KeyChange(role, key))
-    assert bank.keys().keyset.of(role).keys == (key.keyid,) != old
+    assert bank.keys().keyset.keys_of(role).keys == (key.keyid,) != old
     assert production(bank, "a") == 1
     assert bank.is_sound()
     bank.build(2)
@@ -143,7 +143,7 @@ def test_root_chain_of_many_links(bank):
 def test_thresholds(bank):
     office = bank.office()
     for _ in range(2):
-        office.keys.keyset = office.keys.keyset.adding(New("root").make(office.keys))
+        office.keys.keyset = office.keys.keyset.with_key(New("root").make(office.keys))
     office.keys.save()
     operations.rotate(office, KeyChange("root", threshold=2))
     assert bank.believed().metadata.root.roles["root"].threshold == 2
@@ -169,7 +169,7 @@ def test_development_ends_with_the_last_development_key(bank):
 
 def test_interrupted_rotation_is_done_by_the_next_signing(bank):
     office = bank.office()
-    office.keys.keyset = office.keys.keyset.replacing(New("root").make(office.keys), None)
+    office.keys.keyset = office.keys.keyset.with_replaced_key(New("root").make(office.keys), None)
     office.keys.save()
     bank.build(2)
     assert bank.believed().metadata.root.version == 2
@@ -209,14 +209,14 @@ def safe(bank):
     folder = bank.folder / "safe"
     ring = Keyring.open_or_begin(folder, {})
     for role in ("root", "production"):
-        ring.keyset = ring.keyset.adding(ring.generate(role, "ed25519"))
+        ring.keyset = ring.keyset.with_key(ring.generate(role, "ed25519"))
     ring.save()
     return folder
 
 
 def public_key(folder, role):
     keys = Keyring.open(folder, {}).keyset
-    (keyid,) = keys.of(role).keys
+    (keyid,) = keys.keys_of(role).keys
     return keys.keys[keyid]
 
 
@@ -302,13 +302,18 @@ def test_two_of_three_sign_one_after_the_other(bank):
     office, rings = bank.office(), []
     for name in ("anna", "bert", "cleo"):
         ring = Keyring.open_or_begin(bank.folder / name, {})
-        ring.keyset = ring.keyset.adding(ring.generate("production", "ecdsa-p384"))
+        ring.keyset = ring.keyset.with_key(ring.generate("production", "ecdsa-p384"))
         ring.save()
         rings.append(ring)
-        office.keys.keyset = office.keys.keyset.adding(public_key(bank.folder / name, "production"))
-    development = bank.keys().keyset.of("production").keys[0]
-    kept = tuple(k for k in office.keys.keyset.of("production").keys if k != development)
-    roles = {**office.keys.keyset.roles, "production": type(office.keys.keyset.of("root"))(2, kept)}
+        office.keys.keyset = office.keys.keyset.with_key(
+            public_key(bank.folder / name, "production")
+        )
+    development = bank.keys().keyset.keys_of("production").keys[0]
+    kept = tuple(k for k in office.keys.keyset.keys_of("production").keys if k != development)
+    roles = {
+        **office.keys.keyset.roles,
+        "production": type(office.keys.keyset.keys_of("root"))(2, kept),
+    }
     office.keys.keyset = KeySet(roles, office.keys.keyset.keys)
     file = bank.folder / "f.json"
     operations.prepare_rotation(office, None, file)
@@ -335,9 +340,9 @@ def test_first_signing_in_a_ceremony(tmp_path):
         new = New(role)
         if role in offline:
             keys = Keyring.open(safe, {}).keyset
-            from repack.keys.keyring import public_pem
+            from repack.keys.private_key import to_public_pem
 
-            pem = public_pem(keys.keys[keys.of(role).keys[0]]).encode()
+            pem = to_public_pem(keys.keys[keys.keys_of(role).keys[0]]).encode()
             new = New(role, public=pem)
         operations.add_key(here, new, {}, None)
     ring = Keyring.open(here, {})

@@ -58,11 +58,9 @@ def keys_from_pem(paths: Sequence[Path]) -> list[PublicHalf]:
         PlaceError: a file cannot be read.
     """
     from repack.fs import atomic
-    from repack.keys.keyring import Keyring
-    from repack.keys.keyset import KeySet
+    from repack.keys import private_key
     from repack.keys.shared_key import MAX_KEY_FILE
     from repack.provenance.statement import PublicHalf
 
-    ring = Keyring(Path(), KeySet(), {})
-    keys = [ring.adopt("ci", atomic.read(path, MAX_KEY_FILE), None) for path in paths]
+    keys = [private_key.adopt("ci", atomic.read(path, MAX_KEY_FILE), None) for path in paths]
     return [PublicHalf.from_dict(key.keyid, key.to_tuf()) for key in keys]
