@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from repack.keys.keyset import Algorithm, KeySet, Role
-    from repack.trust.operations import New
+    from repack.trust.operations import NewKey
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -118,17 +118,17 @@ def _folder(name: str | None, folder: Path | None) -> Path:
     return folder or Path("keys") / LabelName(str(name))
 
 
-def _new(values: dict[str, Any]) -> New:
+def _new(values: dict[str, Any]) -> NewKey:
     from repack.fs import atomic
     from repack.keys.shared_key import MAX_KEY_FILE
-    from repack.trust.operations import New
+    from repack.trust.operations import NewKey
 
     if values["role"] is None:
         raise UsageError("say which --role")
     pem = None if values["public"] is None else atomic.read(values["public"], MAX_KEY_FILE)
     if pem is None and values["uri"] is not None:
         raise UsageError("a key that is elsewhere needs its --public half")
-    return New(values["role"], cast("Algorithm", values["algorithm"]), pem, values["uri"])
+    return NewKey(values["role"], cast("Algorithm", values["algorithm"]), pem, values["uri"])
 
 
 def _emit(keyset: KeySet, where: Path, *, as_json: bool) -> None:

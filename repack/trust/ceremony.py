@@ -1,31 +1,26 @@
-"""A signing ceremony's file: what is to be signed, carried to the keys and back.
+"""A signing ceremony's file: metadata that lacks signatures, carried to the keys and back.
 
-Made on the build machine, signed on one or more machines that hold keys and nothing else, taken
-in on the build machine again. The file is not trusted anywhere: who signs is shown what stands in
-it, and signs only for a role that his own key set gives him; what comes back is held against the
-metadata that is published.
+Prepared on the build machine, signed on one or more machines that hold keys and nothing else, and
+finished on the build machine. The file is trusted nowhere: a signer is shown what the metadata in it
+says, and signs only for a role that his own key set gives his key; what comes back is compared with
+the metadata that is published.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.codec.canonical import canonical, loads
-from repack.errors import (
-    KeyRefusedError,
-    MetadataInvalidError,
-    MixAndMatchError,
-    NoSuchReleaseError,
-)
-from repack.keys.keyset import KeySet
+from repack.codec.decode import Document, decode
+from repack.errors import KeyRefusedError, MixAndMatchError, NoSuchReleaseError
 from repack.keys.keyset import parse as parse_keyset
 from repack.trust.editor import MetadataEditor
-from repack.trust.metadata import DELEGATED, MAX_BYTES, ROLES_BELOW_ROOT, releases_in
+from repack.trust.metadata import DELEGATED, MAX_BYTES, releases_in
 from repack.trust.metadata import parse as parse_metadata
-from repack.trust.selection import SignedRelease
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,8 +32,17 @@ if TYPE_CHECKING:
     from repack.keys.keyset import KeySet
     from repack.trust.metadata import MetadataSet
 
-
 _FORMAT: Final = "repack-ceremony-1"
+# Snapshot and timestamp are signed by every build; their keys are online (TUF 2.1.3, 2.1.4)
+CeremonyRole = Literal["root", "production", "ci", "targets"]
+
+
+class _CeremonyFile(Document, frozen=True):
+    format: Literal["repack-ceremony-1"]
+    label: str
+    signers: dict[CeremonyRole, tuple[str, ...]]
+    metadata: dict[CeremonyRole, dict[str, Any]]
+    keyset: dict[str, Any] | None = None
 
 
 class Ceremony(Struct, frozen=True):
@@ -60,8 +64,8 @@ class Ceremony(Struct, frozen=True):
         document = {
             "format": _FORMAT,
             "label": self.label,
-            "what": list(self.lines()),
-            "signers": {role: list(keyids) for role, keyids in self.signers.items()},
+            "what": self.lines(),
+            "signers": self.signers,
             "metadata": {role: metadata.to_dict() for role, metadata in self.opened.items()},
             "keyset": None if self.keyset is None else json.loads(self.keyset.to_bytes()),
         }
@@ -69,58 +73,49 @@ class Ceremony(Struct, frozen=True):
 
     def lines(self) -> tuple[str, ...]:
         """What is signed, in words, from the metadata itself."""
-        found = [f"label {self.label}"]
+        lines = [f"label {self.label}"]
         for role, metadata in self.opened.items():
             signed = metadata.signed
-            found.append(f"{role} version {signed.version}, valid until {signed.expires:%Y-%m-%d}")
+            lines.append(f"{role} version {signed.version}, valid until {signed.expires:%Y-%m-%d}")
             if role in DELEGATED:
-                found += [
-                    f"  release {one.number} for {', '.join(one.platforms)}"
-                    + (f", tags {', '.join(one.tags)}" if one.tags else "")
-                    for one in releases_in(signed, role)
+                lines += [
+                    f"  release {release.number} for {', '.join(release.platforms)}"
+                    + (f", tags {', '.join(release.tags)}" if release.tags else "")
+                    for release in releases_in(signed, role)
                 ]
-            elif role == "root":
-                found += [
-                    f"  {name}: {one.threshold} of {', '.join(k[:16] for k in one.keyids)}"
-                    for name, one in signed.roles.items()
-                ]
-            elif signed.delegations is not None:
-                found += [
-                    f"  {name}: {one.threshold} of {', '.join(k[:16] for k in one.keyids)}"
-                    for name, one in (signed.delegations.roles or {}).items()
-                ]
-        return tuple(found)
+                continue
+            delegations = signed if role == "root" else signed.delegations
+            roles = {} if delegations is None else delegations.roles or {}
+            lines += [
+                f"  {name}: {keys.threshold} of {', '.join(keyid[:16] for keyid in keys.keyids)}"
+                for name, keys in roles.items()
+            ]
+        return tuple(lines)
 
 
 def parse(data: bytes, where: object) -> Ceremony:
     """Read a ceremony's file; signatures are not looked at.
 
     Raises:
-        KeyRefusedError: it is none.
+        KeyRefusedError: it is none, or malformed.
         MetadataInvalidError: the metadata in it is malformed.
         IntegrityError: not strict JSON.
     """
     document = loads(data, where, 4 * MAX_BYTES)
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise KeyRefusedError("not a ceremony's file", where=where, expected=f"format {_FORMAT}")
-    label, rows, signers = (document.get(name) for name in ("label", "metadata", "signers"))
-    if not isinstance(label, str) or not isinstance(rows, dict) or not isinstance(signers, dict):
-        raise KeyRefusedError("the ceremony's file is malformed", where=where)
-    opened: dict[str, Metadata[Any]] = {}
-    for role, row in rows.items():
-        if role not in ("root", *ROLES_BELOW_ROOT[:3]):
-            raise KeyRefusedError("a role that no ceremony signs", where=where, got=role[:40])
-        opened[role] = parse_metadata(canonical(row), role, f"{where}, {role}")
-    keyset = document.get("keyset")
-    try:
-        return Ceremony(
-            label,
-            opened,
-            {role: tuple(map(str, signers[role])) for role in opened},
-            None if keyset is None else parse_keyset(canonical(keyset), where),
+    file = decode(_CeremonyFile, document, where, "ceremony's file", KeyRefusedError)
+    if unsigned := file.metadata.keys() - file.signers.keys():
+        raise KeyRefusedError(
+            "the ceremony's file names no signers", where=where, got=", ".join(sorted(unsigned))
         )
-    except (KeyError, TypeError) as error:
-        raise MetadataInvalidError("the ceremony's file is malformed", where=where) from error
+    opened: dict[str, Metadata[Any]] = {
+        role: parse_metadata(canonical(metadata), role, f"{where}, {role}")
+        for role, metadata in file.metadata.items()
+    }
+    signers: dict[str, tuple[str, ...]] = {
+        role: keyids for role, keyids in file.signers.items() if role in opened
+    }
+    keyset = None if file.keyset is None else parse_keyset(canonical(file.keyset), where)
+    return Ceremony(file.label, opened, signers, keyset)
 
 
 def promotion(base: MetadataSet, number: int, tags: Sequence[str], now: datetime) -> MetadataEditor:
@@ -130,92 +125,74 @@ def promotion(base: MetadataSet, number: int, tags: Sequence[str], now: datetime
         NoSuchReleaseError: ``ci`` has not signed it.
         MixAndMatchError: ``production`` has signed other content under that number.
     """
-    built = {one.number: one for one in base.releases("ci")} if base.roots else {}
-    if number not in built:
-        known = ", ".join(map(str, sorted(built))) or "none"
-        raise NoSuchReleaseError(f"release {number} was never signed", expected=known)
-    one = built[number]
-    release = SignedRelease(
-        number=number,
-        label=one.label,
-        platforms=one.platforms,
-        tags=tuple(tags),
-        type="production",
-        length=one.length,
-        sha256=one.sha256,
-    )
-    amendment = MetadataEditor(base, now)
-    amendment.add(release, base.roles["ci"].signed.targets[one.path].hashes)
-    return amendment
+    by_number = {release.number: release for release in base.releases("ci")} if base.roots else {}
+    if number not in by_number:
+        numbers = ", ".join(map(str, sorted(by_number))) or "none"
+        raise NoSuchReleaseError(f"release {number} was never signed", expected=numbers)
+    built = by_number[number]
+    release = replace(built, tags=tuple(tags), type="production")
+    editor = MetadataEditor(base, now)
+    editor.add(release, base.roles["ci"].signed.targets[built.path].hashes)
+    return editor
 
 
-def rotation(base: MetadataSet, keys: KeySet, now: datetime) -> MetadataEditor:
-    """Make targets believe ``keys``.
-
-    Raises:
-        KeyRefusedError: a role has too few keys, or nothing would change.
-    """
-    amendment = MetadataEditor(base, now)
-    amendment.agree(keys)
-    return amendment
-
-
-def prepare(amendment: MetadataEditor, keys: Keyring, keyset: KeySet | None = None) -> Ceremony:
+def prepare(editor: MetadataEditor, keys: Keyring, keyset: KeySet | None = None) -> Ceremony:
     """What has to be signed elsewhere; keys that can be used here have signed already."""
-    amendment.sign(keys.signer)
+    editor.sign(keys.signer)
     signers = {
         role: tuple(
             dict.fromkeys(
                 keyid
-                for delegator in amendment.delegators(role)
+                for delegator in editor.delegators(role)
                 for keyid in delegator.get_delegated_role(role).keyids
             )
         )
-        for role in amendment.opened
+        for role in editor.opened
     }
-    return Ceremony(amendment.base.label, amendment.opened, signers, keyset)
+    return Ceremony(editor.base.label, editor.opened, signers, keyset)
 
 
-def sign(given: Ceremony, keys: Keyring) -> list[str]:
-    """Sign what is given with every key that is here and was made for the role; say with which.
+def sign(ceremony: Ceremony, keys: Keyring) -> list[str]:
+    """Sign with every key that is here and was made for the role; say which keys were used.
 
     Raises:
         KeyRefusedError: no key that is here may sign anything in it.
     """
     used = []
-    for role, metadata in given.opened.items():
-        for keyid in given.signers[role]:
-            mine = keys.keyset.keys.get(keyid)
-            # The file says who may sign; that it is our key, and for this role, is ours to say.
-            if mine is None or mine.role != role or keyid in metadata.signatures:
+    for role, metadata in ceremony.opened.items():
+        for keyid in ceremony.signers[role]:
+            key = keys.keyset.keys.get(keyid)
+            # The file is not trusted to say who may sign: the key and its role are looked up in
+            # the signer's own key set
+            if key is None or key.role != role or keyid in metadata.signatures:
                 continue
             if signer := keys.signer(keyid):
                 metadata.sign(signer, append=True)
                 used.append(f"{role} with {keyid[:16]}")
     if not used:
+        keyids = [keyid[:16] for keyids in ceremony.signers.values() for keyid in keyids]
         raise KeyRefusedError(
             "no key here can add a signature",
             where=keys.folder,
-            expected="one of " + ", ".join(k[:16] for ids in given.signers.values() for k in ids),
+            expected=f"one of {', '.join(keyids)}",
         )
     return used
 
 
-def resume(given: Ceremony, base: MetadataSet, now: datetime) -> MetadataEditor:
+def resume(ceremony: Ceremony, base: MetadataSet, now: datetime) -> MetadataEditor:
     """The change that comes back from a ceremony, to be published on ``base``.
 
     Raises:
         MixAndMatchError: it is another label's, or something else was published meanwhile.
-        KeyRefusedError: the key set in it is not the one that was signed for.
     """
-    if given.label != base.label:
+    if ceremony.label != base.label:
         raise MixAndMatchError(
-            "the ceremony was another label's", expected=base.label, got=given.label
+            "the ceremony was another label's", expected=base.label, got=ceremony.label
         )
-    amendment = MetadataEditor(base, now)
-    for role, metadata in given.opened.items():
-        old = base.roots[-1:] if role == "root" else filter(None, [base.roles.get(role)])
-        expected = max((one.signed.version for one in old), default=0) + 1
+    editor = MetadataEditor(base, now)
+    for role, metadata in ceremony.opened.items():
+        old = base.newest(role)
+        expected = 1 if old is None else old.signed.version + 1
         if metadata.signed.version != expected:
             raise MixAndMatchError(
                 "something else was published since the ceremony was prepared",
@@ -224,20 +201,20 @@ def resume(given: Ceremony, base: MetadataSet, now: datetime) -> MetadataEditor:
                 got=metadata.signed.version,
                 hint="prepare a new one",
             )
-        amendment.opened[role] = metadata
-    return amendment
+        editor.opened[role] = metadata
+    return editor
 
 
-def check_keyset(after: MetadataSet, keys: KeySet, now: datetime) -> None:
-    """Make sure that ``keys`` is what the signed metadata says.
+def check_keyset(metadata: MetadataSet, keys: KeySet, now: datetime) -> None:
+    """Check that ``keys`` is what the signed metadata says.
 
     Raises:
         KeyRefusedError: it is not; somebody changed the ceremony's file.
     """
-    amendment = MetadataEditor(after, now)
-    amendment.agree(keys)
-    if amendment.opened:
+    editor = MetadataEditor(metadata, now)
+    editor.apply_keyset(keys)
+    if editor.opened:
         raise KeyRefusedError(
             "the key set differs from the one that was signed for",
-            got=", ".join(sorted(amendment.opened)),
+            got=", ".join(sorted(editor.opened)),
         )

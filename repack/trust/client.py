@@ -1,7 +1,7 @@
-"""A target's view of signed metadata in a folder: python-tuf's own client, reading files.
+"""TUF's client workflow on a folder of signed metadata, carried out by python-tuf's client.
 
-The client keeps what it has believed in a state folder, and with it notices older metadata. A
-check that remembers nothing gives it an empty one.
+The client keeps the metadata it trusts in a state folder and thereby notices older metadata
+(specification 5.4.3, 5.5.5). A check without memory gives it an empty folder.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ if TYPE_CHECKING:
 
 
 _BASE: Final = "folder:///"
-# Matches what both delegated roles sign, is no release, and so makes the client load both.
+# No release has this path, but both delegated roles match it: the search for it (specification
+# 5.6.7) makes the client load and verify both.
 _NO_RELEASE: Final = "releases/0/manifest.json"
 
 
 class FolderFetcher(FetcherInterface):
-    """Gives python-tuf the files of a folder, each read strictly before it gets there."""
+    """Gives python-tuf the files of a folder, each parsed strictly before."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -67,24 +68,24 @@ class FolderFetcher(FetcherInterface):
 
 
 def refresh_once(folder: Path, pinned: bytes) -> TrustedMetadata:
-    """:func:`believe` without a memory. Raises as that does."""
+    """:func:`refresh` without a memory. Raises as that does."""
     with tempfile.TemporaryDirectory(prefix="repack-trust-") as state:
         return refresh(folder, Path(state), pinned)
 
 
 class TrustedMetadata(Struct, frozen=True):
-    """What the client accepted: the metadata, and the releases that it signs."""
+    """The metadata that the client accepted, and the releases that it signs."""
 
     metadata: MetadataSet
     releases: tuple[SignedRelease, ...]
 
 
 def refresh(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:
-    """Carry out TUF's client workflow on ``folder``.
+    """Carry out TUF's client workflow (specification 5.2 to 5.6) on ``folder``.
 
     Args:
         folder: holds ``N.root.json``, ``timestamp.json`` and so on.
-        state: what was believed before; created when it is not there, and updated.
+        state: the metadata trusted before; created when it is not there, and updated.
         pinned: the root this target was given when it was set up.
 
     Raises:
@@ -92,7 +93,7 @@ def refresh(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:
         RootChainError: the pinned root does not lead to the newest.
         ThresholdError: signed by too few of the right keys.
         MetadataExpiredError: expired by this machine's clock.
-        RollbackError: older than what was believed before.
+        RollbackError: older than the metadata trusted before.
         MixAndMatchError: files that were never signed together.
         MetadataInvalidError: malformed.
         MetadataUnsupportedError: of a later specification.
@@ -116,7 +117,7 @@ def refresh(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:
 
 
 def _refuse(error: Exception, folder: Path, *, had_state: bool) -> NoReturn:
-    """python-tuf's verdict in our words; its own are kept, for they name file and version."""
+    """Raise python-tuf's error as one of ours; its text names file and version and is kept."""
     got = str(error)[:300]
     match error:
         case DownloadHTTPError():
@@ -153,13 +154,14 @@ def _refuse(error: Exception, folder: Path, *, had_state: bool) -> NoReturn:
 
 
 def _read_back(folder: Path, state: Path, label: str) -> TrustedMetadata:
-    """What the client verified and kept; read from its state, not from the folder again."""
-    names = [f"{role}.json" for role in ROLES_BELOW_ROOT]
-    kept = {name: atomic.read(state / name, MAX_BYTES) for name in names}
-    newest = metadata.parse(atomic.read(state / "root.json", MAX_BYTES), "root", folder)
-    roles = {role: metadata.parse(kept[f"{role}.json"], role, folder) for role in ROLES_BELOW_ROOT}
-    found = MetadataSet(label, (newest,), roles, kept)
-    if newest.signed.unrecognized_fields.get(LABEL) != label:
+    """The metadata that the client verified: from its state, not from the folder a second time."""
+    raw = {
+        f"{role}.json": atomic.read(state / f"{role}.json", MAX_BYTES) for role in ROLES_BELOW_ROOT
+    }
+    root = metadata.parse(atomic.read(state / "root.json", MAX_BYTES), "root", folder)
+    if root.signed.unrecognized_fields.get(LABEL) != label:
         raise MixAndMatchError("the newest root is another label's", where=folder, expected=label)
-    releases = tuple(one for role in DELEGATED for one in found.releases(role))
-    return TrustedMetadata(found, releases)
+    roles = {role: metadata.parse(raw[f"{role}.json"], role, folder) for role in ROLES_BELOW_ROOT}
+    trusted = MetadataSet(label, (root,), roles, raw)
+    releases = tuple(release for role in DELEGATED for release in trusted.releases(role))
+    return TrustedMetadata(trusted, releases)

@@ -1,8 +1,11 @@
 """Change a label's signed metadata and sign it again.
 
-An :class:`Amendment` opens the roles that must change, takes signatures until every one has
-enough, and closes into a new :class:`~repack.trust.metadata.MetadataSet`. It may rest in between:
-in a ceremony the signatures come from other machines. What nobody changed keeps its bytes.
+A :class:`MetadataEditor` opens new versions of the roles that must change, collects signatures until
+every one has its threshold, and closes into a new :class:`~repack.trust.metadata.MetadataSet`. In
+between it can be written to a file: in a ceremony the signatures come from other machines. Metadata
+of roles that do not change keeps its bytes.
+
+Source: the TUF specification, section 6, "Repository operations".
 """
 
 from __future__ import annotations
@@ -26,14 +29,15 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization.json import JSONSerializer
 
+from repack.codec.decode import encode
 from repack.errors import KeyRefusedError, MixAndMatchError
 from repack.keys.keyset import EXPIRY_DAYS
 from repack.timestamps import read_time, stamp
 from repack.trust.metadata import DELEGATED, LABEL, SIGNED_AT, MetadataSet, is_signed, releases_in
-from repack.trust.selection import DEVELOPMENT
+from repack.trust.selection import DEVELOPMENT, ReleaseCustom
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from securesystemslib.signer import Signer
@@ -47,7 +51,7 @@ _UNDER_ROOT: Final[tuple[RoleName, ...]] = ("root", "targets", "snapshot", "time
 
 
 class MetadataEditor:
-    """What is to change in ``base``; ``opened`` are the new versions, signed or not yet.
+    """The changes to ``base``; ``opened`` are the new versions, signed or not yet.
 
     Args:
         base: the set as it is; empty before the first signing.
@@ -63,69 +67,69 @@ class MetadataEditor:
         self.expiry = expiry or {}
         self.opened: dict[str, Metadata[Any]] = {}
 
-    # What changes
+    def apply_keyset(self, keys: KeySet) -> None:
+        """Open every role that must change so that the metadata names exactly ``keys``.
 
-    def agree(self, keys: KeySet) -> None:
-        """Open every role that must change so that targets believe exactly ``keys``.
+        Root lists the keys of the top-level roles, targets those of the delegated ones (TUF 6.1).
 
         Raises:
             KeyRefusedError: a role has too few keys.
         """
         root = _root(keys, self.base.label)
         if not self.base.roots:
-            self._place("root", root)
+            self._open_version("root", root)
         elif not _same_root(self.base.root, root):
             root.version = self.base.root.version + 1
-            self._place("root", root)
+            self._open_version("root", root)
         delegations = _delegations(keys)
         if "targets" not in self.base.roles:
-            self._place("targets", Targets(delegations=delegations))
+            self._open_version("targets", Targets(delegations=delegations))
             for delegated in DELEGATED:
-                self._place(delegated, Targets())
+                self._open_version(delegated, Targets())
             return
         if self.base.roles["targets"].signed.delegations != delegations:
             self.open("targets").delegations = delegations
-        signers: tuple[RoleName, ...] = ("targets", *DELEGATED)
-        for role in signers:
+        # A role whose keys were replaced must be signed anew, or clients refuse it (TUF 5.6.3)
+        signed_roles: tuple[RoleName, ...] = ("targets", *DELEGATED)
+        for role in signed_roles:
             metadata = self.base.roles[role]
             if role not in self.opened and not is_signed(role, metadata, self.delegators(role)):
                 self.open(role)
 
     def add(self, release: SignedRelease, hashes: Mapping[str, str]) -> None:
-        """Let the role of ``release.type`` sign for it; tags come on top of those it has.
+        """Add the release to the targets of role ``release.type``; tags that it has are kept.
+
+        Source: TUF specification 6.3, "Adding and updating targets".
 
         Raises:
-            MixAndMatchError: another content was signed under the same number.
+            MixAndMatchError: other content was signed under the same number.
         """
         signed = self.open(release.type)
-        there = {one.number: one for one in releases_in(signed, release.type)}
-        old = there.get(release.number)
+        releases = releases_in(signed, release.type)
+        old = next((old for old in releases if old.number == release.number), None)
         if old is not None and old.sha256 != release.sha256:
             raise MixAndMatchError(
                 f"release {release.number} was signed before with other content",
                 expected=old.sha256,
                 got=release.sha256,
             )
-        custom = {
-            "label": release.label,
-            "release": release.number,
-            "platforms": list(release.platforms),
-            "tags": sorted({*release.tags, *(old.tags if old else ())}),
-            "type": release.type,
-        }
-        target = TargetFile(release.length, dict(hashes), release.path, {"custom": custom})
-        signed.targets[target.path] = target
+        tags = tuple(sorted({*release.tags, *(old.tags if old else ())}))
+        custom = ReleaseCustom(release.label, release.number, release.platforms, tags, release.type)
+        fields = {"custom": encode(custom)}
+        signed.targets[release.path] = TargetFile(
+            release.length, dict(hashes), release.path, fields
+        )
 
     def open(self, role: RoleName) -> Any:
-        """The next version of ``role``, to be changed."""
+        """The next version of ``role``'s signed part, to be changed."""
         if role not in self.opened:
             old = self.base.roles[role].signed
             signed = type(old).from_dict(old.to_dict())
             signed.version = old.version + 1
-            self._place(role, signed)
+            self._open_version(role, signed)
         return self.opened[role].signed
 
-    def _place(self, role: RoleName, signed: Signed) -> None:
+    def _open_version(self, role: RoleName, signed: Signed) -> None:
         signed.expires = self.now + self._lifetime(role)
         signed.unrecognized_fields[SIGNED_AT] = stamp(self.now)
         self.opened[role] = Metadata(signed)
@@ -133,18 +137,19 @@ class MetadataEditor:
     def _lifetime(self, role: RoleName) -> timedelta:
         if role in self.expiry:
             return timedelta(days=self.expiry[role])
-        old = self.base.roots[-1] if role == "root" and self.base.roots else None
-        old = old or self.base.roles.get(role)
-        began = read_time(old.signed.unrecognized_fields.get(SIGNED_AT)) if old else None
-        if old is None or began is None:
+        old = self.base.newest(role)
+        signed_at = read_time(old.signed.unrecognized_fields.get(SIGNED_AT)) if old else None
+        if old is None or signed_at is None:
             return timedelta(days=EXPIRY_DAYS[role])
-        lifetime: timedelta = old.signed.expires - began
+        lifetime: timedelta = old.signed.expires - signed_at
         return lifetime
 
-    # Who signs
-
     def delegators(self, role: str) -> tuple[Root | Targets, ...]:
-        """Whose word it is that says who signs ``role``: for a root the old one's and its own."""
+        """The metadata that names the keys of ``role``.
+
+        For a root these are two: it is signed by a threshold of the old root's keys and of its own
+        (TUF 5.3.4).
+        """
         if role in DELEGATED:
             return ((self.opened.get("targets") or self.base.roles["targets"]).signed,)
         newest = self.opened["root"].signed if "root" in self.opened else self.base.root
@@ -153,54 +158,57 @@ class MetadataEditor:
         return (newest,)
 
     def sign(self, signer_of: Callable[[str], Signer | None]) -> None:
-        """Sign all that is open with every key that can be had here."""
+        """Sign all opened roles with every key that ``signer_of`` has."""
         for role, metadata in self.opened.items():
             for delegator in self.delegators(role):
                 for keyid in delegator.get_delegated_role(role).keyids:
                     if keyid not in metadata.signatures and (signer := signer_of(keyid)):
                         metadata.sign(signer, append=True)
 
-    def missing(self) -> dict[str, str]:
-        """Role -> what its signatures lack, in words."""
-        found = {}
+    def missing_signatures(self) -> dict[str, str]:
+        """Role -> which signatures it lacks, in words."""
+        missing = {}
         for role, metadata in self.opened.items():
             for delegator in self.delegators(role):
                 result = delegator.get_verification_result(
                     role, metadata.signed_bytes, metadata.signatures
                 )
                 if not result:
-                    left = ", ".join(keyid[:16] for keyid in result.unsigned)
-                    found[role] = f"{len(result.signed)} of {result.threshold}; not from {left}"
-        return found
-
-    # What comes of it
+                    unsigned = ", ".join(keyid[:16] for keyid in result.unsigned)
+                    missing[role] = (
+                        f"{len(result.signed)} of {result.threshold}; not from {unsigned}"
+                    )
+        return missing
 
     def publish(self, signer_of: Callable[[str], Signer | None]) -> MetadataSet:
-        """Sign what is open, and bind the new state together by snapshot and timestamp.
+        """Sign the opened roles, then a new snapshot, then a new timestamp.
+
+        Source: TUF specification 6.3.1 and 6.3.2. Hashes in snapshot and timestamp are optional
+        there; with them a client notices files that were never signed together (5.5.2, 5.6.2).
 
         Raises:
             KeyRefusedError: a key that is needed is not here.
         """
-        self._seal(signer_of)
-        snapshot = self._renew("snapshot", Snapshot())
+        self._close(signer_of)
+        snapshot = self._open_or_create("snapshot", Snapshot())
         snapshot.meta = {f"{role}.json": self._meta(role) for role in ("targets", *DELEGATED)}
-        self._seal(signer_of)
-        self._renew("timestamp", Timestamp()).snapshot_meta = self._meta("snapshot")
-        self._seal(signer_of)
+        self._close(signer_of)
+        self._open_or_create("timestamp", Timestamp()).snapshot_meta = self._meta("snapshot")
+        self._close(signer_of)
         return self.base
 
-    def _renew(self, role: RoleName, empty: Signed) -> Any:
+    def _open_or_create(self, role: RoleName, empty: Signed) -> Any:
         if role not in self.base.roles:
-            self._place(role, empty)
+            self._open_version(role, empty)
         return self.open(role)
 
     def _meta(self, role: str) -> MetaFile:
         version = self.base.roles[role].signed.version
         return MetaFile.from_data(version, self.base.raw[f"{role}.json"], ["sha256"])
 
-    def _seal(self, signer_of: Callable[[str], Signer | None]) -> None:
+    def _close(self, signer_of: Callable[[str], Signer | None]) -> None:
         self.sign(signer_of)
-        if missing := self.missing():
+        if missing := self.missing_signatures():
             raise KeyRefusedError(
                 "signatures are missing for " + ", ".join(sorted(missing)),
                 expected="keys that can be used here",
@@ -221,10 +229,11 @@ class MetadataEditor:
 
 def _root(keys: KeySet, label: str) -> Root:
     roles: dict[str, Role] = {name: _role(keys, name) for name in _UNDER_ROOT}
-    wanted = {keyid: _key(keys, keyid) for role in roles.values() for keyid in role.keyids}
-    extra = {DEVELOPMENT: keys.development, LABEL: label}
     return Root(
-        keys=wanted, roles=roles, consistent_snapshot=False, unrecognized_fields=dict(extra)
+        keys=_keys_of(keys, roles.values()),
+        roles=roles,
+        consistent_snapshot=False,  # TUF 6.2; the reason stands in repack.trust.metadata
+        unrecognized_fields={DEVELOPMENT: keys.development, LABEL: label},
     )
 
 
@@ -240,18 +249,21 @@ def _delegations(keys: KeySet) -> Delegations:
     roles: dict[str, DelegatedRole] = {}
     for name in DELEGATED:
         role = _role(keys, name)
+        # Not terminating: a client that searches goes on from production to ci (TUF 5.6.7)
         roles[name] = DelegatedRole(
             name, role.keyids, role.threshold, terminating=False, paths=[TARGET_PATTERN]
         )
-    return Delegations(
-        {keyid: _key(keys, keyid) for role in roles.values() for keyid in role.keyids}, roles
-    )
+    return Delegations(_keys_of(keys, roles.values()), roles)
 
 
 def _role(keys: KeySet, name: RoleName) -> Role:
-    wanted = keys.keys_of(name)
-    return Role(sorted(wanted.keys), wanted.threshold)
+    role_keys = keys.keys_of(name)
+    return Role(sorted(role_keys.keys), role_keys.threshold)
 
 
-def _key(keys: KeySet, keyid: str) -> Key:
-    return Key.from_dict(keyid, keys.keys[keyid].to_tuf())
+def _keys_of(keys: KeySet, roles: Iterable[Role]) -> dict[str, Key]:
+    return {
+        keyid: Key.from_dict(keyid, keys.keys[keyid].to_tuf())
+        for role in roles
+        for keyid in role.keyids
+    }

@@ -1,10 +1,11 @@
 """The signed metadata of a label as one set: read, and every signature verified.
 
-Formats and rules are TUF's, carried out by python-tuf's Metadata API; see
-https://theupdateframework.github.io/specification/. Root delegates to targets, snapshot and
-timestamp; targets delegates ``releases/*/manifest.json`` to ``production`` and to ``ci``.
-Snapshots are not "consistent" (no version in file names): a folder holds one state, and names that
-stay are what people copy. :mod:`repack.trust.editor` changes and signs a set.
+Formats and rules are TUF's, carried out by python-tuf's Metadata API; section numbers are those of
+https://theupdateframework.github.io/specification/ of 2026-01-22. Root names the keys of targets,
+snapshot and timestamp; targets delegates ``releases/*/manifest.json`` to ``production`` and ``ci``.
+Snapshots are not "consistent" (6.2: no version in file names): a folder holds one state and is
+exchanged whole, and people can copy files by names that stay. :mod:`repack.trust.editor` changes and
+signs a set.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ MAX_BYTES: Final = 5_000_000
 SPEC_MAJOR: Final = "1"
 SIGNED_AT: Final = "x-repack-signed-at"
 LABEL: Final = "x-repack-label"
-# First match wins for a client that just asks for a path, and production says more.
+# A client takes the first role in this order that signs a path (5.6.7); production adds the tags
 DELEGATED: Final[tuple[SignedFor, ...]] = ("production", "ci")
 ROLES_BELOW_ROOT: Final = (*DELEGATED, "targets", "snapshot", "timestamp")
 _ROOT_FILE: Final = re.compile(r"([1-9][0-9]{0,5})\.root\.json")
@@ -73,23 +74,29 @@ def parse(data: bytes, role: str, where: object) -> Metadata[Any]:
             hint="a newer repack may know it",
         )
     try:
-        found: Metadata[Any] = Metadata.from_bytes(data)
+        metadata: Metadata[Any] = Metadata.from_bytes(data)
     except DeserializationError as error:
         raise MetadataInvalidError(
             "the metadata is malformed", where=where, got=repr(error.__cause__)[:200]
         ) from error
-    if canonical(found.to_dict()) != canonical(document):
-        # Signatures are checked over what python-tuf understood; that must be what stands there.
+    if canonical(metadata.to_dict()) != canonical(document):
+        # python-tuf verifies signatures over what it parsed; that must be what the file says
         raise MetadataInvalidError("the metadata has more than one reading", where=where)
-    if type(found.signed) is not _TYPES[role]:
+    if type(metadata.signed) is not _TYPES[role]:
         raise MetadataInvalidError(
-            "metadata of another role", where=where, expected=role, got=found.signed.type
+            "metadata of another role", where=where, expected=role, got=metadata.signed.type
         )
-    return found
+    return metadata
 
 
 class MetadataSet(Struct, frozen=True):
-    """All metadata of a label, verified; ``raw`` are the very bytes that were signed for."""
+    """All metadata of a label, verified.
+
+    Attributes:
+        roots: the root chain, from version 1 on.
+        roles: the metadata of all other roles.
+        raw: the files' bytes by name: snapshot and timestamp hash them.
+    """
 
     label: str
     roots: tuple[Metadata[Root], ...] = ()
@@ -100,8 +107,8 @@ class MetadataSet(Struct, frozen=True):
     def load(cls, files: Mapping[str, bytes], label: str, where: object) -> MetadataSet:
         """Read a set and verify every signature in it, from root 1 on.
 
-        Expiry is not judged, nor whether the versions fit together: this is for the signing
-        side, which mends both. Clients go through python-tuf's own workflow.
+        Neither expiry nor the versions in snapshot and timestamp are checked: this is for the
+        signing side, which renews both. Clients go through :mod:`repack.trust.client`.
 
         Raises:
             MetadataNotFoundError: a file is missing.
@@ -111,24 +118,25 @@ class MetadataSet(Struct, frozen=True):
             MetadataInvalidError: malformed.
         """
         roots = load_roots(files, where)
-        theirs = roots[0].signed.unrecognized_fields.get(LABEL)
-        if theirs != label:
+        other = roots[0].signed.unrecognized_fields.get(LABEL)
+        if other != label:
             raise MixAndMatchError(
-                "the metadata is another label's", where=where, expected=label, got=theirs
+                "the metadata is another label's", where=where, expected=label, got=other
             )
-        raw = {f"{root.signed.version}.root.json": b"" for root in roots}
-        raw = {name: files[name] for name in raw}
+        names = [f"{root.signed.version}.root.json" for root in roots]
+        raw = {name: files[name] for name in names}
         roles: dict[str, Metadata[Any]] = {}
         for role in reversed(ROLES_BELOW_ROOT):
             name = f"{role}.json"
             if name not in files:
                 raise MetadataNotFoundError("signed metadata is missing", where=where, got=name)
             roles[role], raw[name] = parse(files[name], role, name), files[name]
-        found = cls(label, roots, roles, raw)
+        metadata_set = cls(label, roots, roles, raw)
         for role in ROLES_BELOW_ROOT:
-            if not is_signed(role, roles[role], found.delegators(role)):
+            delegator = roles["targets"] if role in DELEGATED else roots[-1]
+            if not is_signed(role, roles[role], (delegator.signed,)):
                 raise ThresholdError("signed by too few of the right keys", where=f"{role}.json")
-        return found
+        return metadata_set
 
     @property
     def root(self) -> Root:
@@ -137,12 +145,14 @@ class MetadataSet(Struct, frozen=True):
 
     @property
     def development(self) -> bool:
-        """Whether the keys are development keys, by the signed word of who made them."""
+        """Whether the keys are development keys, as the signed root says."""
         return self.root.unrecognized_fields.get(DEVELOPMENT) is True
 
-    def delegators(self, role: str) -> tuple[Root | Targets, ...]:
-        """Whose word it is that says who signs ``role``."""
-        return (self.roles["targets"].signed if role in DELEGATED else self.root,)
+    def newest(self, role: str) -> Metadata[Any] | None:
+        """The newest metadata of ``role``; None before the first signing."""
+        if role == "root":
+            return self.roots[-1] if self.roots else None
+        return self.roles.get(role)
 
     def releases(self, role: SignedFor) -> list[SignedRelease]:
         """All releases that ``role`` signs.
@@ -158,13 +168,13 @@ class MetadataSet(Struct, frozen=True):
         return {role: metadata.signed.expires for role, metadata in newest.items()}
 
     def signed_at(self) -> list[datetime]:
-        """The times at which the parts were signed, by the word of the signers."""
-        every = (*self.roots, *self.roles.values())
-        times = (read_time(one.signed.unrecognized_fields.get(SIGNED_AT)) for one in every)
+        """The times at which the parts were signed, as the signers say."""
+        parts = (*self.roots, *self.roles.values())
+        times = (read_time(part.signed.unrecognized_fields.get(SIGNED_AT)) for part in parts)
         return [time for time in times if time is not None]
 
     def files(self) -> dict[str, bytes]:
-        """Every file, in the order in which it is to be written: timestamp last but the list."""
+        """Every file in the order of writing: roots, delegated roles … timestamp, SHA256SUMS."""
         names = [f"{root.signed.version}.root.json" for root in self.roots]
         names += [f"{role}.json" for role in ROLES_BELOW_ROOT]
         files = {name: self.raw[name] for name in names}
@@ -174,12 +184,14 @@ class MetadataSet(Struct, frozen=True):
 def load_roots(files: Mapping[str, bytes], where: object) -> tuple[Metadata[Root], ...]:
     """Read the root chain from root 1 on, each signed by itself and by the one before.
 
+    Source: TUF specification 5.3.4 and 5.3.5.
+
     Raises:
         MetadataNotFoundError: there is none.
         RootChainError: a link is missing or not signed.
         MetadataInvalidError: malformed.
     """
-    numbers = sorted(int(hit[1]) for name in files if (hit := _ROOT_FILE.fullmatch(name)))
+    numbers = sorted(int(match[1]) for name in files if (match := _ROOT_FILE.fullmatch(name)))
     if not numbers:
         raise MetadataNotFoundError("there is no root metadata", where=where)
     if numbers != list(range(1, len(numbers) + 1)):
@@ -188,7 +200,7 @@ def load_roots(files: Mapping[str, bytes], where: object) -> tuple[Metadata[Root
     for number in numbers:
         name = f"{number}.root.json"
         root = parse(files[name], "root", name)
-        delegators = (*(one.signed for one in roots[-1:]), root.signed)
+        delegators = (*(old.signed for old in roots[-1:]), root.signed)
         if root.signed.version != number or not is_signed("root", root, delegators):
             raise RootChainError("a root is not signed by itself and the one before", where=name)
         roots.append(root)
@@ -196,11 +208,13 @@ def load_roots(files: Mapping[str, bytes], where: object) -> tuple[Metadata[Root
 
 
 def is_signed(role: str, metadata: Metadata[Any], delegators: tuple[Root | Targets, ...]) -> bool:
-    """Whether ``metadata`` is signed by enough keys, by the word of every one of ``delegators``."""
+    """Whether ``metadata`` reaches the threshold that each of ``delegators`` sets for ``role``."""
     payload, signatures = metadata.signed_bytes, metadata.signatures
     try:
-        return all(one.get_verification_result(role, payload, signatures) for one in delegators)
-    except ValueError:  # nothing is delegated to that role
+        return all(
+            delegator.get_verification_result(role, payload, signatures) for delegator in delegators
+        )
+    except ValueError:  # no delegation to that role
         return False
 
 
@@ -211,11 +225,11 @@ def releases_in(signed: Targets, role: SignedFor) -> list[SignedRelease]:
         MixAndMatchError: a release says it is signed for the other type.
         MetadataInvalidError: one is not what repack signs.
     """
-    found = [
+    releases = [
         parse_release(path, target.length, target.hashes, target.custom)
         for path, target in sorted(signed.targets.items())
     ]
-    for release in found:
+    for release in releases:
         if release.type != role:
             raise MixAndMatchError(
                 "a release says it is of another type than the role that signs it",
@@ -223,4 +237,4 @@ def releases_in(signed: Targets, role: SignedFor) -> list[SignedRelease]:
                 expected=role,
                 got=release.type,
             )
-    return found
+    return releases

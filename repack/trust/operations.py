@@ -1,7 +1,7 @@
-"""The lines of trust: promote a release, rotate keys, make key sets, take ceremonies in.
+"""Promote a release, rotate keys, add keys to a key set, carry out ceremonies.
 
-Each change takes the label's lock, verifies what is published before it builds on it, and ends in
-one exchange of the metadata folder. No release is made: what is signed is the release that stands.
+Each change takes the label's lock, verifies the published metadata before it builds on it, and ends
+in one exchange of the metadata folder. No release is built: the published one is signed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from repack.errors import KeyRefusedError
 from repack.fs import atomic
 from repack.keys.keyring import Keyring
 from repack.trust import ceremony
+from repack.trust.editor import MetadataEditor
 from repack.trust.sign import load
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from repack.channel.folder import Channels
     from repack.keys.keyset import Algorithm, KeySet, PublicKey, Role
     from repack.names import LabelName
-    from repack.trust.editor import MetadataEditor
+    from repack.trust.ceremony import Ceremony
     from repack.trust.metadata import MetadataSet
 
 MAX_CEREMONY = 20_000_000
@@ -40,26 +41,18 @@ class TrustContext(Struct, frozen=True):
     keys: Keyring
     now: datetime
 
-    def base(self) -> MetadataSet:
+    def published(self) -> MetadataSet:
         """The published metadata, verified. Raises as :func:`repack.trust.sign.load` does."""
         return load(self.label, newest(self.channels, self.label))
 
-    def publish(self, amendment: MetadataEditor) -> MetadataSet:
-        """Sign, and put the new set in the place of the old.
-
-        Raises:
-            KeyRefusedError: a key that is needed is not here.
-        """
-        return self.put(amendment.publish(self.keys.signer))
-
-    def put(self, new: MetadataSet) -> MetadataSet:
-        """Exchange the published metadata, and that which is remembered of the release."""
-        released = self.channels.releases(self.label)
-        kept = self.channels.history(self.label) / str(max(released, default=0)) / METADATA_DIR
+    def publish(self, metadata: MetadataSet) -> MetadataSet:
+        """Replace the published metadata, and the copy in the release's history."""
+        release = max(self.channels.releases(self.label), default=0)
+        kept = self.channels.history(self.label) / str(release) / METADATA_DIR
         if kept.is_dir():
-            write_folder(kept, new.files())
-        write_folder(self.channels.published(self.label) / METADATA_DIR, new.files())
-        return new
+            write_folder(kept, metadata.files())
+        write_folder(self.channels.published(self.label) / METADATA_DIR, metadata.files())
+        return metadata
 
 
 class KeyChange(Struct, frozen=True):
@@ -76,15 +69,15 @@ class KeyChange(Struct, frozen=True):
     retired: str | None = None
     threshold: int | None = None
 
-    def to(self, keys: KeySet) -> KeySet:
+    def apply(self, keys: KeySet) -> KeySet:
         """``keys`` after the change. Raises as the methods of :class:`KeySet` do."""
         if self.key is not None:
             keys = keys.with_replaced_key(self.key, self.retired)
         return keys if self.threshold is None else keys.with_threshold(self.role, self.threshold)
 
 
-class New(Struct, frozen=True):
-    """What a new key is to be: made here, or the public half of one made elsewhere."""
+class NewKey(Struct, frozen=True):
+    """A key to be generated here, or the public half of one generated elsewhere, as PEM."""
 
     role: Role
     algorithm: Algorithm = "ed25519"
@@ -92,10 +85,10 @@ class New(Struct, frozen=True):
     uri: str | None = None
 
     def make(self, keys: Keyring) -> PublicKey:
-        """Make the key, or take it over.
+        """Generate the key, or read its public half.
 
         Raises:
-            KeyRefusedError: what was given is no public key.
+            KeyRefusedError: ``public`` is no public key.
         """
         if self.public is not None:
             from repack.keys import private_key
@@ -104,69 +97,65 @@ class New(Struct, frozen=True):
         return keys.generate(self.role, self.algorithm)
 
 
-def promote(office: TrustContext, release: int, tags: Sequence[str]) -> MetadataSet:
+def promote(context: TrustContext, release: int, tags: Sequence[str]) -> MetadataSet:
     """Sign ``release`` for production targets of ``tags``, with keys that can be used here.
 
     Raises:
         NoSuchReleaseError: it was never signed.
         KeyRefusedError: a key that is needed is not here.
     """
-    with office.channels.exclusive(office.label):
-        return office.publish(ceremony.promotion(office.base(), release, tags, office.now))
+    with context.channels.exclusive(context.label):
+        editor = ceremony.promotion(context.published(), release, tags, context.now)
+        return context.publish(editor.publish(context.keys.signer))
 
 
 def prepare_promotion(
-    office: TrustContext, release: int, tags: Sequence[str], file: Path
+    context: TrustContext, release: int, tags: Sequence[str], file: Path
 ) -> list[str]:
     """Write what has to be signed for a promotion; say what it is. Raises as :func:`promote`."""
-    amendment = ceremony.promotion(office.base(), release, tags, office.now)
-    made = ceremony.prepare(amendment, office.keys)
-    atomic.write(file, made.to_bytes())
-    return list(made.lines())
+    editor = ceremony.promotion(context.published(), release, tags, context.now)
+    return _write(ceremony.prepare(editor, context.keys), file)
 
 
 def sign(
-    keys: Keyring, file: Path, agree: Callable[[list[str]], None] = lambda _: None
+    keys: Keyring, file: Path, confirm: Callable[[list[str]], None] = lambda _: None
 ) -> tuple[list[str], list[str]]:
     """Add signatures to a ceremony's file; say what it is, and which keys were used.
 
     Args:
         keys: the keys that are here.
         file: the file; signatures are added to it.
-        agree: is shown what is going to be signed, and raises to stop it.
+        confirm: is shown what is going to be signed, and raises to stop it.
 
     Raises:
         KeyRefusedError: no key here may sign anything in it, or it is no ceremony's file.
     """
-    given = ceremony.parse(atomic.read(file, MAX_CEREMONY), file)
-    what = list(given.lines())
-    agree(what)
-    used = ceremony.sign(given, keys)
-    atomic.write(file, given.to_bytes())
-    return what, used
+    prepared = ceremony.parse(atomic.read(file, MAX_CEREMONY), file)
+    confirm(list(prepared.lines()))
+    used = ceremony.sign(prepared, keys)
+    return _write(prepared, file), used
 
 
-def finish(office: TrustContext, file: Path) -> MetadataSet:
+def finish(context: TrustContext, file: Path) -> MetadataSet:
     """Publish what comes back from a ceremony.
 
     Raises:
         MixAndMatchError: something else was published meanwhile.
         KeyRefusedError: signatures are missing.
     """
-    with office.channels.exclusive(office.label):
-        given = ceremony.parse(atomic.read(file, MAX_CEREMONY), file)
-        amendment = ceremony.resume(given, office.base(), office.now)
-        keys, new = office.keys, given.keyset
-        if new is not None:
-            keys.keyset = new
-        result = amendment.publish(keys.signer)
-        if new is not None:
-            ceremony.check_keyset(result, new, office.now)
-            keys.save()
-        return office.put(result)
+    with context.channels.exclusive(context.label):
+        signed = ceremony.parse(atomic.read(file, MAX_CEREMONY), file)
+        editor = ceremony.resume(signed, context.published(), context.now)
+        if signed.keyset is not None:
+            context.keys.keyset = signed.keyset
+        metadata = editor.publish(context.keys.signer)
+        if signed.keyset is not None:
+            ceremony.check_keyset(metadata, signed.keyset, context.now)
+            context.keys.save()
+        return context.publish(metadata)
 
 
-def rotate(office: TrustContext, change: KeyChange | None) -> MetadataSet:
+def rotate(context: TrustContext, change: KeyChange | None) -> MetadataSet:
     """Bring a changed key set into force, with keys that can be used here.
 
     Without a change the key set as it is comes into force: after keys were added to it.
@@ -174,38 +163,48 @@ def rotate(office: TrustContext, change: KeyChange | None) -> MetadataSet:
     Raises:
         KeyRefusedError: a key that is needed is not here; nothing was changed.
     """
-    with office.channels.exclusive(office.label):
-        keys = office.keys
-        if change is not None:
-            keys.keyset = change.to(keys.keyset)
-        result = ceremony.rotation(office.base(), keys.keyset, office.now).publish(keys.signer)
-        # First the wish, then the deed: cut off between the two, the next signing does it again.
-        keys.save()
-        return office.put(result)
+    with context.channels.exclusive(context.label):
+        metadata = _open_rotation(context, change).publish(context.keys.signer)
+        # The key set is saved before the metadata is published: if the process is killed between
+        # the two, the next signing applies the saved key set
+        context.keys.save()
+        return context.publish(metadata)
 
 
-def prepare_rotation(office: TrustContext, change: KeyChange | None, file: Path) -> list[str]:
-    """Write what has to be signed for a changed key set; it comes into force with ``finish``."""
-    keys = office.keys
-    if change is not None:
-        keys.keyset = change.to(keys.keyset)
-    amendment = ceremony.rotation(office.base(), keys.keyset, office.now)
-    if not amendment.opened:
+def prepare_rotation(context: TrustContext, change: KeyChange | None, file: Path) -> list[str]:
+    """Write what has to be signed for a changed key set; it comes into force with ``finish``.
+
+    Raises:
+        KeyRefusedError: a role has too few keys, or nothing would change.
+    """
+    editor = _open_rotation(context, change)
+    if not editor.opened:
         raise KeyRefusedError("nothing would change: the metadata agrees with the key set")
-    made = ceremony.prepare(amendment, keys, keys.keyset)
-    atomic.write(file, made.to_bytes())
-    return list(made.lines())
+    return _write(ceremony.prepare(editor, context.keys, context.keys.keyset), file)
+
+
+def _open_rotation(context: TrustContext, change: KeyChange | None) -> MetadataEditor:
+    if change is not None:
+        context.keys.keyset = change.apply(context.keys.keyset)
+    editor = MetadataEditor(context.published(), context.now)
+    editor.apply_keyset(context.keys.keyset)
+    return editor
+
+
+def _write(prepared: Ceremony, file: Path) -> list[str]:
+    atomic.write(file, prepared.to_bytes())
+    return list(prepared.lines())
 
 
 def add_key(
-    folder: Path, new: New, environment: Mapping[str, str], threshold: int | None
+    folder: Path, new: NewKey, environment: Mapping[str, str], threshold: int | None
 ) -> Keyring:
-    """Add a key to the key set in ``folder``; a set that is not there is begun.
+    """Add a key to the key set in ``folder``, which is created if there is none.
 
     It comes into force with the label's first signing, or with :func:`rotate`.
 
     Raises:
-        KeyRefusedError: what was given is no public key, or the threshold cannot be met.
+        KeyRefusedError: ``new.public`` is no public key, or the threshold cannot be met.
     """
     keys = Keyring.open_or_begin(folder, environment)
     keys.keyset = keys.keyset.with_key(new.make(keys))

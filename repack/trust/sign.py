@@ -1,8 +1,8 @@
 """Sign a release: the HMAC in its manifest, and the TUF metadata around it.
 
 Works without any key: then the manifest is unsigned and there is no metadata. Nothing is written
-here; what comes back is laid into the staged channel. Importing this module costs nothing:
-python-tuf and cryptography come in when there is something to sign with.
+here; the caller puts the files into the staged channel. python-tuf and cryptography are imported
+only when there is a key to sign with, as they take a tenth of a second.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ HASHES = ("sha256", "sha384")
 
 
 class Contents(Struct, frozen=True):
-    """What a release consists of: every file of the channel, and its artifacts."""
+    """The files of a channel, and which of them are artifacts."""
 
     files: Sequence[FileEntry]
     artifacts: Sequence[Artifact]
 
 
 class Signing(Struct, frozen=True):
-    """What a label signs with; with neither key nor keys it is unsigned.
+    """The keys a label signs with; without any it is unsigned.
 
     Attributes:
         hmac: the shared key of the manifest.
@@ -57,17 +57,17 @@ class Signing(Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Which keys make a release what it is; rotated metadata keys do not make another."""
-        found = []
+        """The keys that count when releases are compared; rotated metadata keys do not."""
+        names = []
         if self.hmac is not None:
-            found.append(f"hmac {self.hmac.key_id} {self.hmac.fingerprint}")
+            names.append(f"hmac {self.hmac.key_id} {self.hmac.fingerprint}")
         if self.keys is not None:
-            found.append("development keys" if self.keys.keyset.development else "keys")
-        return tuple(found)
+            names.append("development keys" if self.keys.keyset.development else "keys")
+        return tuple(names)
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What must not stand in a channel: the shared key as people write it."""
+        """What must not appear in a channel: the shared key in hexadecimal and base64."""
         if self.hmac is None:
             return frozenset()
         secret = self.hmac.secret
@@ -84,7 +84,7 @@ def sign(
     previous: Mapping[str, bytes] | None,
     now: datetime,
 ) -> dict[RelPath, bytes]:
-    """Make everything under ``repack/`` that vouches for the rest, by path in the channel.
+    """Make integrity list, manifest and metadata of a release, by path in the channel.
 
     Args:
         release: number, label and platforms.
@@ -104,21 +104,25 @@ def sign(
     manifest = build(release.head(), tuple(contents.artifacts), pin)
     if signing.hmac is not None:
         manifest = manifest.signed(signing.hmac)
-    described = manifest.to_bytes()
-    made = {INTEGRITY_PATH: listing, MANIFEST_PATH: described}
+    data = manifest.to_bytes()
+    files = {INTEGRITY_PATH: listing, MANIFEST_PATH: data}
     if signing.keys is not None:
-        signed = _signed(release, described)
-        # the same bytes where a plain TUF client looks for the target
-        made[RelPath(f"repack/{signed.path}")] = described
-        for name, content in _metadata(signed, described, signing, previous, now).items():
-            made[RelPath(f"{METADATA_DIR}/{name}")] = content
-    return made
+        target = _signed_release(release, data)
+        # The same bytes at the target path, where a plain TUF client looks for them
+        files[RelPath(f"repack/{target.path}")] = data
+        for name, content in _sign_metadata(target, data, signing, previous, now).items():
+            files[RelPath(f"{METADATA_DIR}/{name}")] = content
+    return files
 
 
 def outlook(metadata: Mapping[str, bytes] | None, now: datetime) -> tuple[str, ...]:
-    """What to warn about in one's own metadata, by file name: expiry, and keys for development.
+    """Warnings about one's own metadata: expiry within thirty days, and development keys.
 
-    Nothing is verified: that is for those who receive it.
+    Nothing is verified here: the release was just signed, or its receivers verify it.
+
+    Args:
+        metadata: the files by name, if there are any.
+        now: the time.
     """
     summary = summarize_metadata(metadata or {})
     expiries = {
@@ -131,7 +135,7 @@ def outlook(metadata: Mapping[str, bytes] | None, now: datetime) -> tuple[str, .
 
 
 def load(label: str, previous: Mapping[str, bytes] | None) -> MetadataSet:
-    """The metadata to go on from, verified; an empty set where there was none.
+    """The published metadata, verified; an empty set where there is none.
 
     Raises:
         TargetError: it is not sound.
@@ -141,7 +145,7 @@ def load(label: str, previous: Mapping[str, bytes] | None) -> MetadataSet:
     return MetadataSet.load(previous, label, METADATA_DIR) if previous else MetadataSet(label)
 
 
-def _metadata(
+def _sign_metadata(
     release: SignedRelease,
     manifest: bytes,
     signing: Signing,
@@ -152,13 +156,13 @@ def _metadata(
 
     assert signing.keys is not None  # noqa: S101 - the caller looked
     expiry = {**EXPIRY_DAYS, **signing.expiry}
-    amendment = MetadataEditor(load(release.label, previous), now, expiry)
-    amendment.agree(signing.keys.keyset)
-    amendment.add(release, {name: hashlib.new(name, manifest).hexdigest() for name in HASHES})
-    return amendment.publish(signing.keys.signer).files()
+    editor = MetadataEditor(load(release.label, previous), now, expiry)
+    editor.apply_keyset(signing.keys.keyset)
+    editor.add(release, {name: hashlib.new(name, manifest).hexdigest() for name in HASHES})
+    return editor.publish(signing.keys.signer).files()
 
 
-def _signed(release: Release, manifest: bytes) -> SignedRelease:
+def _signed_release(release: Release, manifest: bytes) -> SignedRelease:
     return SignedRelease(
         number=release.number,
         label=release.label,

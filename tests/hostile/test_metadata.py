@@ -35,7 +35,7 @@ from repack.trust import metadata as model
 from repack.trust import operations
 from repack.trust.client import refresh, refresh_once
 from repack.trust.metadata import MetadataSet
-from repack.trust.operations import KeyChange, New, TrustContext
+from repack.trust.operations import KeyChange, NewKey, TrustContext
 from repack.trust.sign import Signing
 from tests import channels
 
@@ -212,7 +212,7 @@ def test_rotated_away_keys_do_not_count(own, tmp_path):
     pinned = (folder / "1.root.json").read_bytes()
     stolen = (folder / "timestamp.json").read_bytes()
     office = TrustContext(place, "halkbank", ring, channels.now())
-    operations.rotate(office, KeyChange("timestamp", New("timestamp").make(ring)))
+    operations.rotate(office, KeyChange("timestamp", NewKey("timestamp").make(ring)))
     (folder / "timestamp.json").write_bytes(stolen)
     with pytest.raises(ThresholdError):
         refresh_once(folder, pinned)

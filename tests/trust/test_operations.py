@@ -26,7 +26,7 @@ from repack.keys.keyset import ROLES, KeySet
 from repack.names import LabelName
 from repack.trust import operations
 from repack.trust.client import refresh
-from repack.trust.operations import KeyChange, New, TrustContext
+from repack.trust.operations import KeyChange, NewKey, TrustContext
 from repack.trust.selection import ReleaseFilter, RollbackState, choose
 from repack.trust.sign import Signing
 from repack.verify.verdict import Requirements
@@ -112,7 +112,7 @@ def test_every_role_can_be_rotated(bank, role, algorithm):
     operations.promote(bank.office(), 1, ["a"])
     office = bank.office()
     old = office.keys.keyset.keys_of(role).keys
-    key = New(role, algorithm).make(office.keys)
+    key = NewKey(role, algorithm).make(office.keys)
     operations.rotate(office, KeyChange(role, key))
     assert bank.keys().keyset.keys_of(role).keys == (key.keyid,) != old
     assert production(bank, "a") == 1
@@ -126,7 +126,7 @@ def test_every_role_can_be_rotated(bank, role, algorithm):
 def test_root_chain_of_many_links(bank):
     for _ in range(4):
         office = bank.office()
-        operations.rotate(office, KeyChange("root", New("root").make(office.keys)))
+        operations.rotate(office, KeyChange("root", NewKey("root").make(office.keys)))
     names = sorted(path.name for path in bank.metadata.glob("*.root.json"))
     assert names == [f"{number}.root.json" for number in range(1, 6)]
     assert bank.is_sound()
@@ -143,7 +143,7 @@ def test_root_chain_of_many_links(bank):
 def test_thresholds(bank):
     office = bank.office()
     for _ in range(2):
-        office.keys.keyset = office.keys.keyset.with_key(New("root").make(office.keys))
+        office.keys.keyset = office.keys.keyset.with_key(NewKey("root").make(office.keys))
     office.keys.save()
     operations.rotate(office, KeyChange("root", threshold=2))
     assert bank.believed().metadata.root.roles["root"].threshold == 2
@@ -161,7 +161,7 @@ def test_development_ends_with_the_last_development_key(bank):
     for role in ROLES:
         office = bank.office()
         assert office.keys.keyset.development
-        operations.rotate(office, KeyChange(role, New(role).make(office.keys)))
+        operations.rotate(office, KeyChange(role, NewKey(role).make(office.keys)))
     assert not bank.keys().keyset.development
     assert not bank.believed().metadata.development
     assert bank.is_sound()
@@ -169,7 +169,9 @@ def test_development_ends_with_the_last_development_key(bank):
 
 def test_interrupted_rotation_is_done_by_the_next_signing(bank):
     office = bank.office()
-    office.keys.keyset = office.keys.keyset.with_replaced_key(New("root").make(office.keys), None)
+    office.keys.keyset = office.keys.keyset.with_replaced_key(
+        NewKey("root").make(office.keys), None
+    )
     office.keys.save()
     bank.build(2)
     assert bank.believed().metadata.root.version == 2
@@ -335,15 +337,15 @@ def test_first_signing_in_a_ceremony(tmp_path):
     safe, here = tmp_path / "safe", tmp_path / "keys"
     offline = ("root", "targets", "production")
     for role in offline:
-        operations.add_key(safe, New(role, "ecdsa-p384"), {}, None)
+        operations.add_key(safe, NewKey(role, "ecdsa-p384"), {}, None)
     for role in ROLES:
-        new = New(role)
+        new = NewKey(role)
         if role in offline:
             keys = Keyring.open(safe, {}).keyset
             from repack.keys.private_key import to_public_pem
 
             pem = to_public_pem(keys.keys[keys.keys_of(role).keys[0]]).encode()
-            new = New(role, public=pem)
+            new = NewKey(role, public=pem)
         operations.add_key(here, new, {}, None)
     ring = Keyring.open(here, {})
     place = Channels(tmp_path / "channels")
