@@ -20,7 +20,7 @@ TIMES: Final = 20
 def main() -> None:
     """Switch to and fro."""
     site = AgentContext.of([Path(sys.argv[1])], {}, lambda _label: None)
-    releases = site.device.whole()
+    releases = site.storage.installed()
     seconds = []
     for number in range(TIMES):
         begin = time.perf_counter()

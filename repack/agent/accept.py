@@ -1,4 +1,4 @@
-"""Accept: what of a medium this target believes, and which release it takes."""
+"""Accept: which of a medium's releases the target takes, after its signed metadata was checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from repack.agent.state import State
     from repack.trust.selection import SignedRelease
 
-_NAME: Final = re.compile(r"(?:(?P<label>[a-z0-9._-]+)@)?(?P<number>[1-9][0-9]{0,8})\Z")
+_RELEASE_NAME: Final = re.compile(r"(?:(?P<label>[a-z0-9._-]+)@)?(?P<number>[1-9][0-9]{0,8})\Z")
 
 
 class InstallRequest(Struct, frozen=True):
@@ -36,7 +36,7 @@ class InstallRequest(Struct, frozen=True):
 
     Attributes:
         name: ``12`` or ``halkbank@12``; None for the newest that fits.
-        trust: the folder of what was believed before; it is updated.
+        trust: the folder of the metadata that was trusted before; it is updated.
     """
 
     name: str | None
@@ -57,38 +57,42 @@ class AcceptedRelease(Struct, frozen=True):
 
 
 def accept(
-    site: AgentContext, medium: Medium, state: State, asked: InstallRequest
+    context: AgentContext, medium: Medium, state: State, request: InstallRequest
 ) -> AcceptedRelease:
-    """Believe the medium's metadata and choose a release.
+    """Check the medium's metadata by the TUF client workflow and choose a release.
 
     Raises:
         TargetError: the metadata is refused, or nothing in it is for this target.
     """
-    believed = client.refresh(medium.metadata, asked.trust, site.pinned())
-    expiries, signed_at = believed.metadata.expiries(), believed.metadata.signed_at()
-    floor, now = site.device.floor(), site.clock()
+    trusted = client.refresh(medium.metadata, request.trust, context.pinned_root())
+    expiries, signed_at = trusted.metadata.expiries(), trusted.metadata.signed_at()
+    floor, now = context.storage.floor(), context.clock()
+    # The clock of a machine without network may have been set back to revive old metadata, so
+    # times are compared with the latest that was ever seen signed, too.
     check_times(expiries, now, floor)
     floor = raised_floor(floor, signed_at)
-    number = None if asked.name is None else _number(site, asked.name)
-    settings = site.settings
-    wanted = ReleaseFilter(site.label, site.platform, settings.type, settings.tag, number)
-    chosen = choose(believed.releases, wanted, RollbackState(floor, state.highest))
-    if number is None and chosen.number in state.failed:
+    number = None if request.name is None else _parse_name(context, request.name)
+    settings = context.settings
+    release_filter = ReleaseFilter(
+        context.label, context.platform, settings.type, settings.tag, number
+    )
+    release = choose(trusted.releases, release_filter, RollbackState(floor, state.highest))
+    if number is None and release.number in state.failed:
         raise NoMatchError(
-            f"release {chosen.number} is the newest that fits, and it failed here before",
+            f"release {release.number} is the newest that fits, and it failed here before",
             where=medium.folder,
-            hint=f"bring a newer one, or try it again by --name {chosen.number}",
+            hint=f"bring a newer one, or try it again by --name {release.number}",
         )
     notes = list(warnings(expiries, now))
     if floor is not None and now < floor:
         notes.append(f"the clock stands at {stamp(now)}, before a time seen signed, {stamp(floor)}")
-    return AcceptedRelease(chosen, floor, tuple(notes))
+    return AcceptedRelease(release, floor, tuple(notes))
 
 
-def _number(site: AgentContext, name: str) -> int:
-    found = _NAME.match(name)
-    if found is None or found["label"] not in (None, site.label):
+def _parse_name(context: AgentContext, name: str) -> int:
+    match = _RELEASE_NAME.match(name)
+    if match is None or match["label"] not in (None, context.label):
         raise NoSuchReleaseError(
-            "no release is called that", where=name[:80], expected=f"12 or {site.label}@12"
+            "no release is called that", where=name[:80], expected=f"12 or {context.label}@12"
         )
-    return int(found["number"])
+    return int(match["number"])

@@ -1,4 +1,4 @@
-"""One label on one target, and everything an agent is told about it."""
+"""One label on one target: its settings, its storage, and what the agent needs from outside."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from repack import host
 from repack.agent import settings_files
@@ -30,7 +31,7 @@ _CODES = {"reboot": 100, "restart": 101}
 
 
 class AgentResult(Struct, frozen=True):
-    """How a command ended that ended well.
+    """The result of a command that succeeded.
 
     Attributes:
         did: ``reboot`` and ``restart`` say what is to be done before ``run``.
@@ -47,42 +48,32 @@ class AgentResult(Struct, frozen=True):
 
     @property
     def exit_code(self) -> int:
-        """As aktualizr-lite has it."""
+        """The codes of aktualizr-lite."""
         return _CODES.get(self.did, 0)
 
     def to_json(self) -> dict[str, object]:
-        """For ``--json``."""
-        return {
-            "label": self.label,
-            "did": self.did,
-            "release": self.release,
-            "current": self.current,
-            "exit_code": self.exit_code,
-            "notes": list(self.notes),
-        }
+        """The answer to ``--json``."""
+        return {**asdict(self), "exit_code": self.exit_code}
 
 
 class AgentContext(Value, frozen=True):
     """What an agent works with.
 
     Attributes:
-        read: the files that the settings came from.
+        snippets: the files that the settings came from.
         environment: variables for services and health checks.
-        licensed: raises when this device has no valid licence for the label.
-        clock: what time this machine believes it is.
+        check_license: raises when this device has no valid licence for the label.
+        clock: the machine's time.
     """
 
-    hidden_fields: ClassVar = (
-        "environment",
-        "licensed",
-    )
+    hidden_fields: ClassVar = ("environment", "check_license")
 
     settings: TargetSettings
-    device: AgentStorage
+    storage: AgentStorage
     platform: str
-    read: tuple[Snippet, ...]
+    snippets: tuple[Snippet, ...]
     environment: Mapping[str, str]
-    licensed: Callable[[LabelName], None]
+    check_license: Callable[[LabelName], None]
     clock: Callable[[], datetime] = host.now
     progress: Progress = SILENT
 
@@ -91,7 +82,7 @@ class AgentContext(Value, frozen=True):
         cls,
         configs: Sequence[Path],
         environment: Mapping[str, str],
-        licensed: Callable[[LabelName], None],
+        check_license: Callable[[LabelName], None],
         progress: Progress = SILENT,
     ) -> AgentContext:
         """Read the settings; nothing is written yet.
@@ -100,36 +91,38 @@ class AgentContext(Value, frozen=True):
             SettingsError: lists every mistake in them.
             NoMatchError: there are no releases for machines like this one.
         """
-        read = settings_files.snippets(configs, environment)
-        settings = merge(read)
+        snippets = settings_files.read_snippets(configs, environment)
+        settings = merge(snippets)
         platform = settings.platform or subdir.host_subdir()
         if platform is None:
             raise NoMatchError("there are no releases for this kind of machine")
-        root = settings_files.storage(settings.root, environment)
-        device = AgentStorage(root, settings.label)
-        return cls(settings, device, platform, read, environment, licensed, progress=progress)
+        root = settings_files.install_root(settings.root, environment)
+        storage = AgentStorage(root, settings.label)
+        return cls(
+            settings, storage, platform, snippets, environment, check_license, progress=progress
+        )
 
     @property
     def label(self) -> LabelName:
-        """The label."""
+        """The label that is installed here."""
         return self.settings.label
 
     @property
     def license_store(self) -> Path | None:
         """The store of licences that the settings name."""
-        given = self.settings.license_store
-        return Path(given.folder) / given.text if given else None
+        path = self.settings.license_store
+        return Path(path.folder) / path.text if path else None
 
-    def pinned(self) -> bytes:
+    def pinned_root(self) -> bytes:
         """The pinned root.
 
         Raises:
             MetadataNotFoundError: there is none.
         """
-        return settings_files.pinned_root(self.settings.trust_root, self.read)
+        return settings_files.read_pinned_root(self.settings.trust_root, self.snippets)
 
     @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the label while the block runs.
 
         Raises:
@@ -137,7 +130,7 @@ class AgentContext(Value, frozen=True):
             TargetSpaceError: the disk is full.
         """
         try:
-            with self.device.exclusive():
+            with self.storage.exclusive():
                 yield
         except SpaceError as error:
             raise TargetSpaceError(
@@ -145,7 +138,7 @@ class AgentContext(Value, frozen=True):
                 hint="what runs on this target was not touched; free some space and run again",
             ) from error  # fmt: skip
 
-    def tidy(self) -> tuple[str, ...]:
-        """Remove what is not kept any more; what cannot be removed now is noted."""
-        state = self.device.load()
-        return self.device.prune(state.kept(self.settings.keep), Path(sys.prefix))
+    def remove_old_releases(self) -> tuple[str, ...]:
+        """Remove releases that are not kept; return notes on those that cannot be removed now."""
+        state = self.storage.load()
+        return self.storage.prune(state.kept(self.settings.keep), Path(sys.prefix))

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from repack.channel.install_plan import InstallPlan
 
 _THREADS: Final = 4
-_ANY_PYTHON: Final = "/site-packages/"
 
 
-def packages(prefix: Path, delivery: InstallPlan) -> list[str]:
-    """What ``conda-meta`` says otherwise than the release, a line each; empty when it is exact.
+def compare_packages(prefix: Path, plan: InstallPlan) -> list[str]:
+    """The differences between ``conda-meta`` and the release, a line each.
 
     Raises:
         PlaceError: it cannot be read.
@@ -31,19 +30,19 @@ def packages(prefix: Path, delivery: InstallPlan) -> list[str]:
         metas = read_meta(prefix, prefix)
     except UsageError as error:
         return [error.what]
-    found = []
-    wanted = {f"{parcel.dist}.json": parcel for parcel in delivery.parcels}
-    for name in sorted(wanted.keys() | metas.keys()):
+    differences = []
+    package_by_name = {f"{package.dist}.json": package for package in plan.parcels}
+    for name in sorted(package_by_name.keys() | metas.keys()):
         if name not in metas:
-            found.append(f"{name.removesuffix('.json')} is missing")
-        elif name not in wanted:
-            found.append(f"{name.removesuffix('.json')} was added")
-        elif metas[name].get("sha256") != wanted[name].sha256:
-            found.append(f"{name.removesuffix('.json')} is another package of that name")
-    return found
+            differences.append(f"{name.removesuffix('.json')} is missing")
+        elif name not in package_by_name:
+            differences.append(f"{name.removesuffix('.json')} was added")
+        elif metas[name].get("sha256") != package_by_name[name].sha256:
+            differences.append(f"{name.removesuffix('.json')} is another package of that name")
+    return differences
 
 
-def contents(prefix: Path) -> list[str]:
+def compare_files(prefix: Path) -> list[str]:
     """Files of packages that are missing or changed, a line each; added files don't count.
 
     Raises:
@@ -53,40 +52,42 @@ def contents(prefix: Path) -> list[str]:
         metas = read_meta(prefix, prefix)
     except UsageError as error:
         return [error.what]
-    rows = [(prefix / path, sha) for meta in metas.values() for path, sha in _listed(meta)]
+    files = [(prefix / path, sha) for meta in metas.values() for path, sha in _listed_files(meta)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        verdicts = pool.map(lambda row: _fault(*row), rows)
+        faults = pool.map(lambda file: _file_fault(*file), files)
         return [
             f"{path.relative_to(prefix).as_posix()} {fault}"
-            for (path, _), fault in zip(rows, verdicts, strict=True)
+            for (path, _), fault in zip(files, faults, strict=True)
             if fault
         ]
 
 
-def _listed(meta: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Paths and what they should hash to; None for links, and where the client noted nothing."""
-    data, there = meta.get("paths_data"), meta.get("files") or []
+def _listed_files(meta: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Paths and their SHA-256; None for links, and where the client recorded none."""
+    data, paths = meta.get("paths_data"), meta.get("files") or []
     rows = data.get("paths", []) if isinstance(data, dict) else []
-    if not rows:  # conda 4.3 notes no more than this
-        yield from ((path, None) for path in there)
+    if not rows:  # conda 4.3 records no more than the paths
+        yield from ((path, None) for path in paths)
         return
-    known, ends = {*there}, {path.rpartition("site-packages/")[2]: path for path in there}
+    # For noarch Python packages conda's paths_data has the paths of the archive
+    # (site-packages/…), but "files" those of the prefix (lib/python3.11/site-packages/…).
+    installed = {*paths}
+    path_by_end = {path.rpartition("site-packages/")[2]: path for path in paths}
     for row in rows:
         path, digest = row["_path"], row.get("sha256_in_prefix") or row.get("sha256")
-        if path not in known and _ANY_PYTHON in f"/{path}":
-            # conda notes where a package for any Python has its files, not where it put them
-            path = ends.get(path.rpartition("site-packages/")[2], path)
+        if path not in installed and "/site-packages/" in f"/{path}":
+            path = path_by_end.get(path.rpartition("site-packages/")[2], path)
         yield path, digest if row.get("path_type") == "hardlink" else None
 
 
-def _fault(path: Path, digest: str | None) -> str | None:
+def _file_fault(path: Path, digest: str | None) -> str | None:
     if not os.path.lexists(path):
         return "is missing"
     if digest is None or path.is_symlink():
         return None
     with atomic.os_errors_at(path), path.open("rb") as stream:
-        got = hashlib.file_digest(stream, "sha256").hexdigest()
-    return None if got == digest else "was changed"
+        actual = hashlib.file_digest(stream, "sha256").hexdigest()
+    return None if actual == digest else "was changed"
 
 
 def changed_since(folder: Path, moment_ns: int) -> bool:
@@ -95,13 +96,13 @@ def changed_since(folder: Path, moment_ns: int) -> bool:
     Unpacking gives files the times they have in the package, so one that is younger than the
     unpacking was written by somebody, most likely through a hard link in an environment.
     """
-    todo = [os.fspath(folder)]
+    folders = [os.fspath(folder)]
     try:
-        while todo:
-            with os.scandir(todo.pop()) as entries:
+        while folders:
+            with os.scandir(folders.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        todo.append(entry.path)
+                        folders.append(entry.path)
                     elif entry.stat(follow_symlinks=False).st_mtime_ns > moment_ns:
                         return True
     except OSError:

@@ -1,7 +1,7 @@
 """Fill: make the environment of a release beside the one in use, or leave nothing behind.
 
-py-rattler does it, or the conda of the machine where py-rattler does not run. Whoever does it, the
-archives were checked before and the environment is compared with the release afterwards.
+py-rattler links the packages, or the conda of the machine where py-rattler does not run. In either
+case the archives are checked before, and the environment is compared with the release afterwards.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from repack.file_entry import FileEntry
     from repack.names import RelPath
 
-# An environment takes about four times what its archives take, which are copied first.
+# An unpacked environment takes about four times the archives, which are copied to the disk first.
 _UNPACKED: Final = 5
 _SHOWN: Final = 20
 
 
 class _Filling(Struct, frozen=True):
-    """What is filled, from where, and whether conda does it."""
+    """What is filled, from where, and whether conda links it."""
 
-    site: AgentContext
+    context: AgentContext
     medium: Medium
-    delivery: InstallPlan
+    plan: InstallPlan
     records: Mapping[RelPath, Record]
     by_conda: bool
 
 
-def fill(site: AgentContext, state: State, release: MediumRelease, delivery: InstallPlan) -> None:
-    """Fill the environment of a release, compare it, and have it on the disk.
+def fill(context: AgentContext, state: State, release: MediumRelease, plan: InstallPlan) -> None:
+    """Fill the environment of a release, compare it, and flush it to the disk.
 
     Args:
         state: the journal, which is as it was if this fails.
@@ -56,45 +56,50 @@ def fill(site: AgentContext, state: State, release: MediumRelease, delivery: Ins
         SpaceError: the disk became full.
         PlaceError: the target's disk cannot be written.
     """
-    device, number = site.device, delivery.release
-    if missing := release.medium.missing(delivery):
+    storage, number = context.storage, plan.release
+    if missing := release.medium.missing(plan):
         raise ContentMissingError(
-            f"{len(missing)} of {len(delivery.parcels)} packages are not on the medium, or not whole",
+            f"{len(missing)} of {len(plan.parcels)} packages are not on the medium, or not whole",
             where=release.medium.folder,
             got="; ".join(missing[:_SHOWN]),
             hint="the medium is incomplete or damaged; copy it again",
         )
-    what = _Filling(site, release.medium, delivery, release.records(delivery), _by_conda(site))
-    # conda would have to be trusted to find in a cache what was checked: it gets an empty one
-    here = frozenset(() if what.by_conda else device.reusable(delivery))
-    new = tuple(parcel for parcel in delivery.parcels if parcel not in here)
-    _check_space(site, new)
-    filling = state.fill(number)
-    device.save(filling)
+    filling = _Filling(
+        context, release.medium, plan, release.records(plan), _links_by_conda(context)
+    )
+    # conda trusts what lies in its package cache without a check, so it gets an empty cache.
+    cached = frozenset(() if filling.by_conda else storage.reusable(plan))
+    new = tuple(package for package in plan.parcels if package not in cached)
+    _check_space(context, new)
+    # The journal says "filling" before the first byte is written: a run that finds that phase
+    # removes the folder of the release, however much of it is there.
+    filling_state = state.fill(number)
+    storage.save(filling_state)
     try:
-        device.discard(number)
-        changed = _lay_out(what, new, here)
+        storage.discard(number)
+        changed = _lay_out(filling, new, cached)
         while changed:
-            device.discard(number)
-            here = here.difference(changed)
-            changed = _lay_out(what, changed, here)
-        _see(what)
-        device.keep(delivery)
-        device.save(filling.filled())
+            storage.discard(number)
+            cached = cached.difference(changed)
+            changed = _lay_out(filling, changed, cached)
+        _check_and_flush(filling)
+        storage.save_plan(plan)
+        storage.save(filling_state.filled())
     except BaseException as error:
-        device.discard(number)
-        device.clean()
-        device.save(state)
+        # The folder goes first and the journal last, so that a kill in between is repaired.
+        storage.discard(number)
+        storage.clean()
+        storage.save(state)
         if isinstance(error, IntegrityError):
             raise ContentMissingError(
                 "the packages do not install", where=release.medium.folder, got=error.text()
             ) from error
         raise
-    device.clean()
+    storage.clean()
 
 
-def _by_conda(site: AgentContext) -> bool:
-    engine = site.settings.engine
+def _links_by_conda(context: AgentContext) -> bool:
+    engine = context.settings.engine
     if engine == "conda":
         return True
     if link.load():
@@ -103,74 +108,77 @@ def _by_conda(site: AgentContext) -> bool:
         raise PlaceError(
             "py-rattler does not run here", hint='let conda do it: [install] engine = "conda"'
         )
-    site.progress.note("py-rattler does not run here; conda fills the environment")
+    context.progress.note("py-rattler does not run here; conda fills the environment")
     return True
 
 
 def _lay_out(
-    what: _Filling, new: Sequence[FileEntry], here: frozenset[FileEntry]
+    filling: _Filling, new: Sequence[FileEntry], cached: frozenset[FileEntry]
 ) -> tuple[FileEntry, ...]:
     """Take ``new`` from the medium and link all.
 
-    Whether anybody changed what is ``here`` is found out meanwhile: there are tens of thousands
-    of files to look at, and rattler leaves one core free.
-
     Returns:
-        What was changed, and has to be taken from the medium after all.
+        Cached packages that somebody changed, and that have to come from the medium after all.
     """
-    device = what.site.device
-    device.forget(new)
-    _take(what, new)
+    storage = filling.context.storage
+    storage.forget(new)
+    _copy(filling, new)
+    # Tens of thousands of cached files are looked at while rattler links them, which leaves one
+    # core free. What was linked from a changed package is thrown away by the caller.
     with ThreadPoolExecutor(1) as pool:
-        changed = pool.submit(device.changed, here)
-        _link(what)
+        changed = pool.submit(storage.changed, cached)
+        _link(filling)
         return changed.result()
 
 
-def _check_space(site: AgentContext, new: Sequence[FileEntry]) -> None:
-    need, free = sum(p.size for p in new) * _UNPACKED, volume.free_bytes(site.device.folder)
+def _check_space(context: AgentContext, new: Sequence[FileEntry]) -> None:
+    folder = context.storage.folder
+    need, free = sum(p.size for p in new) * _UNPACKED, volume.free_bytes(folder)
     if need > free:
         raise TargetSpaceError(
             "the release does not fit on this disk",
-            where=site.device.folder,
+            where=folder,
             expected=f"about {need} bytes",
             got=f"{free} bytes free",
             hint="free some space, or keep fewer releases: [storage] keep",
         )
 
 
-def _take(what: _Filling, new: Sequence[FileEntry]) -> None:
+def _copy(filling: _Filling, new: Sequence[FileEntry]) -> None:
     """Copy packages; after this they are not read from the medium any more."""
-    site = what.site
-    with site.progress.phase("copy", sum(p.size for p in new), "bytes") as advance:
-        for parcel in new:
-            what.medium.copy(parcel, site.device.incoming / parcel.path, advance)
+    context = filling.context
+    with context.progress.phase("copy", sum(p.size for p in new), "bytes") as advance:
+        for package in new:
+            filling.medium.copy(package, context.storage.incoming / package.path, advance)
 
 
-def _link(what: _Filling) -> None:
+def _link(filling: _Filling) -> None:
     """Fill the environment from the copies and the cache."""
-    device = what.site.device
-    prefix, base = device.prefix(what.delivery.release), folder_url(device.incoming)
-    local = [
+    storage = filling.context.storage
+    prefix, base = storage.prefix(filling.plan.release), folder_url(storage.incoming)
+    records = [
         replace(record, url=package_url(base, record.subdir, record.fn))
-        for record in what.records.values()
+        for record in filling.records.values()
     ]
-    with what.site.progress.phase("link", len(local), "packages") as done:
-        if what.by_conda:
-            work, variables = device.incoming / "conda", what.site.environment
+    with filling.context.progress.phase("link", len(records), "packages") as done:
+        if filling.by_conda:
+            work, variables = storage.incoming / "conda", filling.context.environment
             link_by_conda.create(
-                local, prefix, link_by_conda.CondaRun(work, device.conda_lock, variables)
+                records, prefix, link_by_conda.CondaRun(work, storage.conda_lock, variables)
             )
         else:
-            link.link(local, prefix, device.cache, done)
+            link.link(records, prefix, storage.cache, done)
 
 
-def _see(what: _Filling) -> None:
-    """See that the environment is the release, while the system writes it to the disk."""
-    device = what.site.device
+def _check_and_flush(filling: _Filling) -> None:
+    """Compare the environment with the release while the system writes it to the disk."""
+    storage = filling.context.storage
     with ThreadPoolExecutor(1) as pool:
-        flushed = pool.submit(device.flush)
-        found = environment.packages(device.prefix(what.delivery.release), what.delivery)
+        flushed = pool.submit(storage.flush)
+        prefix = storage.prefix(filling.plan.release)
+        differences = environment.compare_packages(prefix, filling.plan)
         flushed.result()
-    if found:
-        raise IntegrityError("the environment is not the release", got="; ".join(found[:_SHOWN]))
+    if differences:
+        raise IntegrityError(
+            "the environment is not the release", got="; ".join(differences[:_SHOWN])
+        )

@@ -1,7 +1,7 @@
 """Install: take a release from a medium and fill a new environment beside the old one.
 
-What is in use is not touched before the journal says ``pending``: then the new environment is
-whole, compared with the manifest, and on the disk.
+What is in use is not touched before the journal says ``pending``. By then the new environment is
+whole, was compared with the manifest, and is flushed to the disk.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 _SHOWN: Final = 20
 
 
-def install(site: AgentContext, source: Path, name: str | None = None) -> AgentResult:
+def install(context: AgentContext, source: Path, name: str | None = None) -> AgentResult:
     """Install the newest release that fits, or the one that is named, from a medium.
 
     Args:
-        site: the target.
         source: a channel, or a folder of channels.
         name: ``12`` or ``halkbank@12``.
 
@@ -40,57 +39,64 @@ def install(site: AgentContext, source: Path, name: str | None = None) -> AgentR
         TargetSpaceError: the disk is full, or would be.
         BusyError: another agent works on it.
     """
-    with site.at_work():
-        state = _ready(site)
-        medium = Medium.find(source, site.label)
-        accepted = accept(site, medium, state, InstallRequest(name, site.device.trust))
-        site.device.raise_floor(accepted.floor)
+    with context.locked():
+        state = _ready(context)
+        medium = Medium.find(source, context.label)
+        accepted = accept(context, medium, state, InstallRequest(name, context.storage.trust))
+        context.storage.raise_floor(accepted.floor)
         for note in accepted.notes:
-            site.progress.note(f"warning: {note}")
+            context.progress.note(f"warning: {note}")
         number = accepted.signed.number
-        if number == state.current and site.device.pointer.get() == number:
-            _check_unchanged(site, site.device.delivery(number))
-            return AgentResult(site.label, "unchanged", number, number, site.tidy())
-        if number in site.device.whole():
-            delivery = site.device.delivery(number)
-            _check_license(site, delivery)
-            _check_unchanged(site, delivery)
-            site.device.save(state.fill(number).filled())
+        if number == state.current and context.storage.pointer.get() == number:
+            _check_unchanged(context, context.storage.install_plan(number))
+            return AgentResult(
+                context.label, "unchanged", number, number, context.remove_old_releases()
+            )
+        if number in context.storage.installed():
+            plan = context.storage.install_plan(number)
+            _check_license(context, plan)
+            _check_unchanged(context, plan)
+            context.storage.save(state.fill(number).filled())
         else:
             release = medium.release(accepted.signed)
-            delivery = release.delivery(site.platform)
-            _check_license(site, delivery)
-            fill(site, state, release, delivery)
-        if delivery.wishes.after_install == "none":
-            return run.finish(site)
-        did = delivery.wishes.after_install
-        return AgentResult(site.label, did, number, state.current, accepted.notes)
+            plan = release.install_plan(context.platform)
+            _check_license(context, plan)
+            fill(context, state, release, plan)
+        if plan.wishes.after_install == "none":
+            return run.finish(context)
+        return AgentResult(
+            context.label, plan.wishes.after_install, number, state.current, accepted.notes
+        )
 
 
-def _ready(site: AgentContext) -> State:
-    """The journal, once what was cut off is cleared away; no release waits for ``run``."""
-    run.settle(site)
-    state = site.device.load()
+def _ready(context: AgentContext) -> State:
+    """Finish or undo what was cut off before, and read the journal.
+
+    Raises:
+        RunAwaitedError: a release waits for ``run``.
+    """
+    run.take_back_filling(context)
+    state = context.storage.load()
     if state.phase == "reverting":
-        run.go_back(site, state, None)
-    elif state.phase in ("pending", "trying") and run.follows_install(site, state):
-        run.finish(site)  # an installation was cut off just before, or in, its second half
-    state = site.device.load()
+        run.go_back(context, state, None)
+    elif state.phase in ("pending", "trying") and run.is_run_by_install(context, state):
+        run.finish(context)  # an installation was cut off just before, or in, its second half
+    state = context.storage.load()
     state.must_be_free()
     return state
 
 
-def _check_license(site: AgentContext, delivery: InstallPlan) -> None:
-    if delivery.wishes.needs_license:
-        site.licensed(site.label)
+def _check_license(context: AgentContext, plan: InstallPlan) -> None:
+    if plan.wishes.needs_license:
+        context.check_license(context.label)
 
 
-def _check_unchanged(site: AgentContext, delivery: InstallPlan) -> None:
-    prefix = site.device.prefix(delivery.release)
-    if found := environment.packages(prefix, delivery):
+def _check_unchanged(context: AgentContext, plan: InstallPlan) -> None:
+    prefix = context.storage.prefix(plan.release)
+    if differences := environment.compare_packages(prefix, plan):
         raise ChangedByHandError(
-            f"release {delivery.release} was changed by hand since it was installed",
+            f"release {plan.release} was changed by hand since it was installed",
             where=prefix,
-            got="; ".join(found[:_SHOWN]),
+            got="; ".join(differences[:_SHOWN]),
             hint="it is left as it is; install another release, or roll back",
         )

@@ -1,11 +1,12 @@
-"""A channel, or a folder of channels, as a target reads it; nothing is ever written here.
+"""A channel, or a folder of channels, as a target reads it. Nothing is written to a medium.
 
-A medium holds ``LABEL/`` for each label, laid out like a channel, or is itself one channel. What
-a release has of its own when several share a medium lies in ``repack/releases/N/``, under the path
-that it has in the channel; what is not there is the channel's.
+A medium holds ``LABEL/`` for each label, laid out like a channel, or is itself one channel. When
+several releases share a medium, the files that are a release's own lie in ``repack/releases/N/``,
+under the path that they have in the channel; all others are the channel's.
 
-Every file is bounded, checked against the signed manifest or the list that it pins, and read only
-once: what was checked is what is used, whatever becomes of the stick.
+Every file is bounded, checked against the signed manifest or the integrity list that it pins, and
+read only once: the bytes that were checked are the bytes that are used, even if somebody swaps
+files on the stick meanwhile.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Medium:
         return self.folder / METADATA_DIR
 
     def release(self, signed: SignedRelease) -> MediumRelease:
-        """The content of a release that is believed.
+        """The content of a release that the signed metadata names.
 
         Raises:
             ContentMissingError: its manifest or its list of files is not here, or not whole.
@@ -83,22 +84,22 @@ class Medium:
             manifest.MAX_BYTES,
         )
         where = self.folder / f"repack/{signed.path}"
-        with _damage():
-            found = manifest.parse(data, where)
-            if found.id != signed.label or found.release != signed.number:
+        with _as_missing():
+            release = manifest.parse(data, where)
+            if release.id != signed.label or release.release != signed.number:
                 raise IntegrityError("the manifest is another release's", where=where)
-            if (pin := found.integrity) is None:
+            if (pin := release.integrity) is None:
                 raise IntegrityError("the manifest pins no list of files", where=where)
         listed = self._checked(
             self._places(signed.number, pin.path),
             lambda data: hashlib.sha256(data).hexdigest() == pin.sha256,
             integrity.MAX_BYTES,
         )
-        with _damage():
-            return MediumRelease(self, found, integrity.parse(listed, self.folder / pin.path))
+        with _as_missing():
+            return MediumRelease(self, release, integrity.parse(listed, self.folder / pin.path))
 
-    def text(self, release: int, entry: FileEntry) -> bytes:
-        """A file of a release.
+    def read(self, release: int, entry: FileEntry) -> bytes:
+        """Read a file of a release.
 
         Raises:
             ContentMissingError: it is not here, or not whole.
@@ -116,137 +117,134 @@ class Medium:
         self, paths: list[RelPath], is_right: Callable[[bytes], bool], limit: int
     ) -> bytes:
         """The content of the first of ``paths`` that is there and right."""
-        there = [path for path in paths if (self.folder / path).is_file()]
-        for path in there:
-            with _damage():
+        existing = [path for path in paths if (self.folder / path).is_file()]
+        for path in existing:
+            with _as_missing():
                 data = atomic.read(self.folder / path, limit)
             if is_right(data):
                 return data
-        what = "is not what was released" if there else "is missing"
+        what = "is not what was released" if existing else "is missing"
         raise ContentMissingError(f"a file {what}", where=self.folder / paths[-1], hint=_HINT)
 
-    def _place(self, parcel: FileEntry) -> Path:
+    def _locate(self, package: FileEntry) -> Path:
         """Where a package is: in the channel, else in another one of the medium.
 
-        A medium without links holds a package that several labels share once. Whoever reads it
-        checks its hash, as everywhere.
+        FAT and exFAT have no hard links, so there a package that several labels share is carried
+        once, in one of their channels. Its hash is checked when it is read.
         """
-        own = self.folder / parcel.path
+        own = self.folder / package.path
         if own.is_file():
             return own
-        with _damage(), atomic.os_errors_at(self.folder.parent):
-            places = [folder / parcel.path for folder in sorted(self.folder.parent.iterdir())]
-        for place in places:
+        with _as_missing(), atomic.os_errors_at(self.folder.parent):
+            paths = [folder / package.path for folder in sorted(self.folder.parent.iterdir())]
+        for path in paths:
             with contextlib.suppress(OSError):
-                if place.stat().st_size == parcel.size:
-                    return place
+                if path.stat().st_size == package.size:
+                    return path
         return own
 
-    def missing(self, delivery: InstallPlan) -> list[str]:
+    def missing(self, plan: InstallPlan) -> list[str]:
         """Packages that are not here, or have another size; nothing is read."""
-        found = []
-        for parcel in delivery.parcels:
+        faults = []
+        for package in plan.parcels:
             try:
-                size = self._place(parcel).stat().st_size
+                size = self._locate(package).stat().st_size
             except OSError:
-                found.append(f"{parcel.path} is missing")
+                faults.append(f"{package.path} is missing")
                 continue
-            if size != parcel.size:
-                found.append(f"{parcel.path} has {size} bytes, not {parcel.size}")
-        return found
+            if size != package.size:
+                faults.append(f"{package.path} has {size} bytes, not {package.size}")
+        return faults
 
-    def copy(self, parcel: FileEntry, target: Path, advance: Callable[[int], None]) -> None:
-        """Copy a package to a place nobody reads yet, hashed on the way.
+    def copy(self, package: FileEntry, target: Path, advance: Callable[[int], None]) -> None:
+        """Copy a package to a new file, hashed on the way.
 
-        Not flushed: what a power cut leaves half done is removed, not carried on with.
+        The copy is not flushed: after a power cut an installation begins again from nothing.
 
         Raises:
             ContentMissingError: it is missing, truncated or swapped, or the medium went away.
             SpaceError: the target's disk is full.
         """
-        source = self._place(parcel)
-        with _damage(), atomic.os_errors_at(source):
+        source = self._locate(package)
+        with _as_missing(), atomic.os_errors_at(source):
             stream = source.open("rb", buffering=0)
         with stream, atomic.os_errors_at(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as out:
-                got = _pour(stream, out, parcel.size, source, advance)
-        if got != parcel.sha256:
-            raise ContentMissingError(
-                "a package is not what was released",
-                where=source,
-                expected=parcel.sha256,
-                got=got,
-                hint=_HINT,
-            )
+                sha256 = _copy_stream(stream, out, package.size, source, advance)
+        _check_digest(source, package, sha256)
 
-    def check(self, parcel: FileEntry, advance: Callable[[int], None]) -> None:
+    def check(self, package: FileEntry, advance: Callable[[int], None]) -> None:
         """Hash a package where it lies. Raises as :meth:`copy` does."""
-        source = self._place(parcel)
-        with _damage():
-            got, _ = digests.digest(source)
-        advance(parcel.size)
-        if got != parcel.sha256:
-            raise ContentMissingError(
-                "a package is not what was released",
-                where=source,
-                expected=parcel.sha256,
-                got=got,
-                hint=_HINT,
-            )
+        source = self._locate(package)
+        with _as_missing():
+            sha256, _ = digests.digest(source)
+        advance(package.size)
+        _check_digest(source, package, sha256)
 
 
 class MediumRelease:
-    """A release on a medium: its manifest is believed, its files are listed."""
+    """A release on a medium: its manifest is signed for, its integrity list pinned by that."""
 
     def __init__(
-        self, medium: Medium, found: Manifest, entries: Mapping[RelPath, FileEntry]
+        self, medium: Medium, release: Manifest, entries: Mapping[RelPath, FileEntry]
     ) -> None:
-        self.medium, self.manifest, self._entries = medium, found, entries
+        self.medium, self.manifest, self._entries = medium, release, entries
 
-    def delivery(self, platform: str) -> InstallPlan:
-        """What it brings to targets of ``platform``.
+    def install_plan(self, platform: str) -> InstallPlan:
+        """The packages for targets of ``platform``.
 
         Raises:
             ContentMissingError: the list is not here, or not whole.
         """
-        with _damage():
+        with _as_missing():
             plan = self._json(_PLAN)
             return compose_install_plan(self.manifest, plan, platform, self.medium.folder / _PLAN)
 
-    def records(self, delivery: InstallPlan) -> dict[RelPath, Record]:
+    def records(self, plan: InstallPlan) -> dict[RelPath, Record]:
         """The records of its packages, by path; their URLs name no file.
 
         Raises:
             ContentMissingError: a repodata is not here or not whole, or lacks a package.
         """
-        wanted = {parcel.path: parcel for parcel in delivery.parcels}
-        found: dict[RelPath, Record] = {}
-        with _damage():
-            for subdir in (NOARCH, delivery.platform):
+        packages = {package.path: package for package in plan.parcels}
+        records: dict[RelPath, Record] = {}
+        with _as_missing():
+            for subdir in (NOARCH, plan.platform):
                 path = RelPath(f"{subdir}/repodata.json")
                 for fn, raw in read_rows(self._json(path), self.medium.folder / path).items():
-                    parcel = wanted.get(RelPath(f"{subdir}/{fn}"))
-                    if parcel is not None and raw.get("sha256") == parcel.sha256:
-                        found[parcel.path] = Record.of(raw, fn, "")
-            if absent := sorted(set(wanted) - set(found)):
+                    package = packages.get(RelPath(f"{subdir}/{fn}"))
+                    if package is not None and raw.get("sha256") == package.sha256:
+                        records[package.path] = Record.of(raw, fn, "")
+            if absent := sorted(packages.keys() - records.keys()):
                 raise IntegrityError("the repodata lacks packages", got=", ".join(absent)[:500])
-        return found
+        return records
 
     def _json(self, path: RelPath) -> dict[str, Any]:
         where = self.medium.folder / path
         if path not in self._entries:
             raise IntegrityError("the release has no such file", where=where)
-        data = self.medium.text(self.manifest.release, self._entries[path])
+        data = self.medium.read(self.manifest.release, self._entries[path])
         document = loads(data, where, _LIMIT)
         if not isinstance(document, dict):
             raise IntegrityError("no JSON object", where=where)
         return document
 
 
+def _check_digest(source: Path, package: FileEntry, sha256: str) -> None:
+    if sha256 != package.sha256:
+        raise ContentMissingError(
+            "a package is not what was released",
+            where=source,
+            expected=package.sha256,
+            got=sha256,
+            hint=_HINT,
+        )
+
+
 @contextlib.contextmanager
-def _damage() -> Iterator[None]:
-    """Whatever cannot be read from a medium is content that is missing."""
+def _as_missing() -> Iterator[None]:
+    """Turn what cannot be read from a medium into :class:`ContentMissingError`."""
     try:
         yield
     except (IntegrityError, PlaceError) as error:
@@ -255,13 +253,17 @@ def _damage() -> Iterator[None]:
         ) from error
 
 
-def _pour(
+def _copy_stream(
     stream: IO[bytes], out: IO[bytes], size: int, source: Path, advance: Callable[[int], None]
 ) -> str:
-    """Copy at most one byte more than ``size`` and return the SHA-256."""
+    """Copy at most one byte more than ``size`` and return the SHA-256.
+
+    The byte more makes the digest differ when the file is too long; a stick that claims a file of
+    terabytes fills no disk. Only reading is the medium's fault: a failed write is the target's.
+    """
     sha, left = hashlib.sha256(), size + 1
     while left > 0:
-        with _damage(), atomic.os_errors_at(source):
+        with _as_missing(), atomic.os_errors_at(source):
             data = stream.read(min(left, atomic.CHUNK))
         if not data:
             break

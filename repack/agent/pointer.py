@@ -1,8 +1,8 @@
-"""The pointer to the release in use: replaced in one step, never half there.
+"""The pointer to the release in use, which is replaced atomically.
 
-On POSIX it is a symbolic link, replaced by ``rename``. Windows lets only administrators make such
-links and renames no folder over another; there the truth is a small file, ``current.txt``, replaced
-by rename, and a junction ``current`` (which needs no rights) follows it.
+On POSIX it is a symbolic link, replaced by ``rename``. Windows lets only administrators make
+symbolic links, and renames no folder over another. There a small file, ``current.txt``, is decisive
+and replaced by rename; a junction ``current``, which needs no rights, is made to follow it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Pointer:
         self._path, self._style = path, style
 
     def get(self) -> int | None:
-        """The number of the release in use, None when there is none, or nobody can tell."""
+        """The number of the release in use; None without a pointer, or if it is not repack's."""
         try:
             if self._style == "link":
                 text = os.fspath(self._path.readlink())
@@ -47,7 +47,7 @@ class Pointer:
         return int(number) if folder == "releases" and number.isdecimal() else None
 
     def set(self, release: int | None) -> None:
-        """Point to another release; what was there before is used until the very end.
+        """Point to another release, in one step.
 
         Raises:
             SpaceError: the disk is full; nothing has changed.
@@ -78,14 +78,17 @@ class Pointer:
     def _set_file(self, release: int | None) -> None:
         beside = self._path.with_name(f"{atomic.TEMP_PREFIX}{self._path.name}")
         if release is not None:
+            # Made first: where the volume has no junctions, nothing has changed yet.
             _make_junction(beside, self._path.parent / "releases" / str(release))
             atomic.write(self._file, f"releases/{release}\n".encode())
         else:
             atomic.remove(self._file)
         if sys.platform == "win32":
             with atomic.os_errors_at(self._path):
+                # A kill between these two leaves no junction; current.txt has the number, and
+                # the next call of set() makes it.
                 if os.path.lexists(self._path):
-                    self._path.rmdir()  # of a junction this removes the junction alone
+                    self._path.rmdir()  # removes the junction, not what it points to
                 if release is not None:
                     beside.rename(self._path)
 

@@ -1,7 +1,7 @@
-"""Run and roll back: switch to a release, see that it works, go back if not.
+"""Run and roll back: switch to a release, check that it works, go back if not.
 
-The journal is written before each part and every part can be done again, so a power cut at any
-instant leaves the old release or the new one in use, and the next call carries on.
+The journal is written before each step and every step can be done again. A power cut at any instant
+therefore leaves the old release or the new one in use, and the next call carries on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from repack.errors import (
     RollbackFailedError,
     RolledBackError,
 )
-from repack.prefix import commands as services
+from repack.prefix import commands
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _SERVICE_TIMEOUT = 600
 
 
-def run(site: AgentContext) -> AgentResult:
+def run(context: AgentContext) -> AgentResult:
     """Switch to the release that waits and finish it, or go back.
 
     Raises:
@@ -42,37 +42,40 @@ def run(site: AgentContext) -> AgentResult:
         LicenseError: the label asks for a licence, and this device has none; it waits on.
         BusyError: another agent works on it.
     """
-    with site.at_work():
-        settle(site)
-        return finish(site)
+    with context.locked():
+        take_back_filling(context)
+        return finish(context)
 
 
-def finish(site: AgentContext) -> AgentResult:
-    """The work of :func:`run`, for one who holds the label."""
-    state = site.device.load().start()
+def finish(context: AgentContext) -> AgentResult:
+    """Do what :func:`run` does while the label is locked already."""
+    state = context.storage.load().start()
     if state.phase == "awaiting":
-        return go_back(site, state, RepackError("it failed before the reboot"))
+        return go_back(context, state, RepackError("it failed before the reboot"))
     if state.phase == "reverting":
-        return go_back(site, state, RepackError("it was started too often without success"))
-    release = _number(state)
-    wishes = _wishes(site, release)
-    if wishes.needs_license:
-        site.licensed(site.label)
-    site.device.save(state)
+        return go_back(context, state, RepackError("it was started too often without success"))
+    release = _release(state)
+    policy = _policy(context, release)
+    if policy.needs_license:
+        context.check_license(context.label)
+    # "trying", with the start counted: a release that takes the machine down with it is started
+    # MAX_STARTS times and then left.
+    context.storage.save(state)
     try:
-        switch(site, release)
-        start(site, release, wishes)
+        switch(context, release)
+        start(context, release, policy)
     except RepackError as error:
-        site.progress.note(f"release {release} failed: {error.text()}")
+        context.progress.note(f"release {release} failed: {error.text()}")
+        # Written before the way back begins, so that a power cut in it is no new attempt.
         state = state.gave_up()
-        site.device.save(state)
-        return go_back(site, state, error)
+        context.storage.save(state)
+        return go_back(context, state, error)
     state = state.worked()
-    site.device.save(state)
-    return AgentResult(site.label, "installed", release, release, site.tidy())
+    context.storage.save(state)
+    return AgentResult(context.label, "installed", release, release, context.remove_old_releases())
 
 
-def roll_back(site: AgentContext) -> AgentResult:
+def roll_back(context: AgentContext) -> AgentResult:
     """Go back to the last release that went well, at once.
 
     A release that waits for ``run`` is given up instead.
@@ -82,137 +85,137 @@ def roll_back(site: AgentContext) -> AgentResult:
         RollbackFailedError: the way back failed.
         BusyError: another agent works on it.
     """
-    with site.at_work():
-        settle(site)
-        state = site.device.load()
+    with context.locked():
+        take_back_filling(context)
+        state = context.storage.load()
         if state.phase == "pending" and state.current is not None:
-            given_up = _number(state)
+            given_up = _release(state)
             state = state.dropped()
-            site.device.save(state)
-            return AgentResult(site.label, "given-up", given_up, state.current, site.tidy())
+            context.storage.save(state)
+            return AgentResult(
+                context.label, "given-up", given_up, state.current, context.remove_old_releases()
+            )
         if state.phase not in ("reverting", "awaiting"):
-            state = state.roll_back(site.device.whole())
+            state = state.roll_back(context.storage.installed())
         state = replace(state, phase="reverting", cause="wish")
-        site.device.save(state)
-        return go_back(site, state, None)
+        context.storage.save(state)
+        return go_back(context, state, None)
 
 
-def settle(site: AgentContext) -> None:
-    """Clear away what a filling left that was cut off."""
-    state = site.device.load()
+def take_back_filling(context: AgentContext) -> None:
+    """Remove what an installation left that was cut off."""
+    state = context.storage.load()
     if state.phase == "filling":
-        release = _number(state)
-        site.progress.note(f"the installation of release {release} was cut off; it is taken back")
-        site.device.discard(release)
-        site.device.clean()
-        site.device.save(state.dropped())
+        release = _release(state)
+        context.progress.note(
+            f"the installation of release {release} was cut off; it is taken back"
+        )
+        context.storage.discard(release)
+        context.storage.clean()
+        context.storage.save(state.dropped())
 
 
-def switch(site: AgentContext, release: int | None) -> None:
+def switch(context: AgentContext, release: int | None) -> None:
     """Stop the services and point to another release, or to none.
 
     Raises:
         PlaceError: a service does not stop, or the system refuses; or the release is gone.
     """
-    if release is not None and release not in site.device.whole():
-        raise PlaceError("the release is not whole", where=site.device.prefix(release))
-    _run_all(site, site.settings.services.stop)
-    site.device.pointer.set(release)
+    if release is not None and release not in context.storage.installed():
+        raise PlaceError("the release is not whole", where=context.storage.prefix(release))
+    _run_all(context, context.settings.services.stop)
+    context.storage.pointer.set(release)
 
 
-def start(site: AgentContext, release: int, wishes: TargetPolicy) -> None:
-    """Start the services with a release and see whether it is well.
+def start(context: AgentContext, release: int, policy: TargetPolicy) -> None:
+    """Start the services with a release and run the health checks.
 
     Raises:
         PlaceError: a service does not start, or a health check fails.
     """
-    given = site.settings.services
+    services = context.settings.services
     # Services that only know how to restart get that instead of stop and start.
-    _run_all(site, given.start or given.restart)
-    prefix = site.device.prefix(release)
-    checks = [wishes.health_check] if wishes.health_check else []
-    for command in (*checks, *site.settings.health.commands):
-        services.run(command, prefix, site.environment, site.settings.health.timeout)
+    _run_all(context, services.start or services.restart)
+    prefix = context.storage.prefix(release)
+    label_checks = [policy.health_check] if policy.health_check else []
+    for command in (*label_checks, *context.settings.health.commands):
+        commands.run(command, prefix, context.environment, context.settings.health.timeout)
 
 
-def go_back(site: AgentContext, state: State, failure: RepackError | None) -> AgentResult:
-    """Carry out the way back that the journal holds.
+def go_back(context: AgentContext, state: State, failure: RepackError | None) -> AgentResult:
+    """Leave the release at work for the one before it, as the journal says.
 
     Args:
-        failure: why; None when an administrator wished it.
+        failure: why; None when an administrator asked for it.
 
     Raises:
         RolledBackError: done, because of a failure.
         RollbackAwaitsRebootError: switched; a reboot is needed.
         RollbackFailedError: it did not work.
     """
-    left, to = _number(state), state.current
+    left, to = _release(state), state.current
     reason = failure.text() if failure is not None else None
     try:
         if state.phase == "reverting":
-            switch(site, to)
-        if state.phase == "awaiting" or not _needs_reboot(site, state):
-            _restart_with(site, to)
+            switch(context, to)
+        if state.phase == "awaiting" or not _needs_reboot(context, state):
+            if to is None:
+                raise PlaceError("there was no release before it")  # noqa: TRY301 - as one that does not start
+            start(context, to, _policy(context, to))
     except PlaceError as error:
-        site.device.save(state.reverted())
-        site.tidy()
+        context.storage.save(state.reverted())
+        context.remove_old_releases()
         raise RollbackFailedError(
             f"release {left} was left, and there is none before it that works",
-            where=site.label,
+            where=context.label,
             got="\n".join(filter(None, (reason, error.text()))),
             hint="nothing may be running; see docs/target.md",
         ) from error
-    if state.phase == "reverting" and _needs_reboot(site, state):
-        site.device.save(state.awaits_reboot())
+    if state.phase == "reverting" and _needs_reboot(context, state):
+        context.storage.save(state.awaits_reboot())
         raise RollbackAwaitsRebootError(
             f"release {left} failed; release {to} is back after a reboot",
-            where=site.label,
+            where=context.label,
             got=reason,
             hint="reboot, then `repack target run`",
         )
-    site.device.save(state.reverted())
-    notes = site.tidy()
+    context.storage.save(state.reverted())
+    notes = context.remove_old_releases()
     if failure is None or state.cause == "wish":
-        return AgentResult(site.label, "rolled-back", left, to, notes)
+        return AgentResult(context.label, "rolled-back", left, to, notes)
     raise RolledBackError(
         f"release {left} failed; release {to} runs again",
-        where=site.label,
+        where=context.label,
         got=reason,
         hint="it is not taken again unless it is named",
     )
 
 
-def follows_install(site: AgentContext, state: State) -> bool:
+def is_run_by_install(context: AgentContext, state: State) -> bool:
     """Whether the release at work is one that ``install`` runs at once."""
-    return _wishes(site, _number(state)).after_install == "none"
+    return _policy(context, _release(state)).after_install == "none"
 
 
-def _needs_reboot(site: AgentContext, state: State) -> bool:
-    """Whether the way back ends with the next boot; one that somebody wishes for never does."""
+def _needs_reboot(context: AgentContext, state: State) -> bool:
+    """Whether the way back ends with the next boot; one that was asked for never does."""
     if state.cause == "wish" or state.current is None:
         return False
-    return _wishes(site, _number(state)).after_install == "reboot"
+    return _policy(context, _release(state)).after_install == "reboot"
 
 
-def _restart_with(site: AgentContext, release: int | None) -> None:
-    if release is None:
-        raise PlaceError("there was no release before it")
-    start(site, release, _wishes(site, release))
+def _run_all(context: AgentContext, services: Sequence[Sequence[str]]) -> None:
+    for command in services:
+        commands.run(command, None, context.environment, _SERVICE_TIMEOUT)
 
 
-def _run_all(site: AgentContext, commands: Sequence[Sequence[str]]) -> None:
-    for command in commands:
-        services.run(command, None, site.environment, _SERVICE_TIMEOUT)
-
-
-def _wishes(site: AgentContext, release: int) -> TargetPolicy:
-    """What the label asked for with a release; nothing if its paper is gone."""
-    if release not in site.device.whole():
+def _policy(context: AgentContext, release: int) -> TargetPolicy:
+    """What the label asks for with a release; nothing if it is not installed any more."""
+    if release not in context.storage.installed():
         return TargetPolicy()
-    return site.device.delivery(release).wishes
+    return context.storage.install_plan(release).wishes
 
 
-def _number(state: State) -> int:
+def _release(state: State) -> int:
     if state.release is None:
         raise NothingPendingError("nothing waits for `run`")
     return state.release

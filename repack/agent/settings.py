@@ -1,7 +1,7 @@
 """A target's settings: TOML snippets, later ones over earlier ones.
 
 TOML 1.0 is read by the standard library, which does not say on which line a key stands; so the
-lines are looked up in the text afterwards. All mistakes of all snippets are told together.
+lines are looked up in the text afterwards. All mistakes of all snippets are reported together.
 """
 
 from __future__ import annotations
@@ -68,6 +68,20 @@ SCHEMA: Final[Schema] = _section(
 )
 
 
+# Settings that go into a field of TargetSettings as they are.
+_FIELDS: Final = {
+    ("provision", "label"): "label",
+    ("provision", "platform"): "platform",
+    ("provision", "tag"): "tag",
+    ("provision", "type"): "type",
+    ("provision", "license_store"): "license_store",
+    ("storage", "root"): "root",
+    ("storage", "keep"): "keep",
+    ("install", "engine"): "engine",
+    ("trust", "root"): "trust_root",
+}
+
+
 class Snippet(Struct, frozen=True):
     """One file of settings; ``folder`` is what its relative paths start from."""
 
@@ -102,7 +116,7 @@ class PathIn(Struct, frozen=True):
 
 
 class TargetSettings(Struct, frozen=True):
-    """What a target is told about itself.
+    """The merged settings of a target.
 
     Attributes:
         platform: None for this machine's own.
@@ -134,15 +148,15 @@ def merge(snippets: Iterable[Snippet]) -> TargetSettings:
     """
     values: dict[tuple[str, str], Any] = {}
     problems: list[Problem] = []
-    read: list[str] = []
+    names: list[str] = []
     for snippet in snippets:
-        read.append(snippet.name)
+        names.append(snippet.name)
         try:
             values |= _read(snippet)
-        except LabelError as error:  # the tree's readers name what they find like this
+        except LabelError as error:  # what the readers of hand-written files raise
             problems += error.problems
     if not problems and ("provision", "label") not in values:
-        where = ", ".join(read) or "no settings were found"
+        where = ", ".join(names) or "no settings were found"
         problems.append(
             Problem(where, "'provision.label' is missing", '[provision] label = "NAME"')
         )
@@ -153,21 +167,17 @@ def merge(snippets: Iterable[Snippet]) -> TargetSettings:
 
 def _settings(values: Mapping[tuple[str, str], Any]) -> TargetSettings:
     def commands(section: str, key: str) -> tuple[Command, ...]:
-        given = values.get((section, key), ())
-        if given and isinstance(given[0], str):
-            return (tuple(given),)
-        return tuple(tuple(one) for one in given)
+        value = values.get((section, key), ())
+        if value and isinstance(value[0], str):
+            return (tuple(value),)
+        return tuple(tuple(command) for command in value)
 
     return TargetSettings(
-        label=values["provision", "label"],
-        platform=values.get(("provision", "platform")),
-        tag=values.get(("provision", "tag")),
-        type=values.get(("provision", "type"), "production"),
-        license_store=values.get(("provision", "license_store")),
-        root=values.get(("storage", "root")),
-        keep=values.get(("storage", "keep"), DEFAULT_KEEP),
-        engine=values.get(("install", "engine"), "auto"),
-        trust_root=values.get(("trust", "root")),
+        **{
+            field: values[section, key]
+            for (section, key), field in _FIELDS.items()
+            if (section, key) in values
+        },
         services=Services(
             commands("services", "restart"),
             commands("services", "stop"),
@@ -180,25 +190,25 @@ def _settings(values: Mapping[tuple[str, str], Any]) -> TargetSettings:
 
 
 def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
-    findings = ProblemList(snippet.name)
-    text = decode_text(snippet.data, findings, LIMIT)
+    problems = ProblemList(snippet.name)
+    text = decode_text(snippet.data, problems, LIMIT)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = _TOML_LINE.search(str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
-        findings.add(line, f"not TOML: {_TOML_LINE.sub('', str(error)).strip()}"[:200])
-        raise findings.error() from None
+        match = _TOML_LINE.search(str(error))
+        line = int(match[1]) if match else text.count("\n") + 1
+        problems.add(line, f"not TOML: {_TOML_LINE.sub('', str(error)).strip()}"[:200])
+        raise problems.error() from None
     lines = _lines(text)
-    check_schema(_table(document, lines, ()), SCHEMA, findings)
+    check_schema(_table(document, lines, ()), SCHEMA, problems)
     values = {
         (section, key): value
         for section, table in document.items()
         if isinstance(table, dict)
         for key, value in table.items()
     }
-    _check_values(values, lines, findings)
-    findings.end()
+    _check_values(values, lines, problems)
+    problems.end()
     for key in (("provision", "license_store"), ("storage", "root"), ("trust", "root")):
         if key in values:
             values[key] = PathIn(snippet.folder, values[key])
@@ -210,34 +220,34 @@ def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
 def _check_values(
     values: Mapping[tuple[str, str], Any],
     lines: Mapping[tuple[str, ...], int],
-    findings: ProblemList,
+    problems: ProblemList,
 ) -> None:
-    """What the schema cannot say: the label's name, and commands that mix words with lists."""
+    """Check what the schema cannot say: the label's name; commands that mix words and lists."""
     label = values.get(("provision", "label"))
     if isinstance(label, str):
         try:
             LabelName(label)
         except UsageError as error:
-            findings.add(lines.get(("provision", "label"), 1), f"'provision.label': {error.what}")
+            problems.add(lines.get(("provision", "label"), 1), f"'provision.label': {error.what}")
     for key, value in values.items():
-        if isinstance(value, list) and len({type(one) for one in value}) > 1:
+        if isinstance(value, list) and len({type(item) for item in value}) > 1:
             what = f"'{'.'.join(key)}' mixes words and commands"
-            findings.add(lines.get(key, 1), what, "one command is a list of words")
+            problems.add(lines.get(key, 1), what, "one command is a list of words")
 
 
 def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """On which line sections and keys stand; the first place counts."""
-    found: dict[tuple[str, ...], int] = {}
-    here: tuple[str, ...] = ()
+    """The line of each section and key; the first place counts."""
+    lines: dict[tuple[str, ...], int] = {}
+    section: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         if match := _SECTION.match(line):
-            here = (match[1],)
-            found.setdefault(here, number)
+            section = (match[1],)
+            lines.setdefault(section, number)
         elif match := _KEY.match(line):
             names = tuple(name for name in match.groups() if name)
             for end in range(1, len(names) + 1):
-                found.setdefault((*here, *names[:end]), number)
-    return found
+                lines.setdefault((*section, *names[:end]), number)
+    return lines
 
 
 _Kind = Literal["text", "int", "float", "bool", "date"]
@@ -260,6 +270,6 @@ def _node(value: Any, lines: Mapping[tuple[str, ...], int], at: tuple[str, ...])
         return _table(value, lines, at)
     line = lines.get(at, lines.get(at[:1], 1))
     if isinstance(value, list):
-        return Items(line, tuple(_node(one, lines, at) for one in value))
+        return Items(line, tuple(_node(item, lines, at) for item in value))
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return Scalar(line, text, _KINDS.get(type(value), "date"))

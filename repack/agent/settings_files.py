@@ -20,24 +20,27 @@ if TYPE_CHECKING:
 _ROOT: Final = "root.json"
 
 
-def snippets(given: Sequence[Path], environment: Mapping[str, str]) -> tuple[Snippet, ...]:
-    """The settings to be merged, in order: the given files and folders, else this system's.
+def read_snippets(configs: Sequence[Path], environment: Mapping[str, str]) -> tuple[Snippet, ...]:
+    """Read the settings to be merged, in order.
+
+    Args:
+        configs: files and folders; without any, those of this system.
 
     Raises:
-        PlaceError: a given one is not there, or one cannot be read.
+        PlaceError: one of ``configs`` is missing, or a file cannot be read.
     """
-    found = []
-    for place in given or _usual(environment):
-        if given and not place.exists():
-            raise PlaceError("no such settings", where=place)
-        paths = sorted(place.glob("*.toml")) if place.is_dir() else [place]
-        found += [path for path in paths if path.is_file()]
+    paths: list[Path] = []
+    for config in configs or _default_places(environment):
+        if configs and not config.exists():
+            raise PlaceError("no such settings", where=config)
+        files = sorted(config.glob("*.toml")) if config.is_dir() else [config]
+        paths += [path for path in files if path.is_file()]
     return tuple(
-        Snippet(str(path), str(path.absolute().parent), atomic.read(path, LIMIT)) for path in found
+        Snippet(str(path), str(path.absolute().parent), atomic.read(path, LIMIT)) for path in paths
     )
 
 
-def _usual(environment: Mapping[str, str]) -> tuple[Path, ...]:
+def _default_places(environment: Mapping[str, str]) -> tuple[Path, ...]:
     if sys.platform == "win32":
         base = Path(environment.get("PROGRAMDATA", r"C:\ProgramData")) / "repack"
         return (base / "repack.toml", base / "conf.d")
@@ -48,14 +51,14 @@ def _usual(environment: Mapping[str, str]) -> tuple[Path, ...]:
     )
 
 
-def storage(given: PathIn | None, environment: Mapping[str, str]) -> Path:
-    """Where labels are installed.
+def install_root(setting: PathIn | None, environment: Mapping[str, str]) -> Path:
+    """The folder below which labels are installed.
 
-    A short path, because packages write it into their files; below the user's own folder for those
-    who are no administrators.
+    The default is short, because packages write the path into their files; it lies below the
+    user's own folder for those who are no administrators.
     """
-    if given is not None:
-        return Path(given.folder) / given.text
+    if setting is not None:
+        return Path(setting.folder) / setting.text
     if not host.host_facts().user_is_admin:
         from platformdirs import user_data_path
 
@@ -65,18 +68,19 @@ def storage(given: PathIn | None, environment: Mapping[str, str]) -> Path:
     return Path("/opt/repack")
 
 
-def pinned_root(given: PathIn | None, read: Sequence[Snippet]) -> bytes:
-    """The root that this target was given.
+def read_pinned_root(setting: PathIn | None, snippets: Sequence[Snippet]) -> bytes:
+    """Read the trusted root metadata that this target was provisioned with.
 
-    It is the one that is set, else ``root.json`` beside the settings. The medium's own root is never taken: whoever made the medium made that too.
+    It is the one that is set, else ``root.json`` beside the settings. The root on the medium is
+    never used to start from: whoever forges a medium forges that too (TUF specification, 5.2).
 
     Raises:
         MetadataNotFoundError: there is none.
         PlaceError: it cannot be read.
     """
-    if given is not None:
-        return atomic.read(Path(given.folder) / given.text, MAX_BYTES)
-    folders = [Path(snippet.folder) for snippet in reversed(read)]
+    if setting is not None:
+        return atomic.read(Path(setting.folder) / setting.text, MAX_BYTES)
+    folders = [Path(snippet.folder) for snippet in reversed(snippets)]
     places = [
         *(folder / _ROOT for folder in folders),
         *(folder.parent / _ROOT for folder in folders if folder.name == "conf.d"),

@@ -1,7 +1,7 @@
-"""What an agent remembers of its target, and what may happen next: a pure state machine.
+"""The journal of an agent: a pure state machine of what is going on and what may happen next.
 
-The agent writes the new state down first and then does what the state asks for. Everything that
-it does can be done again, so after a power cut the next call reads the state and carries on:
+The agent writes the new state first and then does what the state asks for. Everything that it does
+can be done again, so after a power cut the next call reads the state and carries on:
 
 =============  ===========================================================================
 phase          what the target looks like, at any instant
@@ -20,17 +20,18 @@ A release that failed, or that somebody rolled back from, is not taken again unl
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
 from repack.codec.canonical import loads
+from repack.codec.decode import decode
 from repack.errors import (
+    IntegrityError,
     NothingPendingError,
     NothingToRollBackToError,
     PlaceError,
-    RepackError,
     RunAwaitedError,
 )
 
@@ -39,10 +40,11 @@ if TYPE_CHECKING:
 
 Phase = Literal["idle", "filling", "pending", "trying", "reverting", "awaiting"]
 Cause = Literal["failure", "wish"]
+Count = Annotated[int, Meta(ge=0)]
 
 MAX_STARTS: Final = 3
 """A release that was started so often and never got through its health check is given up."""
-LIMIT: Final = 1 << 20
+JOURNAL_LIMIT: Final = 1 << 20
 _FORMAT: Final = 1
 
 
@@ -60,20 +62,20 @@ class State(Struct, frozen=True):
     """
 
     phase: Phase = "idle"
-    release: int | None = None
-    current: int | None = None
-    good: tuple[int, ...] = ()
-    failed: tuple[int, ...] = ()
-    starts: int = 0
+    release: Count | None = None
+    current: Count | None = None
+    good: tuple[Count, ...] = ()
+    failed: tuple[Count, ...] = ()
+    starts: Count = 0
     cause: Cause = "failure"
-    highest: int = 0
+    highest: Count = 0
 
     def to_bytes(self) -> bytes:
         """The journal file."""
         return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
 
     def must_be_free(self) -> None:
-        """See that another release can be installed.
+        """Check that another release can be installed.
 
         Raises:
             RunAwaitedError: one waits for ``run``.
@@ -122,29 +124,29 @@ class State(Struct, frozen=True):
     def worked(self) -> State:
         """The release that was tried is the current one now."""
         release = self._subject
-        good = (*(one for one in self.good if one != release), release)
-        failed = tuple(one for one in self.failed if one != release)
+        good = (*(number for number in self.good if number != release), release)
+        failed = tuple(number for number in self.failed if number != release)
         return State(current=release, good=good, failed=failed, highest=max(self.highest, release))
 
-    def roll_back(self, there: Collection[int]) -> State:
+    def roll_back(self, installed: Collection[int]) -> State:
         """Leave the current release for the last good one before it.
 
         Args:
-            there: releases whose folders are still there.
+            installed: releases whose folders are still whole.
 
         Raises:
             NothingToRollBackToError: there is none.
         """
         if self.phase == "trying" and self.current is not None:
             return replace(self, phase="reverting", cause="wish")
-        before = [one for one in self.good if one != self.current and one in there]
-        if self.current is None or not before:
+        earlier = [n for n in self.good if n != self.current and n in installed]
+        if self.current is None or not earlier:
             raise NothingToRollBackToError(
                 "there is no earlier release here that ran well",
                 hint="install one by its name from a medium that carries it",
             )
         return replace(
-            self, phase="reverting", release=self.current, current=before[-1], cause="wish"
+            self, phase="reverting", release=self.current, current=earlier[-1], cause="wish"
         )
 
     def awaits_reboot(self) -> State:
@@ -154,8 +156,8 @@ class State(Struct, frozen=True):
     def reverted(self) -> State:
         """The way back is done; what was left counts as failed."""
         release = self._subject
-        good = tuple(one for one in self.good if one != release)
-        failed = (*(one for one in self.failed if one != release), release)
+        good = tuple(number for number in self.good if number != release)
+        failed = (*(number for number in self.failed if number != release), release)
         return State(current=self.current, good=good, failed=failed, highest=self.highest)
 
     def kept(self, keep: int) -> frozenset[int]:
@@ -169,44 +171,32 @@ class State(Struct, frozen=True):
 
     @property
     def _subject(self) -> int:
-        if self.release is None:  # the reader saw to it that only idle has none
+        if self.release is None:  # parse_journal refuses a phase other than idle without one
             raise PlaceError("the journal names no release", hint="see docs/target.md")
         return self.release
 
 
-def parse(data: bytes, where: object) -> State:
+def parse_journal(data: bytes, where: object) -> State:
     """Read a journal.
 
     Raises:
         PlaceError: it is not one. It is written atomically, so somebody changed it.
     """
     try:
-        document = loads(data, where, LIMIT)
-        return _state(document)
-    except (RepackError, KeyError, TypeError, ValueError) as error:
+        return _decode(loads(data, where, JOURNAL_LIMIT), where)
+    except IntegrityError as error:
         raise PlaceError(
             "the journal is damaged", where=where, got=str(error)[:200], hint="see docs/target.md"
         ) from error
 
 
-def _state(document: object) -> State:
-    if not isinstance(document, dict) or document["format"] != _FORMAT:
-        raise ValueError("not a journal of this format")
-    if document["phase"] not in get_args(Phase) or document["cause"] not in get_args(Cause):
-        raise ValueError("no such phase or cause")
-    numbers = [document["starts"], document["highest"], *document["good"], *document["failed"]]
-    numbers += [n for n in (document["release"], document["current"]) if n is not None]
-    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
-        raise ValueError("a number is none")
-    if (document["release"] is None) != (document["phase"] == "idle"):
-        raise ValueError("phase and release do not fit together")
-    return State(
-        phase=document["phase"],
-        release=document["release"],
-        current=document["current"],
-        good=tuple(document["good"]),
-        failed=tuple(document["failed"]),
-        starts=document["starts"],
-        cause=document["cause"],
-        highest=document["highest"],
-    )
+def _decode(document: object, where: object) -> State:
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise IntegrityError("not a journal of this format")
+    # A new target's state is made of defaults; a journal has every field.
+    if missing := {*State.__struct_fields__} - document.keys():
+        raise IntegrityError(f"{', '.join(sorted(missing))} is missing")
+    state = decode(State, document, where, "journal")
+    if (state.release is None) != (state.phase == "idle"):
+        raise IntegrityError("phase and release do not fit together")
+    return state

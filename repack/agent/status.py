@@ -1,4 +1,4 @@
-"""Look: what is installed, whether it still is what was installed, what a medium would bring."""
+"""Status and check: what is installed, whether it was changed, what a medium would bring."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from repack.agent import environment
 from repack.agent.accept import InstallRequest, accept
@@ -21,17 +22,22 @@ if TYPE_CHECKING:
 
 
 class Status(Struct, frozen=True):
-    """What stands on a target."""
+    """What is installed on a target.
+
+    Attributes:
+        in_use: the release that ``current`` points to.
+        installed: the releases whose environments are whole.
+    """
 
     label: str
     platform: str
     state: State
     in_use: int | None
-    whole: tuple[int, ...]
+    installed: tuple[int, ...]
     folder: Path
 
     def to_json(self) -> dict[str, object]:
-        """For ``--json``."""
+        """The answer to ``--json``."""
         return {
             "label": self.label,
             "platform": self.platform,
@@ -42,14 +48,14 @@ class Status(Struct, frozen=True):
             "starts": self.state.starts,
             "good": list(self.state.good),
             "failed": list(self.state.failed),
-            "installed": list(self.whole),
+            "installed": list(self.installed),
             "prefix": str(self.folder / "current") if self.in_use is not None else None,
             "folder": str(self.folder),
         }
 
 
 class MediumOffer(Struct, frozen=True):
-    """What :func:`check` found on a medium.
+    """What :func:`check_medium` finds on a medium.
 
     Attributes:
         new: whether ``install`` would install it.
@@ -58,53 +64,46 @@ class MediumOffer(Struct, frozen=True):
     label: str
     release: int
     current: int | None
+    new: bool
     packages: int
     bytes: int
     free: int
-    new: bool
 
     def to_json(self) -> dict[str, object]:
-        """For ``--json``."""
-        return {
-            "label": self.label,
-            "release": self.release,
-            "current": self.current,
-            "new": self.new,
-            "packages": self.packages,
-            "bytes": self.bytes,
-            "free": self.free,
-        }
+        """The answer to ``--json``."""
+        return asdict(self)
 
 
-def status(site: AgentContext) -> Status:
-    """What stands here; nothing is changed.
+def status(context: AgentContext) -> Status:
+    """Say what is installed; nothing is changed.
 
     Raises:
         PlaceError: the journal is damaged or cannot be read.
     """
-    device = site.device
+    storage = context.storage
     return Status(
-        site.label, site.platform, device.load(), device.pointer.get(), device.whole(),
-        device.folder,
+        context.label, context.platform, storage.load(), storage.pointer.get(), storage.installed(),
+        storage.folder,
     )  # fmt: skip
 
 
-def check_installed(site: AgentContext) -> Status:
+def check_installed(context: AgentContext) -> Status:
     """Compare every file of the release in use with what was installed.
 
     Raises:
         ChangedByHandError: names what differs; nothing is changed.
         PlaceError: something cannot be read.
     """
-    found = status(site)
-    current = found.state.current
+    result = status(context)
+    current = result.state.current
     if current is None:
-        return found
-    prefix = site.device.prefix(current)
-    differing = environment.packages(prefix, site.device.delivery(current))
-    differing += environment.contents(prefix)
-    if found.state.phase in ("idle", "filling", "pending") and found.in_use != current:
-        differing.append(f"{site.device.current.name} does not point to it")
+        return result
+    prefix = context.storage.prefix(current)
+    differing = environment.compare_packages(prefix, context.storage.install_plan(current))
+    differing += environment.compare_files(prefix)
+    # In the other phases a switch was cut off, and either release may be the one in use.
+    if result.state.phase in ("idle", "filling", "pending") and result.in_use != current:
+        differing.append(f"{context.storage.current.name} does not point to it")
     if differing:
         raise ChangedByHandError(
             f"release {current} was changed by hand since it was installed",
@@ -112,10 +111,10 @@ def check_installed(site: AgentContext) -> Status:
             got="\n    ".join(differing[:50]),
             hint="install another release, or roll back",
         )
-    return found
+    return result
 
 
-def check_medium(site: AgentContext, source: Path, name: str | None) -> MediumOffer:
+def check_medium(context: AgentContext, source: Path, name: str | None) -> MediumOffer:
     """Go through all that ``install`` would check on a medium, every package hashed.
 
     Nothing on the target changes, not even what it remembers of the metadata.
@@ -123,32 +122,32 @@ def check_medium(site: AgentContext, source: Path, name: str | None) -> MediumOf
     Raises:
         TargetError: ``install`` would refuse, for the same reason.
     """
-    state = site.device.load()
-    medium = Medium.find(source, site.label)
-    with tempfile.TemporaryDirectory(prefix="repack-trust-") as name_of_copy:
-        trust = Path(name_of_copy) / "trust"
-        if site.device.trust.is_dir():
-            shutil.copytree(site.device.trust, trust)
-        chosen = accept(site, medium, state, InstallRequest(name, trust))
-    release = medium.release(chosen.signed)
-    delivery = release.delivery(site.platform)
-    if missing := medium.missing(delivery):
+    state = context.storage.load()
+    medium = Medium.find(source, context.label)
+    with tempfile.TemporaryDirectory(prefix="repack-trust-") as folder:
+        trust = Path(folder) / "trust"
+        if context.storage.trust.is_dir():
+            shutil.copytree(context.storage.trust, trust)
+        accepted = accept(context, medium, state, InstallRequest(name, trust))
+    release = medium.release(accepted.signed)
+    plan = release.install_plan(context.platform)
+    if missing := medium.missing(plan):
         raise ContentMissingError(
             "packages are not on the medium, or not whole",
             where=medium.folder,
             got="; ".join(missing[:20]),
         )
-    release.records(delivery)
-    size = sum(parcel.size for parcel in delivery.parcels)
-    with site.progress.phase("check", size, "bytes") as advance:
-        for parcel in delivery.parcels:
-            medium.check(parcel, advance)
+    release.records(plan)
+    size = sum(package.size for package in plan.parcels)
+    with context.progress.phase("check", size, "bytes") as advance:
+        for package in plan.parcels:
+            medium.check(package, advance)
     return MediumOffer(
-        label=site.label,
-        release=delivery.release,
+        label=context.label,
+        release=plan.release,
         current=state.current,
-        packages=len(delivery.parcels),
+        new=plan.release != state.current,
+        packages=len(plan.parcels),
         bytes=size,
-        free=volume.free_bytes(site.device.folder),
-        new=delivery.release != state.current,
+        free=volume.free_bytes(context.storage.folder),
     )

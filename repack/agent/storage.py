@@ -5,11 +5,11 @@
     ROOT/LABEL/
       current          -> releases/12, the release in use
       releases/N/      environments
-      cache/           unpacked packages, linked into the environments
+      cache/           unpacked packages, hard-linked into the environments
       state/
-        journal.json   what is going on (repack.agent.state), written atomically
+        journal.json   the state machine (repack.agent.state), written atomically
         N.json         the packages of release N, written once its environment is whole
-        trust/         the metadata that was believed last, kept by python-tuf
+        trust/         the metadata that was trusted last, kept by python-tuf
         clock          the latest time seen signed
         incoming/      packages on their way from the medium
         lock, conda.lock
@@ -28,9 +28,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from repack.agent import environment
-from repack.agent import state as agent
 from repack.agent.pointer import Pointer
-from repack.agent.state import State
+from repack.agent.state import JOURNAL_LIMIT, State, parse_journal
 from repack.channel.install_plan import LIMIT, InstallPlan
 from repack.errors import RepackError
 from repack.fs import atomic, locks
@@ -48,8 +47,8 @@ if TYPE_CHECKING:
 _CLOCK_LIMIT: Final = 64
 
 
-class _Unpacked(Struct, frozen=True):
-    """A package in the cache: what it was made from, and when its first release was finished."""
+class _CachedPackage(Struct, frozen=True):
+    """A package in the cache: its archive, and when its first release was finished."""
 
     sha256: str
     finished_ns: int
@@ -77,7 +76,7 @@ class AgentStorage:
 
     @property
     def trust(self) -> Path:
-        """What python-tuf believed last."""
+        """The metadata that python-tuf trusted last."""
         return self._state / "trust"
 
     def prefix(self, release: int) -> Path:
@@ -98,8 +97,9 @@ class AgentStorage:
             PlaceError: the folder cannot be written.
         """
         with locks.exclusive(self._state / "lock", "another agent for this label"):
+            # A conda may outlive the agent that started it, and holds this lock itself.
             with locks.exclusive(self.conda_lock, "the conda of another agent"):
-                pass  # it is gone
+                pass
             yield
 
     @property
@@ -108,14 +108,14 @@ class AgentStorage:
         return self._state / "conda.lock"
 
     def load(self) -> State:
-        """The journal; a new one where nothing was ever installed.
+        """Read the journal; a new one where nothing was ever installed.
 
         Raises:
             PlaceError: it is damaged or cannot be read.
         """
         if not self._journal.exists():
             return State()
-        return agent.parse(atomic.read(self._journal, agent.LIMIT), self._journal)
+        return parse_journal(atomic.read(self._journal, JOURNAL_LIMIT), self._journal)
 
     def save(self, state: State) -> None:
         """Write the journal; it is on the disk when this returns.
@@ -137,31 +137,34 @@ class AgentStorage:
         if floor is not None and floor != self.floor():
             atomic.write(self._state / "clock", stamp(floor).encode() + b"\n")
 
-    def delivery(self, release: int) -> InstallPlan:
-        """What a whole release consists of.
+    def install_plan(self, release: int) -> InstallPlan:
+        """Read what an installed release consists of.
 
         Raises:
-            PlaceError: nothing is kept of it.
+            PlaceError: it is not installed.
             IntegrityError: it is damaged.
         """
-        path = self._paper(release)
+        path = self._plan_path(release)
         return InstallPlan.parse(atomic.read(path, LIMIT), path)
 
-    def keep(self, delivery: InstallPlan) -> None:
-        """Remember a release whose environment is whole."""
-        atomic.write(self._paper(delivery.release), delivery.to_bytes())
+    def save_plan(self, plan: InstallPlan) -> None:
+        """Write down that a release's environment is whole."""
+        atomic.write(self._plan_path(plan.release), plan.to_bytes())
 
-    def whole(self) -> tuple[int, ...]:
+    def installed(self) -> tuple[int, ...]:
         """The releases whose environments were filled to the end and are still there."""
-        return tuple(n for n in self._numbers() if self._paper(n).is_file())
+        return tuple(n for n in self._numbers() if self._plan_path(n).is_file())
 
     def discard(self, release: int) -> None:
-        """Remove the environment of a release; its paper goes first, so it never lies."""
-        atomic.remove(self._paper(release))
+        """Remove the environment of a release.
+
+        ``N.json`` goes first: while it is there, the environment counts as whole.
+        """
+        atomic.remove(self._plan_path(release))
         atomic.remove(self.prefix(release))
 
     def prune(self, kept: Collection[int], running_from: Path) -> tuple[str, ...]:
-        """Remove environments that are not kept, and cached packages that none of the rest has.
+        """Remove environments that are not kept, and cached packages that no other one has.
 
         Args:
             kept: the releases that stay.
@@ -186,53 +189,60 @@ class AgentStorage:
         """Remove packages on their way, and cached ones that belong to no whole release."""
         with contextlib.suppress(RepackError):
             atomic.remove(self.incoming)
-            known = {f"{dist}{end}" for dist in self._unpacked() for end in ("", ".lock")}
+            used = {f"{dist}{end}" for dist in self._cached() for end in ("", ".lock")}
             for name in _names(self.cache):
-                if name not in known and not name.startswith("."):
+                if name not in used and not name.startswith("."):
                     atomic.remove(self.cache / name)
 
-    def reusable(self, delivery: InstallPlan) -> tuple[FileEntry, ...]:
-        """Packages of ``delivery`` that lie here unpacked, if :meth:`changed` finds none of them."""
-        here = self._unpacked()
+    def reusable(self, plan: InstallPlan) -> tuple[FileEntry, ...]:
+        """Packages of ``plan`` that are in the cache; :meth:`changed` has to be asked as well."""
+        cached = self._cached()
         return tuple(
-            parcel
-            for parcel in delivery.parcels
-            if parcel.dist in here
-            and here[parcel.dist].sha256 == parcel.sha256
-            and (self.cache / parcel.dist).is_dir()
+            package
+            for package in plan.parcels
+            if package.dist in cached
+            and cached[package.dist].sha256 == package.sha256
+            and (self.cache / package.dist).is_dir()
         )
 
-    def changed(self, parcels: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
-        """Those unpacked packages in which a file was written since their release was finished.
+    def changed(self, packages: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
+        """Cached packages in which a file was written since their release was finished.
 
-        They cannot be used again: environments share their files by hard links, and somebody
-        changed one.
+        They cannot be used again: environments share files with the cache by hard links, so
+        whoever changes a file in an environment changes the cached package, too.
         """
-        here = self._unpacked()
+        cached = self._cached()
         return tuple(
-            parcel
-            for parcel in parcels
-            if environment.changed_since(self.cache / parcel.dist, here[parcel.dist].finished_ns)
+            package
+            for package in packages
+            if environment.changed_since(
+                self.cache / package.dist, cached[package.dist].finished_ns
+            )
         )
 
-    def _unpacked(self) -> dict[str, _Unpacked]:
+    def _cached(self) -> dict[str, _CachedPackage]:
         """The packages of all whole releases, by their folder in the cache."""
-        found: dict[str, _Unpacked] = {}
-        for release in self.whole():
+        cached: dict[str, _CachedPackage] = {}
+        for release in self.installed():
             with contextlib.suppress(RepackError, OSError):
-                finished = self._paper(release).stat().st_mtime_ns
-                for parcel in self.delivery(release).parcels:
-                    found.setdefault(parcel.dist, _Unpacked(parcel.sha256, finished))
-        return found
+                finished = self._plan_path(release).stat().st_mtime_ns
+                for package in self.install_plan(release).parcels:
+                    cached.setdefault(package.dist, _CachedPackage(package.sha256, finished))
+        return cached
 
-    def forget(self, parcels: Iterable[FileEntry]) -> None:
-        """Remove unpacked packages, so that they are unpacked anew."""
-        for parcel in parcels:
-            atomic.remove(self.cache / f"{parcel.dist}.lock")
-            atomic.remove(self.cache / parcel.dist)
+    def forget(self, packages: Iterable[FileEntry]) -> None:
+        """Remove packages from the cache, so that they are unpacked again."""
+        for package in packages:
+            # First rattler's note of the archive that the folder was unpacked from.
+            atomic.remove(self.cache / f"{package.dist}.lock")
+            atomic.remove(self.cache / package.dist)
 
     def flush(self) -> None:
-        """Make everything that was written here survive a power cut."""
+        """Flush everything that was written here to the disk.
+
+        One ``syncfs`` of the file system (Linux; ``sync`` elsewhere) instead of an fsync for each
+        of some 30,000 files, which rattler and conda do not give a handle of anyway.
+        """
         if sys.platform == "linux":
             with atomic.os_errors_at(self.folder):
                 handle = os.open(self.folder, os.O_RDONLY)
@@ -245,7 +255,7 @@ class AgentStorage:
         elif sys.platform != "win32":
             os.sync()
 
-    def _paper(self, release: int) -> Path:
+    def _plan_path(self, release: int) -> Path:
         return self._state / f"{release}.json"
 
     def _numbers(self) -> tuple[int, ...]:

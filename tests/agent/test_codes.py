@@ -186,7 +186,7 @@ def test_a_medium_that_is_pulled_midway(running):
     with undisturbed(running), pytest.raises(Exception) as caught:
         install(running.site(progress=Pulling()), running.medium(2))
     assert caught.value.exit_code == 8
-    assert site.device.load().phase == "idle"
+    assert site.storage.load().phase == "idle"
 
 
 def test_wrong_settings_are_all_listed(bank):

@@ -205,7 +205,7 @@ def test_a_clock_that_was_set_back_behind_what_was_signed(bank):
     with pytest.raises(MetadataExpiredError):
         install(at(2090), bank.medium(1))
     assert install(at(1970), bank.medium(1)).current == 1
-    bank.site().device.raise_floor(datetime(2089, 1, 1, tzinfo=UTC))
+    bank.site().storage.raise_floor(datetime(2089, 1, 1, tzinfo=UTC))
     with pytest.raises(ClockSetBackError) as caught:
         install(at(1970), bank.medium(2))
     assert caught.value.exit_code == 12

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from repack.agent.state import MAX_STARTS, State, parse
+from repack.agent.state import MAX_STARTS, State, parse_journal
 from repack.errors import (
     NothingPendingError,
     NothingToRollBackToError,
@@ -88,11 +88,13 @@ def test_what_is_kept():
         RUNNING.to_bytes().replace(b'"current": 1', b'"current": "1"'),
         RUNNING.to_bytes().replace(b'"failure"', b'"fate"'),
         RUNNING.to_bytes().replace(b'"highest": 1', b'"highest": true'),
+        RUNNING.to_bytes().replace(b'"highest": 1', b'"highest": -1'),
+        RUNNING.to_bytes().replace(b'"highest"', b'"tallest"'),
     ],
 )
 def test_a_damaged_journal_is_refused(data):
     with pytest.raises(PlaceError):
-        parse(data, "journal.json")
+        parse_journal(data, "journal.json")
 
 
 @dataclass
@@ -153,7 +155,7 @@ class Target:
 
     def check(self):
         assert self.pointer is None or self.pointer in self.whole
-        assert parse(self.journal.to_bytes(), "journal") == self.journal
+        assert parse_journal(self.journal.to_bytes(), "journal") == self.journal
         assert self.journal.current is None or self.journal.current in self.whole
 
 
