@@ -69,17 +69,17 @@ def command(name: str, dest: Path, *, as_json: bool, **values: Any) -> None:
         keep_others=not values["only"],
     )
     how, rate = transfer.sync_options(values), transfer.parse_rate(values["bwlimit"])
-    context = MediumContext.of(name, options.settings(values), rate, how.progress)
+    context = MediumContext.of(name, options.settings(values), how, rate)
     if values["oem"]:
         from repack.medium.oem import write_oem
 
-        written = write_oem(name, dest, choice, _site(name, values), (context, how))
+        written = write_oem(name, dest, choice, _site(name, values), context)
         lines = (*_lines(written.written), *(f"  {path}" for path in written.files))
         output.emit(written, lines, as_json=as_json)
     elif values["fingerprint"] or values["has"] or values["platforms"]:
         raise UsageError("--fingerprint, --has and --platform go with --oem")
     else:
-        result = write_medium(name, dest, choice, context, how)
+        result = write_medium(name, dest, choice, context)
         output.emit(result, _lines(result), as_json=as_json)
 
 

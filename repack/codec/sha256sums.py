@@ -22,12 +22,16 @@ def compose_sums(files: Mapping[str, bytes]) -> bytes:
     It is not signed: it lets a plain copy be checked for damage by programs that know no public
     keys. Who changed what on purpose is for the signatures to tell.
     """
-    rows = [f"{hashlib.sha256(data).hexdigest()}  {name}" for name, data in sorted(files.items())]
-    return "".join(f"{row}\n" for row in rows).encode()
+    return format_sums({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
+
+
+def format_sums(digests: Mapping[str, str]) -> bytes:
+    """A list as ``sha256sum -c`` reads it, sorted by name."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 
 
 def parse_sums(data: bytes, where: object) -> dict[str, Digest]:
-    """Read what :func:`sums` wrote.
+    """Read what :func:`format_sums` wrote.
 
     Raises:
         IntegrityError: a line is malformed or stands twice.

@@ -5,8 +5,8 @@ CHECKLIST.md  verify.py  sync.sh  sync.cmd
 installers/             what a bare target needs first, and SHA256SUMS
 oem/  notary/           what OEM sites need as well: repack/medium/oem_bundle.py
 LABEL/                  a channel: the release that was written last
-LABEL/repack/releases/N/    the texts of release N, where more than one is here, each under the
-                        path that it has in the channel; packages of all lie in LABEL/ once
+LABEL/repack/releases/N/    the metadata of release N, where more than one is here, each file under
+                        the path that it has in the channel; packages of all lie in LABEL/ once
 ```
 """
 
@@ -58,42 +58,41 @@ class ReleaseChoice(Struct, frozen=True):
 
 
 def select(
-    label: LabelName, signed: Sequence[SignedRelease], wish: ReleaseChoice, standing: int
+    label: LabelName, signed: Sequence[SignedRelease], choice: ReleaseChoice, published: int
 ) -> int:
-    """The number of the release that is wished for.
+    """The number of the release that is asked for.
 
     Args:
-        label: whose.
         signed: what the label's metadata signs.
-        wish: what is asked for.
-        standing: the release that is published.
+        published: the release that is published now.
 
     Raises:
         WrongTypeError: it is not signed for production.
         WrongTagError: it is signed for other tags only.
         NoSuchReleaseError: it is not signed at all.
     """
-    if not wish.needs_signature:
-        return wish.release or standing
+    if not choice.needs_signature:
+        return choice.release or published
     if not signed:
         raise WrongTypeError(
             "the label is not signed, so nothing of it is for production or for a tag",
             where=label,
-            expected=wish.type,
+            expected=choice.type,
             hint="give the label a `signing:`, build it, then: repack promote",
         )
-    platforms = sorted({platform for one in signed for platform in one.platforms})
-    found = {
+    candidates = [
+        release for release in signed if choice.release is None or choice.release == release.number
+    ]
+    numbers = {
         choose(
             signed,
-            ReleaseFilter(label, platform, wish.type, wish.tag, wish.release),
+            ReleaseFilter(label, platform, choice.type, choice.tag, choice.release),
             RollbackState(),
         ).number
-        for platform in platforms
-        if any(platform in one.platforms for one in signed if wish.release in {None, one.number})
+        for platform in sorted({name for release in candidates for name in release.platforms})
     }
     # Platforms come and go with releases; the newest that fits any of them is meant.
-    return max(found) if found else standing
+    return max(numbers, default=published)
 
 
 def file_names(installers: Sequence[Installer]) -> dict[str, Installer]:
@@ -102,23 +101,23 @@ def file_names(installers: Sequence[Installer]) -> dict[str, Installer]:
     Raises:
         UsageError: two would have one name, or a URL ends in none.
     """
-    named: dict[str, Installer] = {}
+    by_name: dict[str, Installer] = {}
     for installer in installers:
         name = unquote(urlsplit(installer.url).path).rsplit("/", 1)[-1]
-        twin = next((there for there in named if there.casefold() == name.casefold()), None)
-        if twin is not None and named[twin].sha256 != installer.sha256:
+        twin = next((key for key in by_name if key.casefold() == name.casefold()), None)
+        if twin is not None and by_name[twin].sha256 != installer.sha256:
             raise UsageError("two installers have the same file name", where=INSTALLERS, got=name)
         if not name or windows_fault(name):
             raise UsageError("an installer's URL ends in no file name", where=INSTALLERS, got=name)
-        named[name] = installer
-    return named
+        by_name[name] = installer
+    return by_name
 
 
 class ListedRelease(Struct, frozen=True):
     """One release on a medium, as the checklist shows it.
 
     Attributes:
-        sha256: of its manifest, to be compared by another way.
+        sha256: of its manifest, to be compared with what came another way.
         signed_for: ``production, tags a b``, ``ci`` or ``nobody``.
     """
 
@@ -141,7 +140,7 @@ class ListedRelease(Struct, frozen=True):
 
 
 def checklist(
-    template: str, releases: Sequence[ListedRelease], installers: Mapping[str, str], made: str
+    template: str, releases: Sequence[ListedRelease], installers: Mapping[str, str], time: str
 ) -> str:
     """The checklist, from its template.
 
@@ -149,16 +148,16 @@ def checklist(
         template: with ``@RELEASES@``, ``@INSTALLERS@``, ``@LABELS@`` and ``@MADE@``.
         releases: what is on the medium.
         installers: SHA-256 by file name.
-        made: when, for people.
+        time: when it was written, for people.
     """
-    labels = list(dict.fromkeys(one.label for one in releases))
+    labels = list(dict.fromkeys(release.label for release in releases))
     steps = [f"- [ ] `repack target install --src-dir .` takes **{label}**" for label in labels]
     files = [f"- `{INSTALLERS}/{name}` sha256 `{digest}`" for name, digest in installers.items()]
     marks = {
-        "@RELEASES@": "\n".join(one.row() for one in releases),
+        "@RELEASES@": "\n".join(release.row() for release in releases),
         "@INSTALLERS@": "\n".join(files) or "None: the targets have what they need.",
         "@LABELS@": "\n".join(steps),
-        "@MADE@": made,
+        "@MADE@": time,
     }
     for mark, text in marks.items():
         template = template.replace(mark, text)

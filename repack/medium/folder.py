@@ -12,88 +12,135 @@ from repack.channel import layout
 from repack.channel.layout import MANIFEST
 from repack.channel.metadata_folder import read_folder
 from repack.channel.releases import manifests
-from repack.codec import sha256sums
+from repack.codec.sha256sums import SUMS, parse_sums
+from repack.errors import IntegrityError
 from repack.fs import atomic
+from repack.fs.inventory import intact_paths
 from repack.fs.walk import read_or_none
-from repack.medium.contents import INSTALLERS, ListedRelease
+from repack.medium.contents import ListedRelease
+from repack.sync.copy import RateLimit, copy
 from repack.trust.summary import summarize_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from repack.channel.manifest import Manifest
+    from repack.channel.manifest import Artifact, Manifest
     from repack.file_entry import FileEntry
-    from repack.names import RelPath
+    from repack.names import Digest, RelPath
 
 
 def channels(root: Path) -> list[Path]:
     """The channels on a medium."""
     with atomic.os_errors_at(root):
-        there = sorted(root.iterdir()) if root.is_dir() else []
-    return [folder for folder in there if (folder / MANIFEST).is_file()]
+        folders = sorted(root.iterdir()) if root.is_dir() else []
+    return [folder for folder in folders if (folder / MANIFEST).is_file()]
 
 
-def same_medium(root: Path, channel: Path, wanted: Mapping[RelPath, FileEntry]) -> dict[str, Path]:
-    """Packages of ``wanted`` that other channels of the medium hold already, by path."""
-    there: dict[tuple[str, int], Path] = {}
-    for other in channels(root):
-        if other != channel:
-            for found, _ in manifests(other):
-                for row in found.artifacts:
-                    place = other / row.path
-                    if row.sha256 and place.is_file() and place.stat().st_size == row.size:
-                        there.setdefault((row.sha256, row.size), place)
+def same_medium(root: Path, channel: Path, files: Mapping[RelPath, FileEntry]) -> dict[str, Path]:
+    """Packages of ``files`` that other channels of the medium hold already, by path."""
+    path_by_content: dict[tuple[str, int], Path] = {}
+    for artifact, path in _packages_of_others(root, channel):
+        if artifact.sha256 and path.is_file() and path.stat().st_size == artifact.size:
+            path_by_content.setdefault((artifact.sha256, artifact.size), path)
     return {
-        path: there[piece.sha256, piece.size]
-        for path, piece in wanted.items()
-        if (piece.sha256, piece.size) in there
+        path: path_by_content[entry.sha256, entry.size]
+        for path, entry in files.items()
+        if (entry.sha256, entry.size) in path_by_content
     }
 
 
 def moved_to(root: Path, channel: Path) -> dict[str, Path]:
     """Where packages of ``channel`` must go, once it needs them no more, because others do."""
-    wanted: dict[str, Path] = {}
-    for other in channels(root):
-        if other != channel:
-            for found, _ in manifests(other):
-                for row in found.artifacts:
-                    if not (other / row.path).exists():
-                        wanted.setdefault(row.path, other / row.path)
-    return wanted
+    destinations: dict[str, Path] = {}
+    for artifact, path in _packages_of_others(root, channel):
+        if not path.exists():
+            destinations.setdefault(artifact.path, path)
+    return destinations
+
+
+def _packages_of_others(root: Path, channel: Path) -> Iterator[tuple[Artifact, Path]]:
+    """The packages of all releases of the other channels, and where each belongs."""
+    for folder in channels(root):
+        if folder != channel:
+            for manifest, _ in manifests(folder):
+                for artifact in manifest.artifacts:
+                    yield artifact, folder / artifact.path
 
 
 def inventory(root: Path) -> list[ListedRelease]:
     """Every release on a medium, for the checklist."""
     return [
-        _shown(channel, found, data)
+        _list_release(channel, manifest, data)
         for channel in channels(root)
-        for found, data in manifests(channel)
+        for manifest, data in manifests(channel)
     ]
 
 
-def _shown(channel: Path, found: Manifest, data: bytes) -> ListedRelease:
+def _list_release(channel: Path, manifest: Manifest, data: bytes) -> ListedRelease:
     metadata = channel / layout.METADATA_DIR
     summary = summarize_metadata(read_folder(metadata))
     # Production is named where both sign, because it says more than ci.
     signed_for = "nobody"
-    for role, tags in summary.signed_for(found.release).items():
+    for role, tags in summary.signed_for(manifest.release).items():
         signed_for = ", tags ".join((role, *filter(None, [", ".join(tags)])))
     expires = min(summary.expiries.values(), default="unknown")[:10]
-    platforms = (found.platform,) if isinstance(found.platform, str) else found.platform
+    platform = manifest.platform
+    platforms = (platform,) if isinstance(platform, str) else platform
     return ListedRelease(
-        label=found.id,
-        release=found.release,
+        label=manifest.id,
+        release=manifest.release,
         platforms=tuple(name for name in platforms if name != "noarch"),
-        packages=len(found.artifacts),
-        bytes=sum(row.size for row in found.artifacts),
+        packages=len(manifest.artifacts),
+        bytes=sum(artifact.size for artifact in manifest.artifacts),
         sha256=hashlib.sha256(data).hexdigest(),
         signed_for=signed_for,
         expires=expires if metadata.is_dir() else "unsigned",
     )
 
 
-def installers(root: Path) -> dict[str, str]:
-    """SHA-256 of every installer on a medium, by file name."""
-    data = read_or_none(root / INSTALLERS / sha256sums.SUMS) or b""
-    return dict(sha256sums.parse_sums(data, root / INSTALLERS / sha256sums.SUMS))
+def read_sums(folder: Path) -> dict[str, Digest]:
+    """The digests in a folder's ``SHA256SUMS``, by file name; none if there is no such file.
+
+    Raises:
+        IntegrityError: it is malformed.
+    """
+    return parse_sums(read_or_none(folder / SUMS) or b"", folder / SUMS)
+
+
+def put_file(root: Path, entry: FileEntry, source: Path, limit: RateLimit) -> None:
+    """Copy a file to its place on a medium, unless it lies there already and is right.
+
+    Raises:
+        IntegrityError: the source is not what it should be.
+        SpaceError: the medium is full.
+        PlaceError: it cannot be written, or was pulled.
+    """
+    if intact_paths(root, [entry], _ignore):
+        return
+    path = root / entry.path
+    temp = path.with_name(f"{atomic.TEMP_PREFIX}{path.name}")
+    copy(source, temp, entry, limit, _ignore)
+    atomic.flush([temp])
+    with atomic.os_errors_at(path):
+        atomic.rename(temp, path)
+
+
+def check_written(root: Path, entries: Sequence[FileEntry]) -> None:
+    """Read files on a medium back.
+
+    Raises:
+        IntegrityError: one is not what was written.
+    """
+    intact = intact_paths(root, entries, _ignore)
+    if bad := sorted({entry.path for entry in entries} - intact):
+        raise IntegrityError(
+            "the medium does not hold what was written to it",
+            where=root,
+            got=", ".join(bad[:5]),
+            hint="take another medium",
+        )
+
+
+def _ignore(_count: int) -> None:
+    """For files that have no progress of their own."""

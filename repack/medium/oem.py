@@ -1,6 +1,7 @@
-"""The line of an OEM medium: a medium, and what a site needs that has a stick and a phone.
+"""Writes an OEM medium: a medium, and what a site needs that has a stick and a phone.
 
-choose -> papers -> bundles -> deltas -> checklist -> medium -> extras
+In this order: choose the release, read its notarisation, write bundles, deltas and checklist, write
+the medium, copy the rest beside it.
 """
 
 from __future__ import annotations
@@ -11,19 +12,17 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from repack.channel import manifest
 from repack.channel.layout import MANIFEST_PATH
-from repack.codec.sha256sums import SUMS
+from repack.channel.manifest import parse
 from repack.delta.create import DeltaRequest, create_delta
 from repack.errors import UsageError
-from repack.fs import atomic
+from repack.fs.digests import file_entry
 from repack.medium import oem_bundle
 from repack.medium.contents import NOTARY
-from repack.medium.oem_bundle import OemChecklist, OemWritten
-from repack.medium.write import chosen, write_medium
+from repack.medium.oem_bundle import OemChecklist, OemFiles
+from repack.medium.write import find_release, write_medium
 from repack.names import Digest, LabelName, RelPath
 from repack.provenance.notarize import read_release
-from repack.sync.plan import pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,22 +31,22 @@ if TYPE_CHECKING:
     from repack.file_entry import FileEntry
     from repack.keys.shared_key import SharedKey
     from repack.license.fingerprint import Fingerprint
-    from repack.medium.contents import ReleaseChoice
+    from repack.medium.contents import MediumResult, ReleaseChoice
     from repack.medium.write import MediumContext
+    from repack.progress import Progress
     from repack.provenance.statement import PublicHalf
     from repack.sync.plan import ReleaseFiles
-    from repack.sync.sync import SyncOptions
 
 
 class OemSite(Struct, frozen=True):
-    """What is known of the site.
+    """The site that a medium is for.
 
     Attributes:
         fingerprint: the device that the checklist is for; None for any.
         has: the releases that devices there have; none: any earlier one that is kept.
         platforms: those of the devices; none: all of the release.
         notary: the folder of the notarisations.
-        known: public keys that they may be signed with.
+        known: public keys that the notarisations may be signed with.
         key: gives the key that the label signs deltas with; asked only when it is signed.
     """
 
@@ -59,12 +58,27 @@ class OemSite(Struct, frozen=True):
     key: Callable[[], SharedKey | None]
 
 
+class OemWritten(Struct, frozen=True):
+    """What was written to a medium for an OEM site.
+
+    Attributes:
+        files: paths on the medium; with ``--dry-run`` those that would be written.
+    """
+
+    written: MediumResult
+    fingerprint: Fingerprint | None
+    files: tuple[RelPath, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """The document ``repack medium --oem --json`` prints."""
+        return {
+            **self.written.to_json(),
+            "oem": {"fingerprint": self.fingerprint, "files": list(self.files)},
+        }
+
+
 def write_oem(
-    name: str,
-    root: Path,
-    wish: ReleaseChoice,
-    site: OemSite,
-    places: tuple[MediumContext, SyncOptions],
+    name: str, root: Path, choice: ReleaseChoice, site: OemSite, context: MediumContext
 ) -> OemWritten:
     """Put a release on the medium ``root`` with everything an OEM site needs.
 
@@ -73,110 +87,98 @@ def write_oem(
     Raises:
         UsageError: no such release or platform, or the release was not notarised.
         IntegrityError: the notarisation is about something else, or a source is damaged.
-        RepackError: as :func:`write_medium` and :func:`repack.delta.apply.create` say.
+        RepackError: as :func:`write_medium` and :func:`repack.delta.create.create_delta` say.
     """
-    (desk, terms), label = places, LabelName(name)
-    with desk.channels.exclusive(label):
-        cargo, tree = chosen(desk, label, wish)
-    wish = replace(wish, release=cargo.release)
-    platforms, old = _platforms(cargo, site), _old(desk, cargo, site)
-    digest = Digest(hashlib.sha256(cargo.texts[MANIFEST_PATH]).hexdigest())
-    notarized = read_release(site.notary, f"{label}-{cargo.release}", digest, site.known)
+    label, options = LabelName(name), context.options
+    with context.channels.exclusive(label):
+        release, tree = find_release(context, label, choice)
+    number = release.release
+    choice = replace(choice, release=number)
+    platforms, bases = _platforms(release, site), _base_releases(context, release, site)
+    digest = Digest(hashlib.sha256(release.texts[MANIFEST_PATH]).hexdigest())
+    notarized = read_release(site.notary, f"{label}-{number}", digest, site.known)
     texts = {RelPath(f"{NOTARY}/{file}"): data for file, data in notarized.documents.items()}
-    if terms.dry_run:
-        names = [oem_bundle.bundle_path(label, cargo.release, one) for one in platforms]
-        names += [oem_bundle.delta_path(label, one, cargo.release) for one in old]
-        names += [RelPath(f"{oem_bundle.folder(label)}/{oem_bundle.CHECKLIST}"), *texts]
-        return OemWritten(write_medium(name, root, wish, desk, terms), site.fingerprint, (*names,))
-    with desk.store.scratch_folder() as folder:
-        bulk = _bundles(cargo, tree, platforms, folder, terms)
-        bulk |= _deltas(cargo, old, site, folder, (desk, terms))
-        made = f"{desk.now:%Y-%m-%d %H:%M} UTC"
-        sheet = OemChecklist(
-            label, cargo.release, platforms, site.fingerprint, digest, [*bulk], made
-        )
-        texts[RelPath(f"{oem_bundle.folder(label)}/{oem_bundle.CHECKLIST}")] = oem_bundle.checklist(
-            sheet
-        )
-        beside = [one for one in [*bulk, *pieces_of(texts).values()] if _lacks(root, one)]
-        written = write_medium(name, root, wish, desk, replace(terms, beside=beside))
-        _put(root, label, wish, (bulk, texts), desk.rate)
-    names = [*(one.path for one in bulk), *texts]
-    return OemWritten(written, site.fingerprint, tuple(names))
+    checklist = RelPath(f"{oem_bundle.folder(label)}/{oem_bundle.CHECKLIST}")
+    if options.dry_run:
+        paths = [oem_bundle.bundle_path(label, number, platform) for platform in platforms]
+        paths += [oem_bundle.delta_path(label, base, number) for base in bases]
+        written = write_medium(name, root, choice, context)
+        return OemWritten(written, site.fingerprint, (*paths, checklist, *texts))
+    with context.store.scratch_folder() as folder:
+        sources = _write_bundles(release, tree, platforms, folder, options.progress)
+        sources |= _write_deltas(release, bases, site, folder, context)
+        time = f"{context.now:%Y-%m-%d %H:%M} UTC"
+        texts[checklist] = OemChecklist(
+            label, number, platforms, site.fingerprint, digest, [*sources], time
+        ).render()
+        files = OemFiles(sources, texts)
+        beside = [entry for entry in files.entries if not _has_size(root, entry)]
+        counted = replace(context, options=replace(options, beside=beside))
+        written = write_medium(name, root, choice, counted)
+        files.put(root, label, context.rate, keep_others=choice.keep_others)
+    paths = [entry.path for entry in sources]
+    return OemWritten(written, site.fingerprint, (*paths, *texts))
 
 
-def _put(
-    root: Path,
-    label: LabelName,
-    wish: ReleaseChoice,
-    extras: tuple[Mapping[FileEntry, Path], Mapping[RelPath, bytes]],
-    rate: int | None,
-) -> None:
-    bulk, texts = extras
-    base = oem_bundle.folder(label)
-    listed = {one.path: one for one in [*bulk, *pieces_of(texts).values()]}
-    if not wish.keep_others:
-        oem_bundle.drop_others(root, label, frozenset({*listed, f"{base}/{SUMS}"}))
-    own = {path: one for path, one in listed.items() if path.startswith(f"{base}/")}
-    oem_bundle.put(root, bulk, texts, rate)
-    atomic.write(root / base / SUMS, oem_bundle.sums(root, label, own))
+def _has_size(root: Path, entry: FileEntry) -> bool:
+    path = root / entry.path
+    return path.is_file() and path.stat().st_size == entry.size
 
 
-def _lacks(root: Path, piece: FileEntry) -> bool:
-    place = root / piece.path
-    return not place.is_file() or place.stat().st_size != piece.size
+def _platforms(release: ReleaseFiles, site: OemSite) -> tuple[str, ...]:
+    """The platforms that a bundle is written for.
 
-
-def _platforms(cargo: ReleaseFiles, site: OemSite) -> tuple[str, ...]:
-    """The platforms whose bundles are wanted."""
-    found = manifest.parse(cargo.texts[MANIFEST_PATH], MANIFEST_PATH).platform
-    there = [one for one in ([found] if isinstance(found, str) else found) if one != "noarch"]
-    if strange := sorted(set(site.platforms) - set(there)):
+    Raises:
+        UsageError: the release is not for one of the site's.
+    """
+    platform = parse(release.texts[MANIFEST_PATH], MANIFEST_PATH).platform
+    names = [platform] if isinstance(platform, str) else platform
+    offered = [name for name in names if name != "noarch"]
+    if unknown := sorted(set(site.platforms) - set(offered)):
         raise UsageError(
-            f"release {cargo.release} is not for that platform",
-            where=cargo.label,
-            expected=", ".join(there),
-            got=", ".join(strange),
+            f"release {release.release} is not for that platform",
+            where=release.label,
+            expected=", ".join(offered),
+            got=", ".join(unknown),
         )
-    return tuple(dict.fromkeys(site.platforms or there))
+    return tuple(dict.fromkeys(site.platforms or offered))
 
 
-def _old(desk: MediumContext, cargo: ReleaseFiles, site: OemSite) -> list[int]:
+def _base_releases(context: MediumContext, release: ReleaseFiles, site: OemSite) -> list[int]:
     """The releases that deltas lead from."""
-    kept = desk.channels.releases(cargo.label)
-    wanted = site.has or [number for number in kept if number < cargo.release]
-    return sorted(set(wanted) - {cargo.release})
+    kept = context.channels.releases(release.label)
+    numbers = site.has or [number for number in kept if number < release.release]
+    return sorted(set(numbers) - {release.release})
 
 
-def _bundles(
-    cargo: ReleaseFiles,
+def _write_bundles(
+    release: ReleaseFiles,
     tree: Mapping[RelPath, Path],
     platforms: Sequence[str],
     scratch: Path,
-    terms: SyncOptions,
+    progress: Progress,
 ) -> dict[FileEntry, Path]:
-    made = {}
+    sources = {}
     for platform in platforms:
-        path = oem_bundle.bundle_path(cargo.label, cargo.release, platform)
+        path = oem_bundle.bundle_path(release.label, release.release, platform)
         file = scratch / path.rpartition("/")[2]
-        oem_bundle.bundle(cargo, tree, platform, file, terms.progress)
-        made[oem_bundle.piece(path, file)] = file
-    return made
+        oem_bundle.write_bundle(release, tree, platform, file, progress)
+        sources[file_entry(path, file)] = file
+    return sources
 
 
-def _deltas(
-    cargo: ReleaseFiles,
-    old: Sequence[int],
+def _write_deltas(
+    release: ReleaseFiles,
+    bases: Sequence[int],
     site: OemSite,
     scratch: Path,
-    places: tuple[MediumContext, SyncOptions],
+    context: MediumContext,
 ) -> dict[FileEntry, Path]:
-    desk, terms = places
-    made = {}
-    for number in old:
-        path = oem_bundle.delta_path(cargo.label, number, cargo.release)
+    sources = {}
+    for base in bases:
+        path = oem_bundle.delta_path(release.label, base, release.release)
         file = scratch / path.rpartition("/")[2]
-        leap = DeltaRequest(cargo.label, number, cargo.release, "patched", None, site.key)
-        create_delta(leap, desk.channels, desk.store, file, terms.progress)
-        made[oem_bundle.piece(path, file)] = file
-    return made
+        request = DeltaRequest(release.label, base, release.release, "patched", None, site.key)
+        create_delta(request, context.channels, context.store, file, context.options.progress)
+        sources[file_entry(path, file)] = file
+    return sources

@@ -19,16 +19,14 @@ from msgspec import Struct
 
 from repack.archive.tar_writer import TarWriter
 from repack.channel.layout import publish_rank
-from repack.codec.sha256sums import SUMS, parse_sums
+from repack.codec.sha256sums import SUMS, format_sums
 from repack.conda.subdir import PLATFORMS
-from repack.errors import IntegrityError
-from repack.fs import atomic, digests
-from repack.fs.inventory import intact_paths
-from repack.fs.walk import read_or_none
+from repack.fs import atomic
 from repack.medium.contents import OEM
+from repack.medium.folder import check_written, put_file, read_sums
 from repack.names import RelPath
 from repack.progress import SILENT, Progress
-from repack.sync.copy import RateLimit, copy
+from repack.sync.copy import RateLimit
 from repack.sync.plan import pieces_of
 
 if TYPE_CHECKING:
@@ -37,15 +35,12 @@ if TYPE_CHECKING:
 
     from repack.file_entry import FileEntry
     from repack.license.fingerprint import Fingerprint
-    from repack.medium.contents import MediumResult
     from repack.names import Digest, LabelName
     from repack.sync.plan import ReleaseFiles
 
 
-# Packages are compressed already; more would only cost time.
+# Packages are compressed already; a higher level would only cost time.
 _LEVEL: Final = 1
-
-
 CHECKLIST: Final = "oem_installation.md"
 
 
@@ -64,28 +59,14 @@ def delta_path(label: LabelName, old: int, new: int) -> RelPath:
     return RelPath(f"{folder(label)}/{label}-{old}-{new}.delta.tar.zst")
 
 
-def packages_for(cargo: ReleaseFiles, platform: str) -> list[FileEntry]:
-    """The packages that ``platform`` can use, sorted."""
-    others = {name for name in PLATFORMS if name != platform}
-    return [
-        piece
-        for path, piece in sorted(cargo.packages.items())
-        if path.partition("/")[0] not in others
-    ]
-
-
-def texts_in_order(cargo: ReleaseFiles) -> list[tuple[RelPath, bytes]]:
-    """The metadata in the order of publishing, so that unpacking over a channel is a publishing."""
-    return sorted(cargo.texts.items(), key=lambda row: publish_rank(row[0]))
-
-
 class OemChecklist(Struct, frozen=True):
     """What the checklist is filled in with.
 
     Attributes:
         fingerprint: of the device it is for; None where any will do.
         manifest: SHA-256 of the release's manifest.
-        files: what lies beside the checklist, with SHA-256.
+        files: what lies beside the checklist.
+        time: when it was written, for people.
     """
 
     label: LabelName
@@ -94,48 +75,30 @@ class OemChecklist(Struct, frozen=True):
     fingerprint: Fingerprint | None
     manifest: Digest
     files: Sequence[FileEntry]
-    made: str
+    time: str
 
-    def fill(self, template: str) -> str:
-        """The checklist, from its template; the remark that the template begins with goes."""
+    def render(self) -> bytes:
+        """The checklist, from its template without the comment that it begins with."""
         marks = {
             "@LABEL@": self.label,
             "@RELEASE@": str(self.release),
             "@PLATFORMS@": ", ".join(self.platforms),
             "@FINGERPRINT@": self.fingerprint or "any device",
             "@MANIFEST@": self.manifest,
-            "@MADE@": self.made,
+            "@MADE@": self.time,
             "@FILES@": "\n".join(
-                f"| `{piece.path}` | {piece.size} | `{piece.sha256}` |" for piece in self.files
+                f"| `{entry.path}` | {entry.size} | `{entry.sha256}` |" for entry in self.files
             ),
         }
-        text = template.partition("-->\n")[2].lstrip() or template
+        template = resources.files("repack.shipped").joinpath(CHECKLIST).read_text("utf-8")
+        text = template.partition("-->\n")[2].lstrip()
         for mark, value in marks.items():
             text = text.replace(mark, value)
-        return text
+        return text.encode()
 
 
-class OemWritten(Struct, frozen=True):
-    """What was written to a medium for an OEM site.
-
-    Attributes:
-        files: paths on the medium; with ``--dry-run`` those that would be written.
-    """
-
-    written: MediumResult
-    fingerprint: Fingerprint | None
-    files: tuple[RelPath, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """The document ``repack medium --oem --json`` prints."""
-        return {
-            **self.written.to_json(),
-            "oem": {"fingerprint": self.fingerprint, "files": list(self.files)},
-        }
-
-
-def bundle(
-    cargo: ReleaseFiles,
+def write_bundle(
+    release: ReleaseFiles,
     tree: Mapping[RelPath, Path],
     platform: str,
     out: Path,
@@ -144,95 +107,80 @@ def bundle(
     """Write a release's channel for one platform as a ``tar.gz``; the same release, the same bytes.
 
     Inside it is ``LABEL/``, as on a medium, so that the agent can read the folder it is unpacked in.
+    Members come in the order of publishing: unpacking over a channel leaves no reader without a
+    package that the metadata names.
 
     Raises:
         IntegrityError: a package is not what was released.
         SpaceError: the disk is full.
         PlaceError: a file cannot be read or written.
     """
-    packages = packages_for(cargo, platform)
-    size = sum(piece.size for piece in packages)
+    foreign = {name for name in PLATFORMS if name != platform}
+    packages = [
+        entry
+        for path, entry in sorted(release.packages.items())
+        if path.partition("/")[0] not in foreign
+    ]
+    size = sum(entry.size for entry in packages)
     with (
         progress.phase(f"write {out.name}", size, "bytes") as advance,
         atomic.writing(out) as sink,
         gzip.GzipFile("", "wb", _LEVEL, sink, mtime=0) as zipped,
     ):
         tar = TarWriter(zipped, advance)
-        for piece in packages:
-            name = f"{cargo.label}/{piece.path}"
-            tar.add(name, piece.size, str(tree[piece.path]), piece.sha256)
-        for path, data in texts_in_order(cargo):
+        for entry in packages:
+            name = f"{release.label}/{entry.path}"
+            tar.add(name, entry.size, str(tree[entry.path]), entry.sha256)
+        for path in sorted(release.texts, key=publish_rank):
             mode = 0o755 if path.endswith(".sh") else 0o644
-            tar.add_text(f"{cargo.label}/{path}", data, mode=mode)
+            tar.add_text(f"{release.label}/{path}", release.texts[path], mode=mode)
         tar.close()
 
 
-def checklist(sheet: OemChecklist) -> bytes:
-    """The checklist for one release and device."""
-    template = resources.files("repack.shipped").joinpath(CHECKLIST).read_text(encoding="utf-8")
-    return sheet.fill(template).encode()
+class OemFiles(Struct, frozen=True):
+    """What goes to a medium besides the channel.
 
-
-def piece(path: RelPath, file: Path) -> FileEntry:
-    """A file that is to go to ``path`` on a medium."""
-    return digests.file_entry(path, file)
-
-
-def put(
-    root: Path, bulk: Mapping[FileEntry, Path], texts: Mapping[RelPath, bytes], rate: int | None
-) -> None:
-    """Copy files and texts to their places on a medium, and read them back.
-
-    Raises:
-        IntegrityError: the medium does not hold what is written to it.
-        SpaceError: the medium is full.
-        PlaceError: it cannot be written, or was pulled.
+    Attributes:
+        sources: where the bytes of bundles and deltas lie.
+        texts: checklist and notarisation.
     """
-    brake, quiet = RateLimit(rate), lambda _count: None
-    for wanted, source in bulk.items():
-        if intact_paths(root, [wanted], quiet):
-            continue
-        place = root / wanted.path
-        temp = place.with_name(f"{atomic.TEMP_PREFIX}{place.name}")
-        copy(source, temp, wanted, brake, quiet)
-        atomic.flush([temp])
-        with atomic.os_errors_at(place):
-            atomic.rename(temp, place)
-    for path, data in texts.items():
-        atomic.write(root / path, data)
-    pieces = [*bulk, *pieces_of(texts).values()]
-    good = intact_paths(root, pieces, quiet)
-    if bad := sorted({one.path for one in pieces} - good):
-        raise IntegrityError(
-            "the medium does not hold what was written to it",
-            where=root,
-            got=", ".join(bad[:5]),
-            hint="take another medium",
-        )
 
+    sources: dict[FileEntry, Path]
+    texts: dict[RelPath, bytes]
 
-def sums(root: Path, label: LabelName, fresh: Mapping[RelPath, FileEntry]) -> bytes:
-    """``SHA256SUMS`` of a label's folder: what is written now, and what stays from before."""
-    base = folder(label)
-    where = root / base / SUMS
-    rows = {
-        name: digest
-        for name, digest in parse_sums(read_or_none(where) or b"", where).items()
-        if (root / base / name).is_file()
-    }
-    rows |= {path.rpartition("/")[2]: one.sha256 for path, one in fresh.items()}
-    return "".join(f"{digest}  {name}\n" for name, digest in sorted(rows.items())).encode()
+    @property
+    def entries(self) -> list[FileEntry]:
+        """Every file."""
+        return [*self.sources, *pieces_of(self.texts).values()]
 
+    def put(self, root: Path, label: LabelName, rate: int | None, *, keep_others: bool) -> None:
+        """Copy the files to their places on a medium, read them back, and list them.
 
-def drop_others(root: Path, label: LabelName, keep: frozenset[str]) -> None:
-    """Remove what other releases left in a label's folder.
+        Args:
+            keep_others: whether what other releases left in the label's folder stays.
 
-    Raises:
-        PlaceError: the medium cannot be written.
-    """
-    base = folder(label)
-    with atomic.os_errors_at(root / base):
-        there = sorted((root / base).iterdir()) if (root / base).is_dir() else []
-    for path in there:
-        if f"{base}/{path.name}" not in keep:
-            atomic.remove(path)
+        Raises:
+            IntegrityError: the medium does not hold what is written to it.
+            SpaceError: the medium is full.
+            PlaceError: it cannot be written, or was pulled.
+        """
+        target, own = root / folder(label), f"{folder(label)}/"
+        digests = {
+            entry.path.removeprefix(own): entry.sha256
+            for entry in self.entries
+            if entry.path.startswith(own)
+        }
+        if not keep_others:
+            with atomic.os_errors_at(target):
+                present = sorted(target.iterdir()) if target.is_dir() else []
+            for path in present:
+                if path.name not in {*digests, SUMS}:
+                    atomic.remove(path)
+        limit = RateLimit(rate)
+        for entry, source in self.sources.items():
+            put_file(root, entry, source, limit)
+        for name, data in self.texts.items():
+            atomic.write(root / name, data)
+        check_written(root, self.entries)
+        listed = {n: sha256 for n, sha256 in read_sums(target).items() if (target / n).is_file()}
+        atomic.write(target / SUMS, format_sums(listed | digests))

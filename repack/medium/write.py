@@ -1,31 +1,28 @@
-"""Medium: what a stick needs besides a channel, and how several releases share one."""
+"""Writes a release to a medium, beside the releases that are there."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from repack.channel import manifest
 from repack.channel.folder import Channels
 from repack.channel.history import past_tree
 from repack.channel.layout import MANIFEST
+from repack.channel.manifest import parse
 from repack.channel.metadata_folder import newest
 from repack.channel.releases import stored_releases
 from repack.channel.scripts import sync_scripts
-from repack.codec.sha256sums import SUMS
+from repack.codec.sha256sums import SUMS, format_sums
 from repack.errors import FetchError, IntegrityError, UsageError
-from repack.file_entry import FileEntry
 from repack.fs import atomic, digests
-from repack.fs.inventory import intact_paths
 from repack.fs.walk import read_or_none
-from repack.label import files as labels
+from repack.label import files
 from repack.medium import folder
-from repack.medium import folder as medium_folder
 from repack.medium.contents import (
     CHECKLIST,
     INSTALLERS,
@@ -38,7 +35,7 @@ from repack.medium.contents import (
 from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
 from repack.store.store import Store
-from repack.sync.copy import LocalCopy, RateLimit, copy
+from repack.sync.copy import LocalCopy, RateLimit
 from repack.sync.deliver import check_apart, standing
 from repack.sync.plan import ReleaseFiles
 from repack.sync.sync import look, sync
@@ -55,6 +52,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.channel.releases import StoredRelease
+    from repack.file_entry import FileEntry
     from repack.label.label import Installer
     from repack.label.reader import PackagesFrom
     from repack.medium.contents import ReleaseChoice
@@ -64,33 +62,11 @@ if TYPE_CHECKING:
     from repack.trust.selection import SignedRelease
 
 
-_DATA: Final = "repack.shipped"
-
-
-def joined(cargo: ReleaseFiles, others: list[StoredRelease]) -> tuple[ReleaseFiles, set[str]]:
-    """``cargo`` with the texts of ``others`` beside it, and all their packages' paths."""
-    texts = dict(cargo.texts)
-    for other in others:
-        texts |= other.beside(cargo.texts)
-    stays = {str(row.path) for other in others for row in other.manifest.artifacts}
-    return ReleaseFiles(cargo.label, cargo.release, cargo.packages, texts), stays
-
-
-def staying(channel: Path, release: int, progress: Progress) -> list[StoredRelease]:
-    """The other releases on a medium, as they are; one that is damaged does not stay."""
-    found = []
-    for one in stored_releases(channel):
-        if one.manifest.release == release:
-            continue
-        if one.whole:
-            found.append(one)
-        else:
-            progress.note(f"release {one.manifest.release} on the medium is damaged; it goes")
-    return found
-
-
 def fetch_installers(
-    named: Mapping[str, Installer], cache: Path, upstream: Upstream, progress: Progress = SILENT
+    installers: Mapping[str, Installer],
+    cache: Path,
+    upstream: Upstream,
+    progress: Progress = SILENT,
 ) -> dict[str, FileEntry]:
     """Bring the installers of a label into ``cache``, each under its SHA-256.
 
@@ -99,15 +75,14 @@ def fetch_installers(
         IntegrityError: one is not the file that the label names.
         SpaceError: the disk is full.
     """
-    pieces = {}
-    for name, installer in named.items():
-        place = cache / installer.sha256
-        if not place.is_file() or digests.digest(place)[0] != installer.sha256:
+    entries = {}
+    for name, installer in installers.items():
+        path = cache / installer.sha256
+        if not path.is_file() or digests.digest(path)[0] != installer.sha256:
             progress.note(f"fetching {name}")
-            _fetch(installer, place, upstream)
-        size = digests.digest(place)[1]
-        pieces[name] = FileEntry(RelPath(f"{INSTALLERS}/{name}"), size, installer.sha256)
-    return pieces
+            _fetch(installer, path, upstream)
+        entries[name] = digests.file_entry(RelPath(f"{INSTALLERS}/{name}"), path)
+    return entries
 
 
 def _fetch(installer: Installer, place: Path, upstream: Upstream) -> None:
@@ -148,7 +123,7 @@ def _take(url: str, installer: Installer, place: Path, upstream: Upstream) -> No
             )
 
 
-def put_installers(root: Path, pieces: Mapping[str, FileEntry], cache: Path) -> None:
+def put_installers(root: Path, entries: Mapping[str, FileEntry], cache: Path) -> None:
     """Copy installers to the medium, and list all that are there.
 
     Raises:
@@ -156,67 +131,60 @@ def put_installers(root: Path, pieces: Mapping[str, FileEntry], cache: Path) -> 
         SpaceError: the medium is full.
         PlaceError: it cannot be written.
     """
-    listed = folder.installers(root)
-    for name, piece in pieces.items():
-        if listed.get(name, piece.sha256) != piece.sha256:
+    listed = folder.read_sums(root / INSTALLERS)
+    for name, entry in entries.items():
+        if listed.get(name, entry.sha256) != entry.sha256:
             raise UsageError(
                 "another label on this medium brings another installer of that name",
-                where=root / piece.path,
+                where=root / entry.path,
                 hint="take a medium of its own, or give both labels the same installer",
             )
-    for name, piece in pieces.items():
-        if not intact_paths(root, [piece], lambda _count: None):
-            temp = root / INSTALLERS / f"{atomic.TEMP_PREFIX}{name}"
-            copy(cache / piece.sha256, temp, piece, RateLimit(None), lambda _count: None)
-            atomic.flush([temp])
-            with atomic.os_errors_at(root / piece.path):
-                atomic.rename(temp, root / piece.path)
-    if pieces:
-        listed |= {name: piece.sha256 for name, piece in pieces.items()}
-        rows = [f"{digest}  {name}\n" for name, digest in sorted(listed.items())]
-        atomic.write(root / INSTALLERS / SUMS, "".join(rows).encode())
+    for entry in entries.values():
+        folder.put_file(root, entry, cache / entry.sha256, RateLimit(None))
+    if entries:
+        listed |= {name: entry.sha256 for name, entry in entries.items()}
+        atomic.write(root / INSTALLERS / SUMS, format_sums(listed))
 
 
-def put_papers(root: Path, made: str) -> None:
+def put_top_files(root: Path, time: str) -> None:
     """Write what stands at the top of a medium: checklist, verifier, the plain ways to copy.
+
+    Args:
+        time: of writing, for people.
 
     Raises:
         SpaceError: the medium is full.
         PlaceError: it cannot be written.
     """
-    put_checklist(root, made)
-    texts = {RelPath("verify.py"): _data("verify_medium.py"), **sync_scripts()}
+    put_checklist(root, time)
+    texts = {RelPath("verify.py"): _shipped("verify_medium.py"), **sync_scripts()}
     for name, data in texts.items():
         atomic.write(root / name, data, 0o755 if name.endswith(".sh") else 0o644)
 
 
-def put_checklist(root: Path, made: str) -> None:
-    """Write the checklist of what is on a medium now. Raises as :func:`put_papers` does.
-
-    Args:
-        made: when, for people.
-    """
-    releases, installers = folder.inventory(root), folder.installers(root)
-    text = checklist(_data(CHECKLIST).decode(), releases, installers, made)
+def put_checklist(root: Path, time: str) -> None:
+    """Write the checklist of what is on a medium now. As :func:`put_top_files`."""
+    releases, installers = folder.inventory(root), folder.read_sums(root / INSTALLERS)
+    text = checklist(_shipped(CHECKLIST).decode(), releases, installers, time)
     atomic.write(root / CHECKLIST, text.encode())
 
 
 def is_medium(root: Path) -> bool:
     """Whether a folder has the checklist that repack writes at the top of a medium."""
-    title = _data(CHECKLIST).split(b"\n", 1)[0]
+    title = _shipped(CHECKLIST).split(b"\n", 1)[0]
     return (read_or_none(root / CHECKLIST) or b"").startswith(title)
 
 
-def _data(name: str) -> bytes:
-    return resources.files(_DATA).joinpath(name).read_bytes()
+def _shipped(name: str) -> bytes:
+    return resources.files("repack.shipped").joinpath(name).read_bytes()
 
 
 class MediumContext(Struct, frozen=True):
     """What writing a medium works with.
 
     Attributes:
-        installers: what the label lists.
-        rate: bytes a second; None for all there are.
+        installers: those that the label lists.
+        rate: bytes a second; None for no limit.
     """
 
     channels: Channels
@@ -224,11 +192,12 @@ class MediumContext(Struct, frozen=True):
     upstream: Upstream
     installers: tuple[Installer, ...]
     now: datetime
+    options: SyncOptions
     rate: int | None = None
 
     @classmethod
     def of(
-        cls, name: str, settings: Settings, rate: int | None, progress: Progress
+        cls, name: str, settings: Settings, options: SyncOptions, rate: int | None
     ) -> MediumContext:
         """Open every place; a label without a file has no installers.
 
@@ -236,22 +205,27 @@ class MediumContext(Struct, frozen=True):
             LabelError: the label has mistakes.
         """
         installers: tuple[Installer, ...] = ()
-        if any((settings.labels_dir / f"{name}{suffix}").is_file() for suffix in labels.SUFFIXES):
-            path = labels.find(settings.labels_dir, name)
-            given: PackagesFrom = "env" if settings.env_file else "label"
-            label = labels.load(path, settings.environment, lambda _spec: None, given)
+        if any((settings.labels_dir / f"{name}{suffix}").is_file() for suffix in files.SUFFIXES):
+            path = files.find(settings.labels_dir, name)
+            packages_from: PackagesFrom = "env" if settings.env_file else "label"
+            label = files.load(path, settings.environment, lambda _spec: None, packages_from)
             installers = label.installers
         else:
-            progress.note(f"no label file for {name} in {settings.labels_dir}: no installers")
-        upstream = Upstream.from_environment(settings.environment, settings.home)
+            text = f"no label file for {name} in {settings.labels_dir}: no installers"
+            options.progress.note(text)
         return cls(
-            Channels(settings.channels_dir), Store(settings.store_dir), upstream, installers,
-            settings.now, rate,
-        )  # fmt: skip
+            channels=Channels(settings.channels_dir),
+            store=Store(settings.store_dir),
+            upstream=Upstream.from_environment(settings.environment, settings.home),
+            installers=installers,
+            now=settings.now,
+            options=options,
+            rate=rate,
+        )
 
 
 def write_medium(
-    name: str, root: Path, wish: ReleaseChoice, desk: MediumContext, terms: SyncOptions
+    name: str, root: Path, choice: ReleaseChoice, context: MediumContext
 ) -> MediumResult:
     """Put a release of label ``name`` on the medium ``root``, beside what is there.
 
@@ -264,42 +238,63 @@ def write_medium(
         IntegrityError: a source is damaged, or the medium does not hold what is written to it.
         PlaceError: the medium cannot be written, or was pulled.
     """
-    channels, label, progress = desk.channels, LabelName(name), terms.progress
+    channels, label, options = context.channels, LabelName(name), context.options
+    channel = root / label
     if label in RESERVED:
-        raise UsageError("on a medium, that folder is no label's", where=root / label)
-    check_apart(channels.published(label), root / label)
+        raise UsageError("on a medium, that folder is no label's", where=channel)
+    check_apart(channels.published(label), channel)
     with channels.exclusive(label):
-        cargo, tree = chosen(desk, label, wish)
-        named = file_names(desk.installers)
-        cache = desk.store.root / "installers"
-        pieces = fetch_installers(named, cache, desk.upstream, progress)
-        others = staying(root / label, cargo.release, progress) if wish.keep_others else []
-        cargo, stays = joined(cargo, others)
-        extra = terms.beside
-        missing = {p.path for p in pieces.values() if not (root / p.path).is_file()}
-        terms = replace(
-            terms,
-            stays=stays,
-            nearby=medium_folder.same_medium(root, root / label, cargo.packages),
-            moved_to=medium_folder.moved_to(root, root / label),
-            beside=[*terms.beside, *(p for p in pieces.values() if p.path in missing)],
+        release, tree = find_release(context, label, choice)
+        installers = file_names(context.installers)
+        cache = context.store.root / "installers"
+        entries = fetch_installers(installers, cache, context.upstream, options.progress)
+        others: list[StoredRelease] = []
+        if choice.keep_others:
+            others = _other_releases(channel, release.release, options.progress)
+        texts = dict(release.texts)
+        for other in others:
+            texts |= other.beside(release.texts)
+        release = replace(release, texts=texts)
+        options = replace(
+            options,
+            stays={str(row.path) for other in others for row in other.manifest.artifacts},
+            nearby=folder.same_medium(root, channel, release.packages),
+            moved_to=folder.moved_to(root, channel),
         )
-        if not terms.dry_run:
-            look(cargo, root / label, terms)
-            put_installers(root, pieces, cache)
-            terms = replace(terms, beside=extra)
-        carrier = LocalCopy(lambda path: tree[RelPath(path)], desk.rate)
-        sent = sync(cargo, root / label, carrier, terms)
-        if not terms.dry_run:
-            put_papers(root, f"{desk.now:%Y-%m-%d %H:%M} UTC")
-    numbers = sorted({cargo.release, *(one.manifest.release for one in others)})
-    return MediumResult(sent, wish.type, wish.tag, tuple(named), tuple(numbers))
+        # Room for all of it is checked before the first installer is written.
+        missing = [entry for entry in entries.values() if not (root / entry.path).is_file()]
+        counted = replace(options, beside=[*options.beside, *missing])
+        if options.dry_run:
+            options = counted
+        else:
+            look(release, channel, counted)
+            put_installers(root, entries, cache)
+        result = sync(
+            release, channel, LocalCopy(lambda path: tree[RelPath(path)], context.rate), options
+        )
+        if not options.dry_run:
+            put_top_files(root, f"{context.now:%Y-%m-%d %H:%M} UTC")
+    numbers = sorted({release.release, *(other.manifest.release for other in others)})
+    return MediumResult(result, choice.type, choice.tag, tuple(installers), tuple(numbers))
 
 
-def chosen(
-    desk: MediumContext, label: LabelName, wish: ReleaseChoice
+def _other_releases(channel: Path, release: int, progress: Progress) -> list[StoredRelease]:
+    """The other releases on a medium, as they are; one that is damaged does not stay."""
+    others = []
+    for stored in stored_releases(channel):
+        if stored.manifest.release == release:
+            continue
+        if stored.whole:
+            others.append(stored)
+        else:
+            progress.note(f"release {stored.manifest.release} on the medium is damaged; it goes")
+    return others
+
+
+def find_release(
+    context: MediumContext, label: LabelName, choice: ReleaseChoice
 ) -> tuple[ReleaseFiles, Mapping[RelPath, Path]]:
-    """The release that is wished for, and where each of its packages is.
+    """The release that is asked for, and where each of its packages is.
 
     Raises:
         UsageError: there is no such label or release.
@@ -308,21 +303,22 @@ def chosen(
         FetchError: a past release's package cannot be had.
         IntegrityError: the release's manifest is damaged.
     """
-    channels, folder = desk.channels, desk.channels.published(label)
-    if not (folder / MANIFEST).is_file():
+    channels, published = context.channels, context.channels.published(label)
+    if not (published / MANIFEST).is_file():
         raise UsageError(
-            f"label {label!r} has no channel", where=folder, hint=f"build it: repack label {label}"
+            f"label {label!r} has no channel",
+            where=published,
+            hint=f"build it: repack label {label}",
         )
-    now = standing(channels, label)
+    current = standing(channels, label)
     signed: list[SignedRelease] = []
-    if wish.needs_signature and (metadata := newest(channels, label)):
-        believed = load(label, metadata)
-        check_times(believed.expiries(), desk.now, None)
-        signed = [*believed.releases("ci"), *believed.releases("production")]
-    number = select(label, signed, wish, now.release)
-    if number == now.release:
-        return now, {path: folder / path for path in now.packages}
-    tree = past_tree(channels, label, number, desk.store)
-    where = channels.history(label) / str(number)
-    found = manifest.parse(tree.texts[RelPath(MANIFEST)], where)
-    return ReleaseFiles(label, number, found.packages, tree.texts), tree.packages
+    if choice.needs_signature and (metadata := newest(channels, label)):
+        trusted = load(label, metadata)
+        check_times(trusted.expiries(), context.now, None)
+        signed = [*trusted.releases("ci"), *trusted.releases("production")]
+    number = select(label, signed, choice, current.release)
+    if number == current.release:
+        return current, {path: published / path for path in current.packages}
+    tree = past_tree(channels, label, number, context.store)
+    manifest = parse(tree.texts[RelPath(MANIFEST)], channels.history(label) / str(number))
+    return ReleaseFiles(label, number, manifest.packages, tree.texts), tree.packages
