@@ -139,3 +139,13 @@ class LicencePolicy(Struct, frozen=True):
 
     deny: tuple[str, ...] = ()
     unknown: Literal["warn", "deny"] = "warn"
+
+    def in_words(self, *, strict: bool = False) -> tuple[str, ...]:
+        """The policy as a report says it; empty when every licence is taken.
+
+        Args:
+            strict: the label is strict, so that unknown licences are denied too.
+        """
+        denied = (f"denied: {', '.join(self.deny)}",) if self.deny else ()
+        closed = self.unknown == "deny" or strict
+        return (*denied, "denied: missing and unknown licences") if closed else denied

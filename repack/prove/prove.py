@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from repack.errors import IntegrityError, ProofError, UnsolvableError
 from repack.prefix import sandbox
 from repack.prefix.link import link
-from repack.progress import SILENT, Progress
 from repack.prove.proof import Proof
 from repack.solve.solver import solve_folder
 from repack.urls import folder_url, package_url
@@ -26,60 +25,63 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.conda.record import Record
+    from repack.label.label import Label
+    from repack.progress import Progress
+    from repack.settings import Mode
     from repack.solve.solution import SolveRequest
+    from repack.store.store import Store
 
 
-class Scratch(Struct, frozen=True):
-    """Where and how to try an installation.
+class ProofContext(Struct, frozen=True):
+    """What a proof works with.
 
     Attributes:
-        prefix: a folder that may be removed.
-        cache: rattler's package cache, shared by all labels.
-        health_check: command to run in the prefix; may be empty.
-        environment: variables to start the command from.
+        modes: how each subdir is proved.
+        reads_everything: also read archives of this machine's subdir whole, beside linking them.
+        scratch: the folder of the scratch prefix.
+        environment: variables for the health check.
     """
 
-    prefix: Path
-    cache: Path
-    health_check: tuple[str, ...]
+    label: Label
+    store: Store
+    modes: Mapping[str, Mode]
+    reads_everything: bool
+    scratch: Path
     environment: Mapping[str, str]
+    progress: Progress
 
 
 def prove(
-    channel: Path,
-    question: SolveRequest,
-    expected: Sequence[Record],
-    scratch: Scratch | None,
-    progress: Progress = SILENT,
+    channel: Path, request: SolveRequest, expected: Sequence[Record], context: ProofContext
 ) -> Proof:
     """Prove one subdir of a staged channel.
 
     Args:
         channel: the staged channel.
-        question: what the target will ask for.
+        request: what the target will ask for.
         expected: the records that must come out, no more and no less.
-        scratch: where to link; None leaves linking out.
+        context: whether to link, and where.
 
     Raises:
         ProofError: the channel alone does not give exactly these packages, or they do not install,
             or the health check fails.
     """
-    subdir = question.profile.subdir
+    subdir = request.profile.subdir
     try:
-        found = solve_folder(channel, question)
+        records = solve_folder(channel, request)
     except UnsolvableError as error:
         raise ProofError(
             f"the finished channel cannot be installed from for {subdir}",
             got=error.explanations[subdir],
         ) from None
-    _compare(subdir, found, expected)
-    if scratch is None:
+    _compare(subdir, records, expected)
+    if context.modes[subdir] != "linked":
         return Proof("solved")
-    return _link(channel, expected, scratch, progress)
+    return _link(channel, expected, context)
 
 
-def _compare(subdir: str, found: Sequence[Record], expected: Sequence[Record]) -> None:
-    got = {record.path: record.sha256 for record in found}
+def _compare(subdir: str, records: Sequence[Record], expected: Sequence[Record]) -> None:
+    got = {record.path: record.sha256 for record in records}
     want = {record.path: record.sha256 for record in expected}
     if got != want:
         missing = sorted(path for path, sha in want.items() if got.get(path) != sha)
@@ -92,17 +94,18 @@ def _compare(subdir: str, found: Sequence[Record], expected: Sequence[Record]) -
         )
 
 
-def _link(channel: Path, expected: Sequence[Record], scratch: Scratch, progress: Progress) -> Proof:
+def _link(channel: Path, expected: Sequence[Record], context: ProofContext) -> Proof:
+    """Install everything into a scratch prefix and run the label's health check there."""
     base = folder_url(channel)
-    local = [replace(r, url=package_url(base, r.subdir, r.fn)) for r in expected]
-    prefix = sandbox.fresh(scratch.prefix)
+    records = [replace(r, url=package_url(base, r.subdir, r.fn)) for r in expected]
+    prefix, health_check = sandbox.fresh(context.scratch), context.label.health_check
     try:
-        with progress.phase("link", len(local), "packages") as done:
-            link(local, prefix, scratch.cache, done)
+        with context.progress.phase("link", len(records), "packages") as done:
+            link(records, prefix, context.store.package_cache, done)
         clobbered = sandbox.clobbered(prefix)
-        if not scratch.health_check:
+        if not health_check:
             return Proof("linked", clobbered=clobbered)
-        network = sandbox.run_in(prefix, scratch.health_check, scratch.environment)
+        network = sandbox.run_in(prefix, health_check, context.environment)
         return Proof("linked", network, clobbered)
     except IntegrityError as error:
         raise ProofError("the packages do not install", got=error.got) from None

@@ -1,4 +1,4 @@
-"""Guard: what must not be in a finished channel."""
+"""Checks of a release before it is signed: secrets, scripts, licences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from repack.conda.dependencies import dependency_chains, dependency_graph, depen
 from repack.conda.spdx import judge_licence, unknown_identifiers
 from repack.display import shown
 from repack.errors import IntegrityError, ProofError
-from repack.report.compose import licence_of
+from repack.label.label import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,17 +23,17 @@ _SHORTEST: Final = 4
 
 
 def search_secrets(
-    texts: Mapping[RelPath, bytes], names: Iterable[str], secrets: Iterable[str]
+    texts: Mapping[RelPath, bytes], paths: Iterable[str], secrets: Iterable[str]
 ) -> None:
     """Search every metadata file and every file name for every secret the build used.
 
     Raises:
         IntegrityError: one is found. The message names the file, never the secret.
     """
-    wanted = [secret.encode() for secret in secrets if len(secret) >= _SHORTEST]
-    places = [*texts.items(), *((name, name.encode()) for name in names)]
+    needles = [secret.encode() for secret in secrets if len(secret) >= _SHORTEST]
+    places = [*texts.items(), *((path, path.encode()) for path in paths)]
     for path, data in places:
-        if any(secret in data for secret in wanted):
+        if any(needle in data for needle in needles):
             raise IntegrityError(
                 "a secret that the build used stands in this file; nothing was published",
                 where=path,
@@ -41,33 +41,30 @@ def search_secrets(
             )
 
 
-def check_scripts(shipment: ChannelContents, label: Label) -> tuple[str, ...]:
+def check_scripts(contents: ChannelContents, label: Label) -> tuple[str, ...]:
     """What a release engineer should know of the packages, a line each.
 
     Raises:
         ProofError: there is something, and the label is ``strict``.
     """
-    found = []
-    for path, item in shipment.items.items():
+    lines = []
+    for path, item in contents.items.items():
         for script in item.facts.scripts:
             urls = f", which names {', '.join(script.urls)}" if script.urls else ""
-            found.append(f"{path}: runs {script.path} at {script.when}{urls}")
+            lines.append(f"{path}: runs {script.path} at {script.when}{urls}")
         if item.record.subdir.startswith("win-"):
-            found += [f"{path}: Windows cannot hold {name}" for name in item.facts.windows_faults]
-    if found and label.strict:
+            lines += [f"{path}: Windows cannot hold {name}" for name in item.facts.windows_faults]
+    if lines and label.strict:
         raise ProofError(
-            f"the label is strict and {len(found)} packages give cause for concern",
-            got="".join(f"\n    {line}" for line in found[:20]),
+            f"the label is strict and {len(lines)} packages give cause for concern",
+            got="".join(f"\n    {line}" for line in lines[:20]),
             hint="take other builds of these packages, or drop `strict` from the label",
         )
-    return tuple(found)
+    return tuple(lines)
 
 
 def check_licences(
-    shipment: ChannelContents,
-    requests: Mapping[str, SolveRequest],
-    own: Iterable[str],
-    label: Label,
+    contents: ChannelContents, requests: Mapping[str, SolveRequest], label: Label
 ) -> tuple[str, ...]:
     """Judge the licences of all packages but the label's own by its policy.
 
@@ -77,25 +74,28 @@ def check_licences(
     Raises:
         ProofError: a licence is denied; names every package and what pulls it in.
     """
-    policy, mine = label.licences, frozenset(own)
+    # A rebuild that changes nothing judges no licence, and is spared the import.
+    from repack.report.changes import licence_of
+
+    policy, own = label.licences, names(label)
     closed = policy.unknown == "deny" or label.strict
     chains = {
         subdir: dependency_chains(
             dependency_graph(records), map(dependency_name, requests[subdir].specs)
         )
-        for subdir, records in shipment.records_by_subdir.items()
+        for subdir, records in contents.records_by_subdir.items()
     }
     denied, unknown = [], []
-    for path, item in shipment.items.items():
+    for path, item in contents.items.items():
         name = item.record.name
-        licence = judge_licence(licence_of(item), policy)
-        if name in mine or licence.verdict == "allowed":
+        licence = judge_licence(licence_of(item.record, item.facts.about.licence), policy)
+        if name in own or licence.verdict == "allowed":
             continue
         unknown += [path] if licence.verdict == "unknown" else []
         if licence.verdict == "denied" or closed:
-            ways = (chains[subdir].get(name.lower(), (name,)) for subdir in chains)
-            way = min(ways, key=lambda way: (way == (name,), len(way)))
-            denied.append(f"{path}: {licence.text or 'no licence'}; {' -> '.join(way)}")
+            paths = [chain.get(name.lower(), (name,)) for chain in chains.values()]
+            shortest = min(paths, key=lambda path: (path == (name,), len(path)))
+            denied.append(f"{path}: {licence.text or 'no licence'}; {' -> '.join(shortest)}")
     if denied:
         raise ProofError(
             f"the label's licence policy denies {len(denied)} of its packages",
@@ -103,8 +103,9 @@ def check_licences(
             got="".join(f"\n    {shown(line, 300)}" for line in denied[:20]),
             hint="take other builds or packages, or change `licences` of the label",
         )
-    odd = unknown_identifiers(policy)
-    lines = [f"licences.deny: {one!r} is no SPDX identifier" for one in odd]
+    lines = [
+        f"licences.deny: {word!r} is no SPDX identifier" for word in unknown_identifiers(policy)
+    ]
     if unknown:
         lines.append(f"{len(unknown)} packages have no licence that SPDX knows; see the report")
     return tuple(lines)

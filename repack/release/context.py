@@ -1,4 +1,4 @@
-"""What a build works with: the settings of a call, the label, the places."""
+"""What a build works with: settings, label, and the folders and servers it reads and writes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from repack.label.label import Label
     from repack.label.reader import PackagesFrom
     from repack.progress import Progress
-    from repack.prove.channel import ProofContext
+    from repack.prove.prove import ProofContext
     from repack.settings import Mode, Settings
 
 
 class BuildContext(Struct, frozen=True):
-    """One label and the places its build works with."""
+    """One label, and where its build reads and writes."""
 
     settings: Settings
     label: Label
@@ -39,17 +39,17 @@ class BuildContext(Struct, frozen=True):
 
     @classmethod
     def open(cls, name: str, settings: Settings, progress: Progress) -> BuildContext:
-        """Read the label and open every place; nothing is written yet.
+        """Read the label; nothing is written yet.
 
         Raises:
             UsageError: there is no such label.
             LabelError: it has mistakes.
         """
         path = files.find(settings.labels_dir, name)
-        given: PackagesFrom = "env" if settings.env_file else "label"
+        packages_from: PackagesFrom = "env" if settings.env_file else "label"
         return cls(
             settings=settings,
-            label=files.load(path, settings.environment, spec_fault, given),
+            label=files.load(path, settings.environment, spec_fault, packages_from),
             lock=path.with_suffix(".lock"),
             channels=Channels(settings.channels_dir),
             store=Store(settings.store_dir),
@@ -64,26 +64,26 @@ class BuildContext(Struct, frozen=True):
         return f"{self.label.name}-{hashlib.sha256(root).hexdigest()[:8]}"
 
     @property
-    def archive(self) -> Format:
+    def archive_format(self) -> Format:
         """The format of packages that repack makes for this label."""
         return ".tar.bz2" if self.label.package_format == "tar.bz2" else ".conda"
 
     def proof(self, subdirs: Iterable[str]) -> ProofContext:
         """What the proof of these subdirs works with."""
-        # Not needed before the solver is done; imported while it works.
-        from repack.prove.channel import ProofContext
+        # An unchanged label is not proved again, so most builds do not need this import.
+        from repack.prove.prove import ProofContext
 
         return ProofContext(
             label=self.label,
             store=self.store,
-            modes=self.modes(subdirs),
+            modes=self.proof_modes(subdirs),
             reads_everything=self.settings.prove == "linked",
             scratch=self.store.scratch(self.key),
             environment=self.settings.environment,
             progress=self.progress,
         )
 
-    def modes(self, subdirs: Iterable[str]) -> dict[str, Mode]:
+    def proof_modes(self, subdirs: Iterable[str]) -> dict[str, Mode]:
         """Per subdir how it is going to be proved on this machine."""
         host = host_subdir()
         return {

@@ -15,24 +15,22 @@ if TYPE_CHECKING:
     from repack.channel.contents import ChannelContents
     from repack.conda.record import Record
     from repack.names import LabelName
-    from repack.solve.solution import SolveRequest
+    from repack.solve.solution import Solution, SolveRequest
 
 
 def describe(
-    name: LabelName,
-    lock: bytes,
-    requests: Sequence[SolveRequest],
-    shipment: ChannelContents,
+    name: LabelName, solution: Solution, contents: ChannelContents
 ) -> dict[RelPath, bytes]:
     """Lock, environment file, explicit lists and target profile, by path in the channel."""
+    requests = tuple(solution.requests.values())
     specs = sorted({spec for request in requests for spec in request.specs})
     texts = {
-        RelPath("repack/lock.yml"): lock,
+        RelPath("repack/lock.yml"): solution.lock,
         RelPath("repack/environment.yml"): _environment(name, specs),
-        RelPath("repack/profile.json"): _profile(requests, shipment),
+        RelPath("repack/profile.json"): _profile(requests, contents),
     }
-    for subdir, installed in shipment.records_by_subdir.items():
-        texts[RelPath(f"repack/explicit-{subdir}.txt")] = _explicit(subdir, installed)
+    for subdir, records in contents.records_by_subdir.items():
+        texts[RelPath(f"repack/explicit-{subdir}.txt")] = _explicit(subdir, records)
     return texts
 
 
@@ -59,12 +57,12 @@ def _explicit(subdir: str, records: Sequence[Record]) -> bytes:
         "@EXPLICIT",
     ]
     for record in records:
-        old = record.fn.endswith(".tar.bz2") and record.md5
-        lines.append(f"{record.path}#{record.md5 if old else record.sha256}")
+        md5 = record.md5 if record.fn.endswith(".tar.bz2") else None
+        lines.append(f"{record.path}#{md5 or record.sha256}")
     return "\n".join(lines).encode() + b"\n"
 
 
-def _profile(requests: Sequence[SolveRequest], shipment: ChannelContents) -> bytes:
+def _profile(requests: Sequence[SolveRequest], contents: ChannelContents) -> bytes:
     document: dict[str, dict[str, object]] = {
         request.profile.subdir: {
             "virtual_packages": [str(package) for package in request.profile.virtual_packages],
@@ -76,6 +74,6 @@ def _profile(requests: Sequence[SolveRequest], shipment: ChannelContents) -> byt
         for request in requests
     }
     for subdir, profile in document.items():
-        if reach := shipment.reach(subdir):
-            profile["paths"] = asdict(reach)
+        if lengths := contents.reach(subdir):
+            profile["paths"] = asdict(lengths)
     return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"

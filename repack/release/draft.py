@@ -1,168 +1,162 @@
-"""A release before it has a number, the release that stands, and when the two are the same."""
+"""A release before it has a number: everything that decides whether there is anything new."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
+from repack.channel.contents import ChannelContents
 from repack.channel.install_plan import TARGET, TargetPolicy
-from repack.channel.manifest import Artifact, Manifest, Release
+from repack.channel.manifest import Artifact, Release
+from repack.channel.scripts import InstallerPlan, PlatformPlan, installers, sync_scripts, verifier
 from repack.codec.canonical import canonical
-from repack.conda.subdir import NOARCH, package_name
+from repack.conda.match_spec import spec_name
 from repack.file_entry import FileEntry
+from repack.label.label import names
 from repack.names import Digest384
-from repack.prove.proof import Proof
-from repack.release.outcome import PlatformResult
+from repack.release.conversion import warn_of_old_conda
+from repack.release.describe import describe
+from repack.store.inspect import inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping, Sequence
 
-    from repack.channel.contents import ChannelContents
+    from repack.archive.facts import Depth
     from repack.conda.record import Record
-    from repack.names import LabelName, RelPath
+    from repack.label.label import Label
+    from repack.names import RelPath
+    from repack.release.context import BuildContext
     from repack.settings import Mode
-
-Soundness = Literal["whole", "unremembered", "damaged"]
+    from repack.solve.solution import Solution
+    from repack.trust.sign import Signing
 
 
 class Draft(Struct, frozen=True):
     """Everything of a release that does not depend on its number or its moment.
 
     Attributes:
-        shipment: all packages but those that carry the number.
-        texts: metadata files that do not depend on the number, by path in the channel.
-        roots: per subdir the packages that the label itself names.
+        label: the label it is made for.
+        solution: the packages as the target gets them, with the lock to keep.
+        contents: all packages but those that carry the number.
+        signing: the keys that sign; other keys make another release.
         modes: per subdir how it is going to be proved.
-        signers: which keys sign; other keys make another release.
-        wishes: what the label asks of a target.
-        policy: which licences are taken; another policy is judged, and told, in another release.
+        roots: per subdir the packages that the label itself names.
+        texts: metadata files that do not depend on the number, by path in the channel.
     """
 
-    label: LabelName
-    shipment: ChannelContents
-    texts: Mapping[RelPath, bytes]
-    roots: Mapping[str, tuple[Record, ...]]
+    label: Label
+    solution: Solution
+    contents: ChannelContents
+    signing: Signing
     modes: Mapping[str, Mode]
-    signers: tuple[str, ...] = ()
-    wishes: TargetPolicy = field(default_factory=TargetPolicy)
-    policy: tuple[str, ...] = ()
+    roots: Mapping[str, tuple[Record, ...]]
+    texts: Mapping[RelPath, bytes]
 
     @property
-    def content(self) -> str:
-        """One SHA-256 over all of it: two drafts with the same content are the same release."""
+    def digest(self) -> str:
+        """One SHA-256 over all of it: two drafts with the same digest are the same release."""
         records = {
-            path: {**item.record.raw, "sha256": item.record.sha256}
-            for path, item in self.shipment.items.items()
+            path: {**package.record.raw, "sha256": package.record.sha256}
+            for path, package in self.contents.items.items()
         }
         document: dict[str, object] = {
-            "label": self.label,
+            "label": self.label.name,
             "records": records,
             "roots": {subdir: [r.path for r in group] for subdir, group in self.roots.items()},
-            "signers": list(self.signers),
-            TARGET: self.wishes.to_json(),
+            "signers": list(self.signing.names),
+            TARGET: TargetPolicy.of_label(self.label).to_json(),
             "texts": {path: hashlib.sha256(data).hexdigest() for path, data in self.texts.items()},
         }
-        if self.policy:
-            document["policy"] = list(self.policy)
+        # Another policy judges the licences anew, and the report says so in another release.
+        if policy := self.label.licences.in_words(strict=self.label.strict):
+            document["policy"] = list(policy)
         return hashlib.sha256(canonical(document)).hexdigest()
 
     def release(self, number: int, generated_at: str) -> Release:
         """This draft as release ``number``."""
         return Release(
-            label=self.label,
+            label=self.label.name,
             number=number,
             platforms=tuple(sorted(self.modes)),
             generated_at=generated_at,
             facts={
-                "content": self.content,
+                "content": self.digest,
                 "proof": dict(self.modes),
-                TARGET: self.wishes.to_json(),
+                TARGET: TargetPolicy.of_label(self.label).to_json(),
             },
         )
 
 
-def artifacts(shipment: ChannelContents) -> tuple[Artifact, ...]:
+def inspect_packages(
+    solution: Solution, bundles: Sequence[Record], context: BuildContext
+) -> ChannelContents:
+    """What goes into the channel, every archive checked against its record.
+
+    Raises:
+        IntegrityError: an archive is not what its record says, or one name has two contents.
+    """
+    depths: list[tuple[Record, Depth]] = [(r, "info") for r in (*solution.unique_records, *bundles)]
+    facts = inspect(depths, context.store, "sha384", context.progress)
+    return ChannelContents.of(solution.records, facts).with_packages(bundles, facts)
+
+
+def compose_draft(
+    solution: Solution, contents: ChannelContents, signing: Signing, context: BuildContext
+) -> Draft:
+    """Describe the packages in every file that does not depend on the release's number."""
+    label, roots = context.label, {}
+    if context.archive_format == ".tar.bz2":
+        warnings = (*solution.warnings, *warn_of_old_conda(contents))
+        solution = replace(solution, warnings=warnings)
+    for subdir, request in solution.requests.items():
+        requested = {spec_name(spec) for spec in request.specs} | names(label)
+        records = contents.records_by_subdir[subdir]
+        roots[subdir] = tuple(record for record in records if record.name in requested)
+    texts = {
+        **describe(label.name, solution, contents),
+        **installer_files(roots, contents, label),
+        **verifier(),
+        **sync_scripts("repack/"),
+    }
+    modes = context.proof_modes(solution.requests)
+    return Draft(label, solution, contents, signing, modes, roots, texts)
+
+
+def installer_files(
+    requested: Mapping[str, tuple[Record, ...]], contents: ChannelContents, label: Label
+) -> dict[RelPath, bytes]:
+    """``install.sh``, ``install.cmd`` and what they read; they ask conda for ``requested``."""
+    platforms = {
+        subdir: PlatformPlan(
+            specs=tuple(f"{r.name}={r.version}={r.build}" for r in requested[subdir]),
+            packages=tuple(record.dist for record in records),
+            reach=contents.reach(subdir),
+        )
+        for subdir, records in contents.records_by_subdir.items()
+    }
+    return installers(InstallerPlan(label.name, label.package_format, label.add_pip, platforms))
+
+
+def artifacts(contents: ChannelContents) -> tuple[Artifact, ...]:
     """The packages as the manifest lists them."""
     return tuple(
         Artifact(
             path=path,
-            size=item.record.size,
-            sha256=item.record.sha256,
-            sha384=Digest384(item.facts.sha384) if item.facts.sha384 else None,
+            size=package.record.size,
+            sha256=package.record.sha256,
+            sha384=Digest384(package.facts.sha384) if package.facts.sha384 else None,
         )
-        for path, item in shipment.items.items()
+        for path, package in contents.items.items()
     )
 
 
-def contents(shipment: ChannelContents, texts: Mapping[RelPath, bytes]) -> tuple[FileEntry, ...]:
+def file_entries(
+    contents: ChannelContents, texts: Mapping[RelPath, bytes]
+) -> tuple[FileEntry, ...]:
     """Every file of a channel, for the integrity list."""
-    packages = [FileEntry(p, i.record.size, i.record.sha256) for p, i in shipment.items.items()]
-    written = [FileEntry.of_bytes(path, data) for path, data in texts.items()]
-    return (*packages, *written)
-
-
-class PublishedRelease(Struct, frozen=True):
-    """The release that is published now.
-
-    Attributes:
-        soundness: ``damaged`` when a file is missing, too many or of the wrong size;
-            ``unremembered`` when a build was cut off between publishing and keeping its history.
-    """
-
-    manifest: Manifest
-    soundness: Soundness
-
-    @property
-    def release(self) -> int:
-        """Its number."""
-        return self.manifest.release
-
-    @property
-    def modes(self) -> dict[str, Any]:
-        """Per subdir how it was proved."""
-        modes = self.manifest.extra.get("proof")
-        return dict(modes) if isinstance(modes, dict) else {}
-
-    @property
-    def packages(self) -> dict[str, str]:
-        """Path -> SHA-256 of its packages."""
-        return {a.path: a.sha256 or "" for a in self.manifest.artifacts}
-
-    def platforms(
-        self, shipment: ChannelContents, own: Collection[str]
-    ) -> dict[str, PlatformResult]:
-        """What installs per subdir: what the draft holds and the numbered packages beside it."""
-        numbered = [
-            artifact
-            for artifact in self.manifest.artifacts
-            if artifact.path not in shipment.items and package_name(artifact.path) in own
-        ]
-        found = platforms(shipment, {s: Proof(mode) for s, mode in self.modes.items()})
-        for subdir, platform in found.items():
-            mine = [a for a in numbered if a.path.split("/")[0] in (NOARCH, subdir)]
-            size = platform.bytes + sum(artifact.size for artifact in mine)
-            found[subdir] = replace(platform, packages=platform.packages + len(mine), bytes=size)
-        return found
-
-    def serves(self, draft: Draft) -> bool:
-        """Whether a build of ``draft`` would change nothing: same content, no weaker proof."""
-        return self.manifest.extra.get("content") == draft.content and all(
-            self.modes.get(subdir) in ("linked", mode) for subdir, mode in draft.modes.items()
-        )
-
-
-def platforms(shipment: ChannelContents, proofs: Mapping[str, Proof]) -> dict[str, PlatformResult]:
-    """What installs per subdir, and how that is proved."""
-    found = {}
-    for subdir, records in shipment.records_by_subdir.items():
-        reach = shipment.reach(subdir)
-        found[subdir] = PlatformResult(
-            packages=len(records),
-            bytes=sum(record.size for record in records),
-            proof=proofs[subdir],
-            longest_prefix=reach.longest_prefix if reach else None,
-        )
-    return found
+    records = {path: package.record for path, package in contents.items.items()}
+    packages = [FileEntry(path, record.size, record.sha256) for path, record in records.items()]
+    return (*packages, *(FileEntry.of_bytes(path, data) for path, data in texts.items()))

@@ -1,16 +1,15 @@
-"""Label to release: the straight line, a step a line.
+"""The line: from a label to its published release, one step a line.
 
-load label -> resolve -> fetch -> bundle -> index -> report -> sign -> stage -> prove -> publish
+load label -> resolve -> fetch -> convert, bundle, inspect -> draft -> compare with what is
+published -> number, index, report, sign -> stage -> prove -> publish
 
-All from the fetch on stands in :mod:`repack.release.make`, which is imported while the solver
-works: nobody waits for it then.
+What only a new release needs is imported when it turns out that there will be one: most builds
+change nothing, and half of their time would be spent on these imports.
 """
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -20,10 +19,17 @@ from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
 from repack.prove.proof import Proof
 from repack.release.context import BuildContext
+from repack.release.conversion import archives_needed, convert_packages
+from repack.release.draft import compose_draft, inspect_packages
 from repack.release.outcome import Outcome, PlatformResult
-from repack.report import failures
+from repack.release.own_packages import check_names, find_bundle_paths, pack_bundles
+from repack.release.published import keep_published, read_published
+from repack.release.signing_keys import read_signing_keys
+from repack.report.failures import recording_failure
 from repack.solve.resolve import resolve
+from repack.store.fetch import fetch
 from repack.store.store import Store
+from repack.store.write_behind import flushing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,15 +47,34 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
     """
     began = time.monotonic()
     channels, label = Channels(settings.channels_dir), LabelName(name)
-    with channels.exclusive(label), failures.recording_failure(channels, label, settings.now):
-        bench = BuildContext.open(name, settings, progress)
-        with ThreadPoolExecutor(1) as aside:
-            aside.submit(import_module, "repack.release.make")
-            found = _resolve(bench)
-        from repack.release.make import make_release
+    with channels.exclusive(label), recording_failure(channels, label, settings.now):
+        context = BuildContext.open(name, settings, progress)
+        solution = _solve_label(context)
+        check_names(solution, context.label)
+        with flushing(context.store) as write_behind:
+            needed = archives_needed(solution, context)
+            fetched = fetch(needed, context.store, context.upstream, progress, write_behind)
+            solution, changes = convert_packages(solution, needed, context)
+            contents = inspect_packages(solution, pack_bundles(context), context)
+        draft = compose_draft(solution, contents, read_signing_keys(context), context)
+        published = read_published(channels, label)
+        if published is not None and published.serves(draft):
+            outcome = keep_published(published, draft, context)
+        else:
+            from repack.release.new_release import compose_release, prove_release, publish_release
 
-        outcome = make_release(found, bench)
-    return replace(outcome, seconds=time.monotonic() - began)
+            release = compose_release(draft, published, context)
+            staged = channels.stage(label, release.tree)
+            proofs = prove_release(release, staged, context)
+            publish_release(release, context)
+            outcome = release.outcome(proofs, context)
+    return replace(
+        outcome,
+        bytes_fetched=fetched.bytes,
+        changes=changes,
+        warnings=(*draft.solution.warnings, *outcome.warnings),
+        seconds=time.monotonic() - began,
+    )
 
 
 def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome:
@@ -58,39 +83,45 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     Raises:
         RepackError: the label or its upstream is at fault.
     """
+    from repack.conda.rattler import is_older
     from repack.conda.subdir import package_name
-    from repack.label.label import numbered_names
-    from repack.release import own_packages
-    from repack.release.published import read_published
-    from repack.release.report import preview_changes
+    from repack.label.label import names, numbered_names
+    from repack.report.changes import compare
+    from repack.report.history import earlier_releases
 
     began = time.monotonic()
-    bench = BuildContext.open(name, settings, progress)
-    found = _resolve(bench)
-    before = read_published(bench.channels, bench.label.name)
-    known, mine = (before.packages if before else {}), numbered_names(bench.label)
-    modes = bench.modes(found.requests)
-    new = {_published_path(record, bench) for record in found.unique_records}
-    new |= own_packages.bundle_paths(bench)
-    kept = {path for path in known if path in new or package_name(path) in mine}
+    context = BuildContext.open(name, settings, progress)
+    channels, label = context.channels, context.label
+    solution = _solve_label(context)
+    published = read_published(channels, label.name)
+    since = published.release if published else None
+    old_paths = published.packages.keys() if published else set()
+    new_paths = {_path_in_channel(record, context) for record in solution.unique_records}
+    new_paths |= find_bundle_paths(context)
+    numbered, own = numbered_names(label), names(label)
+    earlier = earlier_releases(channels, label.name, since)
+    foreign = [record for record in earlier.records if record.name not in own]
+    modes = context.proof_modes(solution.requests)
     return Outcome(
-        label=bench.label.name,
+        label=label.name,
         state="previewed",
-        release=before.release if before else 0,
-        channel=str(bench.channels.published(bench.label.name)),
+        release=since or 0,
+        channel=str(channels.published(label.name)),
         platforms={
             subdir: PlatformResult(len(records), sum(r.size for r in records), Proof(modes[subdir]))
-            for subdir, records in found.records.items()
+            for subdir, records in solution.records.items()
         },
-        added=tuple(sorted(new - known.keys())),
-        removed=tuple(sorted(set(known) - kept)),
-        since=before.release if before else None,
-        differences=preview_changes(found, before, bench),
+        added=tuple(sorted(new_paths - old_paths)),
+        removed=tuple(sorted(p for p in old_paths - new_paths if package_name(p) not in numbered)),
+        since=since,
+        differences=compare(foreign, solution.unique_records, is_older) if published else (),
         new_bytes=sum(
-            r.size for r in found.unique_records if _published_path(r, bench) not in known
+            record.size
+            for record in solution.unique_records
+            if _path_in_channel(record, context) not in old_paths
         ),
         seconds=time.monotonic() - began,
-        warnings=found.warnings,
+        warnings=solution.warnings,
     )
 
 
@@ -111,19 +142,18 @@ def restore(name: str, release: int, channels_dir: Path, store_dir: Path) -> Pat
     return channels.published(label)
 
 
-def _published_path(record: Record, bench: BuildContext) -> RelPath:
+def _path_in_channel(record: Record, context: BuildContext) -> RelPath:
     """Where a record's package will be in the channel, converted or not."""
-    suffix = bench.archive if bench.label.package_format == "tar.bz2" else ""
-    return RelPath(f"{record.subdir}/{record.dist}{suffix}") if suffix else record.path
+    if context.label.package_format != "tar.bz2":
+        return record.path
+    return RelPath(f"{record.subdir}/{record.dist}.tar.bz2")
 
 
-def _resolve(bench: BuildContext) -> Solution:
-    if bench.settings.env_file is not None:
+def _solve_label(context: BuildContext) -> Solution:
+    settings, label, store = context.settings, context.label, context.store
+    if settings.env_file is not None:
         from repack.solve.from_environment import solution_of_environment
 
-        return solution_of_environment(
-            bench.settings.env_file, bench.label, bench.store, bench.progress
-        )
-    old = None if bench.settings.lock == "update" else bench.lock
-    published = bench.channels.published(bench.label.name)
-    return resolve(bench.label, old, published, bench.store, bench.progress)
+        return solution_of_environment(settings.env_file, label, store, context.progress)
+    old_lock = None if settings.lock == "update" else context.lock
+    return resolve(label, old_lock, context.channels.published(label.name), store, context.progress)

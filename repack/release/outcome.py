@@ -1,4 +1,4 @@
-"""What a build did, as people and programs are told."""
+"""What a build did, for the command line and for callers of :func:`repack.build`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from repack.old_conda.records import changes_json
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from repack.channel.contents import ChannelContents
     from repack.old_conda.records import ConversionChange
     from repack.prove.proof import Proof
     from repack.report.document import Difference
@@ -35,9 +34,14 @@ class PlatformResult(Struct, frozen=True):
 
     def to_json(self) -> dict[str, object]:
         """The row of ``platforms``."""
-        row = {"packages": self.packages, "bytes": self.bytes, "proof": self.proof.mode}
-        reach = {} if self.longest_prefix is None else {"longest_prefix": self.longest_prefix}
-        return {**row, **reach}
+        row: dict[str, object] = {
+            "packages": self.packages,
+            "bytes": self.bytes,
+            "proof": self.proof.mode,
+        }
+        if self.longest_prefix is not None:
+            row["longest_prefix"] = self.longest_prefix
+        return row
 
 
 class Outcome(Struct, frozen=True):
@@ -77,6 +81,8 @@ class Outcome(Struct, frozen=True):
 
     def to_json(self) -> dict[str, object]:
         """The document ``repack label --json`` prints."""
+        from repack.old_conda.records import changes_json
+
         platforms = {subdir: platform.to_json() for subdir, platform in self.platforms.items()}
         return {
             "label": self.label,
@@ -91,3 +97,19 @@ class Outcome(Struct, frozen=True):
             "changes": changes_json(self.changes),
             "warnings": list(self.warnings),
         }
+
+
+def platform_results(
+    contents: ChannelContents, proofs: Mapping[str, Proof]
+) -> dict[str, PlatformResult]:
+    """What installs per subdir, and how that is proved."""
+    results = {}
+    for subdir, records in contents.records_by_subdir.items():
+        lengths = contents.reach(subdir)
+        results[subdir] = PlatformResult(
+            packages=len(records),
+            bytes=sum(record.size for record in records),
+            proof=proofs[subdir],
+            longest_prefix=lengths.longest_prefix if lengths else None,
+        )
+    return results

@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from repack.release.context import BuildContext
     from repack.release.draft import Draft
     from repack.solve.solution import Solution
-    from repack.trust.sign import Signing
 
 
-def bundles(bench: BuildContext) -> tuple[Record, ...]:
+def pack_bundles(context: BuildContext) -> tuple[Record, ...]:
     """Bundles, and the agent if the label wants one, as packages in the store.
 
     What did not change is not packed.
@@ -42,58 +41,58 @@ def bundles(bench: BuildContext) -> tuple[Record, ...]:
         FolderError: a folder holds what a package cannot carry.
         SpaceError: the disk is full.
     """
-    stamps = bench.store.root / "stamps"
-    return tuple(_packed(made, bench) for made in _bundled(bench, stamps))
+    stamps = context.store.root / "stamps"
+    return tuple(_packed(bundle, context) for bundle in _bundled(context, stamps))
 
 
-def bundle_paths(bench: BuildContext) -> set[RelPath]:
-    """Where they will be in the channel; nothing is packed. Raises as :func:`bundles` does."""
+def find_bundle_paths(context: BuildContext) -> set[RelPath]:
+    """Where they will be in the channel; nothing is packed. Raises as :func:`pack_bundles` does."""
     return {
-        RelPath(f"noarch/{made.spec.dist}{bench.archive}")
-        if made.unchanged is None
-        else made.unchanged.path
-        for made in _bundled(bench, None)
+        RelPath(f"noarch/{bundle.spec.dist}{context.archive_format}")
+        if bundle.unchanged is None
+        else bundle.unchanged.path
+        for bundle in _bundled(context, None)
     }
 
 
-def _bundled(bench: BuildContext, stamps: Path | None) -> list[Bundled]:
-    label = bench.label
+def _bundled(context: BuildContext, stamps: Path | None) -> list[Bundled]:
+    label = context.label
     if not label.bundles and not label.agent:
         return []
-    previous = bench.channels.own_records(label.name)
-    how = Bundling(bench.archive, stamps, previous, bench.progress)
-    made, problems = [], []
+    previous = context.channels.own_records(label.name)
+    how = Bundling(context.archive_format, stamps, previous, context.progress)
+    bundles, problems = [], []
     for name, spec in sorted(label.bundles.items()):
         try:
-            made.append(build_bundle(label.name, name, spec, how))
+            bundles.append(build_bundle(label.name, name, spec, how))
         except FolderError as error:
             problems += [p._replace(where=f"{spec.path}/{p.where}") for p in error.problems]
     if problems:
         raise FolderError(problems, where=f"label {label.name}")
     if label.agent:
         agent = agent_package.agent_package(__version__, own_sources())
-        made.append(follow(agent, how.previous, how.archive))
-    return made
+        bundles.append(follow(agent, how.previous, how.archive))
+    return bundles
 
 
-def _packed(made: Bundled, bench: BuildContext) -> Record:
-    if made.unchanged is not None and bench.store.contains_record(made.unchanged):
-        return made.unchanged
-    record = _pack(made.spec, bench)
-    if made.unchanged is not None and made.unchanged.sha256 != record.sha256:
+def _packed(bundle: Bundled, context: BuildContext) -> Record:
+    if bundle.unchanged is not None and context.store.contains_record(bundle.unchanged):
+        return bundle.unchanged
+    record = _pack(bundle.spec, context)
+    if bundle.unchanged is not None and bundle.unchanged.sha256 != record.sha256:
         # The old archive is gone and cannot be made again byte for byte: a name keeps its content.
-        record = _pack(with_content_build(made.spec, made.unchanged.build_number + 1), bench)
+        record = _pack(with_content_build(bundle.spec, bundle.unchanged.build_number + 1), context)
     return record
 
 
-def _pack(spec: PackageSpec, bench: BuildContext) -> Record:
-    folder = bench.store.scratch(f"{bench.key}.pack")
-    packed = pack(spec, folder, bench.archive, progress=bench.progress)
-    bench.store.add(packed.path, packed.record.sha256, "move")
+def _pack(spec: PackageSpec, context: BuildContext) -> Record:
+    folder = context.store.scratch(f"{context.key}.pack")
+    packed = pack(spec, folder, context.archive_format, progress=context.progress)
+    context.store.add(packed.path, packed.record.sha256, "move")
     return packed.record
 
 
-def check_names(found: Solution, label: Label) -> None:
+def check_names(solution: Solution, label: Label) -> None:
     """Make sure that no package is called like one of repack's, and that the agent can run.
 
     The metapackage may have a namesake: then there is none, see :func:`add_release_packages`.
@@ -102,7 +101,7 @@ def check_names(found: Solution, label: Label) -> None:
         LabelError: one is, or a given lock or environment lacks what the agent needs.
     """
     taken = names(label) - {label.name}
-    upstream = {record.name for record in found.unique_records}
+    upstream = {record.name for record in solution.unique_records}
     twins = sorted(upstream & taken)
     needs = {spec.split(" ", 1)[0] for spec in agent_package.NEEDS} if label.agent else set()
     if missing := sorted(needs - upstream):
@@ -117,33 +116,35 @@ def check_names(found: Solution, label: Label) -> None:
 
 
 def add_release_packages(
-    draft: Draft, release: Release, keys: Signing, bench: BuildContext
+    draft: Draft, release: Release, context: BuildContext
 ) -> tuple[ChannelContents, dict[str, tuple[Record, ...]]]:
     """Make the manifest package and, per subdir, the metapackage of ``release``.
 
     Returns:
-        The shipment with them, and per subdir what a target asks for to get all of it.
+        The contents with them, and per subdir what a target asks for to get all of it.
 
     Raises:
         SpaceError: the disk is full.
     """
-    name, shipment = bench.label.name, draft.shipment
-    inner = manifest.build(release.head(), artifacts(shipment))
-    if keys.hmac is not None:
-        inner = inner.signed(keys.hmac)
+    name, contents = context.label.name, draft.contents
+    inner = manifest.build(release.head(), artifacts(contents))
+    if draft.signing.hmac is not None:
+        inner = inner.signed(draft.signing.hmac)
     carried = {
         "manifest.json": inner.to_bytes(),
         "lock.yml": draft.texts[RelPath("repack/lock.yml")],
         "profile.json": draft.texts[RelPath("repack/profile.json")],
     }
-    described = _pack(manifest_package(name, release.number, carried), bench)
-    made, tops = [described], {}
+    described = _pack(manifest_package(name, release.number, carried), context)
+    packages, requested = [described], {}
     for subdir, roots in draft.roots.items():
-        tops[subdir] = (*roots, described)
-        if any(record.name == name for record in shipment.records_by_subdir[subdir]):
-            bench.progress.note(f"{subdir}: a package is called {name!r} like the label itself")
+        requested[subdir] = (*roots, described)
+        if any(record.name == name for record in contents.records_by_subdir[subdir]):
+            context.progress.note(f"{subdir}: a package is called {name!r} like the label itself")
             continue
-        tops[subdir] = (_pack(metapackage(name, release.number, subdir, tops[subdir]), bench),)
-        made += tops[subdir]
-    facts = inspect([(record, "info") for record in made], bench.store, "sha384")
-    return shipment.with_packages(made, facts), tops
+        requested[subdir] = (
+            _pack(metapackage(name, release.number, subdir, requested[subdir]), context),
+        )
+        packages += requested[subdir]
+    facts = inspect([(record, "info") for record in packages], context.store, "sha384")
+    return contents.with_packages(packages, facts), requested

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from repack.release.context import BuildContext
 
 
-def signing(bench: BuildContext) -> Signing:
+def read_signing_keys(context: BuildContext) -> Signing:
     """The keys the label signs with; none for a label without ``signing``.
 
     A label that names no key folder, or one that is not there, gets development keys in it.
@@ -26,28 +26,28 @@ def signing(bench: BuildContext) -> Signing:
     Raises:
         KeyRefusedError: a key cannot be read or used.
     """
-    given, folder = bench.label.signing, Path("keys") / bench.label.name
-    if given is None:
+    settings, folder = context.label.signing, Path("keys") / context.label.name
+    if settings is None:
         if not (folder / KEYS_FILE).is_file():
             return UNSIGNED
-        given = LabelSigning()
-    variables = bench.settings.environment
-    folder = Path(given.keys) if given.keys else folder
+        settings = LabelSigning()
+    variables = context.settings.environment
+    folder = Path(settings.keys) if settings.keys else folder
     made_before = folder.exists()
-    if given.keys and made_before:
+    if settings.keys and made_before:
         ring = Keyring.open(folder, variables)
     else:
         ring = Keyring.open_or_create(folder, variables)
         if not made_before:
-            bench.progress.note(f"made development keys in {folder}; see `repack key`")
-    for role, threshold in given.thresholds.items():
+            context.progress.note(f"made development keys in {folder}; see `repack key`")
+    for role, threshold in settings.thresholds.items():
         ring.keyset = ring.keyset.with_threshold(cast("Role", role), threshold)
-    text, hmac = given.hmac or ring.hmac_ref(), None
+    text, hmac = settings.hmac or ring.hmac_ref(), None
     if text is not None:
         hmac = parse_key(text, "signing.hmac").resolve(
             variables, lambda path: atomic.read(Path(path), MAX_KEY_FILE), "signing.hmac"
         )
-        hmac = replace(hmac, key_id=given.key_id or hmac.key_id)
+        hmac = replace(hmac, key_id=settings.key_id or hmac.key_id)
         if hmac.warning:
-            bench.progress.note(hmac.warning)
-    return Signing(hmac, ring, given.expiry)
+            context.progress.note(hmac.warning)
+    return Signing(hmac, ring, settings.expiry)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from repack.conda.subdir import NOARCH
 from repack.display import shown
 from repack.report.document import Difference
@@ -39,28 +41,28 @@ def compare(
         older: says whether the first of two versions is older than the second.
     """
     old, new = _by_name(before), _by_name(after)
-    found: dict[tuple[object, ...], Difference] = {}
+    differences: dict[tuple[object, ...], Difference] = {}
     for name in sorted(old.keys() | new.keys()):
         for was, now in _pairs(old.get(name, {}), new.get(name, {})):
             change = _change(was, now, older)
             if change is None:
                 continue
             key = (name, change.step, change.before, change.after, change.licence_before)
-            if twin := found.get(key):
-                change = _together(twin, change)
-            found[key] = change
-    return tuple(sorted(found.values(), key=lambda one: (_ORDER.index(one.step), one.name)))
+            if same := differences.get(key):
+                change = _merge(same, change)
+            differences[key] = change
+    return tuple(sorted(differences.values(), key=lambda d: (_ORDER.index(d.step), d.name)))
 
 
 def _by_name(records: Iterable[Record]) -> dict[str, dict[str, Record]]:
-    found: dict[str, dict[str, Record]] = defaultdict(dict)
+    records_by_name: dict[str, dict[str, Record]] = defaultdict(dict)
     for record in sorted(records, key=lambda record: record.path):
         # Platforms may need different builds of one noarch package.
         key = record.subdir
-        while key in found[record.name]:
+        while key in records_by_name[record.name]:
             key += "+"
-        found[record.name][key] = record
-    return found
+        records_by_name[record.name][key] = record
+    return records_by_name
 
 
 def _pairs(
@@ -86,18 +88,18 @@ def _change(
     # A name keeps its content for ever, so the name tells; converting changes no package.
     if was and now and (was.dist, licence_of(was)) == (now.dist, licence_of(now)):
         return None
-    there = now or was
-    assert there is not None  # noqa: S101 - one of a pair always is
+    record = now or was
+    assert record is not None  # noqa: S101 - a pair holds at least one
     return Difference(
-        name=shown(there.name),
-        platforms=(there.subdir,),
+        name=shown(record.name),
+        platforms=(record.subdir,),
         step=_step(was, now, older),
         before=_version(was, now),
         after=_version(now, was),
         bytes_before=was.size if was else 0,
         bytes_after=now.size if now else 0,
-        licence_before=licence_of(was) if was else "",
-        licence_after=licence_of(now) if now else "",
+        licence_before=shown(licence_of(was), 120) if was else "",
+        licence_after=shown(licence_of(now), 120) if now else "",
     )
 
 
@@ -120,20 +122,16 @@ def _version(record: Record | None, other: Record | None) -> str:
     return shown(f"{record.version} {record.build}" if build else record.version, 80)
 
 
-def licence_of(record: Record) -> str:
-    """The licence in a record; empty when it has none."""
-    return shown(record.raw.get("license"), 120)
+def licence_of(record: Record, archive_licence: str | None = None) -> str:
+    """The licence in the record, which upstream may have corrected, or else in the archive."""
+    return shown(record.raw.get("license") or archive_licence, 300)
 
 
-def _together(one: Difference, other: Difference) -> Difference:
-    return Difference(
-        name=one.name,
-        platforms=tuple(sorted({*one.platforms, *other.platforms})),
-        step=one.step,
-        before=one.before,
-        after=one.after,
-        bytes_before=one.bytes_before + other.bytes_before,
-        bytes_after=one.bytes_after + other.bytes_after,
-        licence_before=one.licence_before,
-        licence_after=one.licence_after,
+def _merge(difference: Difference, twin: Difference) -> Difference:
+    """One row for the same change on several platforms."""
+    return replace(
+        difference,
+        platforms=tuple(sorted({*difference.platforms, *twin.platforms})),
+        bytes_before=difference.bytes_before + twin.bytes_before,
+        bytes_after=difference.bytes_after + twin.bytes_after,
     )

@@ -1,31 +1,43 @@
-"""The account of a release: everything its report says, from what the build has in hand."""
+"""Compose the report of a release from the values that the build has."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.conda.dependencies import dependency_chains, dependency_graph, dependency_name
-from repack.conda.spdx import Licence, judge_licence
+from repack.conda.rattler import is_older
+from repack.conda.spdx import judge_licence
 from repack.display import shown
-from repack.report.changes import compare
-from repack.report.document import Check, PastRelease, Report, ReportPackage, ReportPlatform
-from repack.structs import Value
+from repack.label.label import names
+from repack.report.changes import compare, licence_of
+from repack.report.document import (
+    Check,
+    PastRelease,
+    Report,
+    ReportPackage,
+    ReportPlatform,
+    ReportSignature,
+)
+from repack.report.history import find_hotfixes
 from repack.urls import redact_text, redact_url
 from repack.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from repack.channel.contents import ChannelContents, ChannelPackage
     from repack.channel.manifest import Release
     from repack.conda.record import Record
-    from repack.conda.spdx import LicencePolicy
     from repack.label.label import Label
-    from repack.report.document import Difference, Kind, ReportBundle, ReportSignature
-    from repack.solve.solution import How, SolveRequest
+    from repack.names import RelPath
+    from repack.report.document import Difference, Kind, ReportBundle, Result
+    from repack.report.history import EarlierReleases
+    from repack.solve.solution import How, Solution
+    from repack.trust.sign import Signing
 
 _RELEASES: Final = 40  # in the chart
 # A lock that was kept says the same as one that was made: a rebuild from it gives the same bytes.
@@ -37,108 +49,88 @@ _HOW: Final[Mapping[How, str]] = {
 }
 
 
-class EarlierReleases(Struct, frozen=True):
-    """What the report needs of the releases before.
+class ReportSubject(Struct, frozen=True):
+    """The release that is reported, in the values that the build has.
 
     Attributes:
-        release: the one to compare with; None for the first.
-        records: its packages.
-        releases: rows of the chart so far.
-        kept: how many releases' packages were compared for names with other contents.
+        solution: what was asked for, and how the answer came about.
+        texts: the channel's metadata files so far, by path.
+        read_whole: how many archives are read to the last byte before anything is published.
     """
-
-    release: int | None = None
-    records: tuple[Record, ...] = ()
-    releases: tuple[PastRelease, ...] = ()
-    kept: int = 0
-
-
-class ReportSubject(Value, frozen=True):
-    """The release that is accounted for.
-
-    Attributes:
-        own: names of the packages that repack makes for the label.
-        hotfixes: path -> fields in which upstream's record differs from the archive.
-        modes: per subdir how it is going to be proved.
-        whole: how many archives are read to the last byte.
-        older: says whether the first of two versions is older.
-        secrets: what the build used; hidden in texts that people wrote.
-    """
-
-    hidden_fields: ClassVar = (
-        "older",
-        "secrets",
-    )
 
     label: Label
     release: Release
-    shipment: ChannelContents
-    requests: Mapping[str, SolveRequest]
-    how: How
-    signature: ReportSignature
-    own: frozenset[str]
-    hotfixes: Mapping[str, tuple[str, ...]]
-    modes: Mapping[str, str]
-    whole: int
+    contents: ChannelContents
+    solution: Solution
+    signing: Signing
+    texts: Mapping[RelPath, bytes]
     bundles: tuple[ReportBundle, ...]
+    read_whole: int
     warnings: tuple[str, ...]
-    older: Callable[[str, str], bool]
-    secrets: frozenset[str] = frozenset()
 
-    def hidden(self, text: str) -> str:
-        """``text`` without secrets, short enough for the page."""
-        return shown(redact_text(text, self.secrets), 500)
+    @property
+    def own(self) -> frozenset[str]:
+        """The names of the packages that repack makes for the label."""
+        return names(self.label)
+
+    @property
+    def modes(self) -> Mapping[str, str]:
+        """Per subdir how it is going to be proved."""
+        return cast("Mapping[str, str]", self.release.facts["proof"])
+
+    def cleaned(self, text: str) -> str:
+        """``text``, which a person wrote, without secrets and short enough for the page."""
+        secrets = self.label.secrets | self.solution.secrets | self.signing.secrets
+        return shown(redact_text(text, secrets), 500)
 
 
-def compose_report(subject: ReportSubject, before: EarlierReleases) -> Report:
+def compose_report(subject: ReportSubject, earlier: EarlierReleases) -> Report:
     """All that the report says."""
     label, release = subject.label, subject.release
-    changes = _changes(subject, before)
-    ways, depends = _ways(subject)
+    changes = _changes(subject, earlier)
+    chains, depends = _chains_and_dependencies(subject)
+    hotfixes = find_hotfixes(subject.texts)
     status = _status(changes, subject)
     packages = tuple(
-        _package(item, ways[path], depends[path], status.get(path, ""), subject)
-        for path, item in subject.shipment.items.items()
+        replace(
+            _package(item, hotfixes.get(path, ()), subject),
+            why=chains[path],
+            depends=tuple(sorted(depends[path])),
+            status="" if kind_of(item.record, subject) == "release" else status.get(path, ""),
+        )
+        for path, item in subject.contents.items.items()
     )
-    known = {record.sha256 for record in before.records}
-    new = sum(one.size for one in packages if one.sha256 not in known)
+    old_digests = {record.sha256 for record in earlier.records}
+    new_bytes = sum(p.size for p in packages if p.sha256 not in old_digests)
     current = PastRelease(
-        release.number, release.generated_at, len(packages), sum(p.size for p in packages), new
+        release.number,
+        release.generated_at,
+        len(packages),
+        sum(p.size for p in packages),
+        new_bytes,
     )
-    earlier = [row for row in before.releases if row.release != release.number]
+    past = [row for row in earlier.releases if row.release != release.number]
     return Report(
         repack=__version__,
         label=release.label,
-        description=subject.hidden(label.description),
+        description=subject.cleaned(label.description),
         release=release.number,
         date=release.generated_at,
-        platforms=tuple(_platform(subdir, subject) for subdir in sorted(subject.requests)),
-        signature=subject.signature,
+        platforms=tuple(_platform(subdir, subject) for subdir in sorted(subject.solution.requests)),
+        signature=_signature(subject.signing),
         channels=tuple(redact_url(url) for url in label.channels),
-        health_check=tuple(map(subject.hidden, label.health_check)),
+        health_check=tuple(map(subject.cleaned, label.health_check)),
         after_install=label.after_install,
-        policy=policy_words(label.licences, strict=label.strict),
+        policy=label.licences.in_words(strict=label.strict),
         packages=packages,
         bundles=subject.bundles,
-        since=before.release,
+        since=earlier.release,
         changes=changes,
-        releases=(*earlier, current)[-_RELEASES:],
-        checks=_checks(subject, before, packages),
-        warnings=tuple(map(subject.hidden, subject.warnings)),
-        new_bytes=new,
+        releases=(*past, current)[-_RELEASES:],
+        checks=_checks(subject, earlier.kept, packages),
+        warnings=tuple(map(subject.cleaned, subject.warnings)),
+        new_bytes=new_bytes,
     )
-
-
-def policy_words(policy: LicencePolicy, *, strict: bool = False) -> tuple[str, ...]:
-    """A label's licence policy; empty when it has none, so that every licence is taken."""
-    denied = (f"denied: {', '.join(policy.deny)}",) if policy.deny else ()
-    closed = policy.unknown == "deny" or strict
-    return (*denied, "denied: missing and unknown licences") if closed else denied
-
-
-def licence_of(item: ChannelPackage) -> str:
-    """The licence in the record, which upstream may have mended, or else in the archive."""
-    return shown(item.record.raw.get("license") or item.facts.about.licence, 300)
 
 
 def channel_of(record: Record) -> str:
@@ -156,21 +148,18 @@ def kind_of(record: Record, subject: ReportSubject) -> Kind:
 
 def _is_ours(record: Record, subject: ReportSubject) -> bool:
     # The metapackage may have a namesake upstream; then repack makes none.
-    twin = record.name == subject.label.name and record.version != str(subject.release.number)
-    return not twin
+    return record.name != subject.label.name or record.version == str(subject.release.number)
 
 
 def _package(
-    item: ChannelPackage,
-    why: Mapping[str, tuple[str, ...]],
-    depends: frozenset[str],
-    status: str,
-    subject: ReportSubject,
+    item: ChannelPackage, hotfixed: tuple[str, ...], subject: ReportSubject
 ) -> ReportPackage:
+    """All of a package but what leads to it, what it depends on, and how it differs from before."""
     record, facts = item.record, item.facts
     kind = kind_of(record, subject)
-    licence: Licence = judge_licence(licence_of(item), subject.label.licences)
-    ours = kind != "upstream"
+    licence_text = licence_of(record, facts.about.licence)
+    licence = judge_licence(licence_text, subject.label.licences)
+    is_own = kind != "upstream"
     return ReportPackage(
         path=record.path,
         name=shown(record.name),
@@ -181,45 +170,59 @@ def _package(
         sha256=record.sha256,
         sha384=facts.sha384,
         licence=shown(licence.text, 300),
-        licence_verdict="allowed" if ours else licence.verdict,
+        licence_verdict="allowed" if is_own else licence.verdict,
         licence_is_spdx=licence.is_spdx,
         summary=shown(facts.about.summary, 200),
         home=shown(facts.about.home, 200),
         kind=kind,
-        source="" if ours else channel_of(record),
-        hotfixed=() if ours else subject.hotfixes.get(record.path, ()),
+        source="" if is_own else channel_of(record),
+        hotfixed=() if is_own else hotfixed,
         scripts=tuple(shown(f"{script.when}: {script.path}") for script in facts.scripts),
-        why=why,
-        depends=tuple(sorted(depends)),
-        status="" if kind == "release" else status,
+        why={},
+        depends=(),
     )
 
 
-def _ways(
+def _signature(signing: Signing) -> ReportSignature:
+    hmac = ""
+    if signing.hmac is not None:
+        key_id = f"{signing.hmac.key_id}, " if signing.hmac.key_id else ""
+        hmac = f"{key_id}fingerprint {signing.hmac.fingerprint}"
+    if signing.keys is None:
+        return ReportSignature("shared" if hmac else "unsigned", hmac)
+    keyset = signing.keys.keyset
+    keys = tuple(
+        f"{name}: {role.threshold} of {', '.join(keyid[:16] for keyid in role.keys)}"
+        for name, role in sorted(keyset.roles.items())
+    )
+    return ReportSignature("development" if keyset.development else "own", hmac, keys)
+
+
+def _chains_and_dependencies(
     subject: ReportSubject,
 ) -> tuple[dict[str, dict[str, tuple[str, ...]]], dict[str, frozenset[str]]]:
     """Path -> platform -> the chain that leads there; path -> paths of what it depends on."""
-    ways: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+    chains: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
     depends: dict[str, frozenset[str]] = defaultdict(frozenset)
-    for subdir, records in subject.shipment.records_by_subdir.items():
+    for subdir, records in subject.contents.records_by_subdir.items():
         graph = dependency_graph(records)
-        asked = {dependency_name(spec) for spec in subject.requests[subdir].specs}
-        chains = dependency_chains(graph, asked | subject.own)
+        requested = {dependency_name(spec) for spec in subject.solution.requests[subdir].specs}
+        chain_by_name = dependency_chains(graph, requested | subject.own)
         paths = {record.name.lower(): record.path for record in records}
         for name, path in paths.items():
-            ways[path][subdir] = tuple(shown(one) for one in chains.get(name, (name,)))
-            depends[path] |= {str(paths[one]) for one in graph[name]}
-    return ways, depends
+            chains[path][subdir] = tuple(map(shown, chain_by_name.get(name, (name,))))
+            depends[path] |= {str(paths[needed]) for needed in graph[name]}
+    return chains, depends
 
 
-def _changes(subject: ReportSubject, before: EarlierReleases) -> tuple[Difference, ...]:
-    if before.release is None:
+def _changes(subject: ReportSubject, earlier: EarlierReleases) -> tuple[Difference, ...]:
+    if earlier.release is None:
         return ()
-    items = subject.shipment.items.values()
-    now = [i.record for i in items if kind_of(i.record, subject) != "release"]
-    numbered = {i.record.name for i in items if kind_of(i.record, subject) == "release"}
-    was = [record for record in before.records if record.name not in numbered]
-    return compare(was, now, subject.older)
+    records = [package.record for package in subject.contents.items.values()]
+    new = [record for record in records if kind_of(record, subject) != "release"]
+    numbered = {record.name for record in records if kind_of(record, subject) == "release"}
+    old = [record for record in earlier.records if record.name not in numbered]
+    return compare(old, new, is_older)
 
 
 def _status(changes: tuple[Difference, ...], subject: ReportSubject) -> dict[str, str]:
@@ -228,87 +231,74 @@ def _status(changes: tuple[Difference, ...], subject: ReportSubject) -> dict[str
     }
     return {
         path: by_name[key]
-        for path, item in subject.shipment.items.items()
+        for path, item in subject.contents.items.items()
         if (key := (shown(item.record.name), item.record.subdir)) in by_name
     }
 
 
 def _platform(subdir: str, subject: ReportSubject) -> ReportPlatform:
-    question, records = subject.requests[subdir], subject.shipment.records_by_subdir[subdir]
-    reach = subject.shipment.reach(subdir)
+    request = subject.solution.requests[subdir]
+    records = subject.contents.records_by_subdir[subdir]
+    lengths = subject.contents.reach(subdir)
     return ReportPlatform(
         subdir=subdir,
-        specs=question.specs if subject.how != "harvested" else (),
+        specs=request.specs if subject.solution.how != "harvested" else (),
         virtual_packages=tuple(
-            f"{one.name} {one.build if one.name == '__archspec' else one.version}"
-            for one in question.profile.virtual_packages
+            f"{package.name} {package.build if package.name == '__archspec' else package.version}"
+            for package in request.profile.virtual_packages
         ),
-        conda=question.profile.conda,
+        conda=request.profile.conda,
         proof=subject.modes[subdir],
         packages=len(records),
         bytes=sum(record.size for record in records),
-        longest_prefix=reach.longest_prefix if reach else None,
+        longest_prefix=lengths.longest_prefix if lengths else None,
     )
 
 
 def _checks(
-    subject: ReportSubject, before: EarlierReleases, packages: tuple[ReportPackage, ...]
+    subject: ReportSubject, kept_releases: int, packages: tuple[ReportPackage, ...]
 ) -> tuple[Check, ...]:
-    label, when = subject.label, subject.release.generated_at
-    count = len(packages)
-    unknown = sum(one.licence_verdict == "unknown" for one in packages)
-    scripted = sum(bool(one.scripts) for one in packages)
-    found = [
-        Check("Packages chosen", "passed", _HOW[subject.how], when),
-        Check(
+    label, count = subject.label, len(packages)
+    unknown = sum(package.licence_verdict == "unknown" for package in packages)
+    scripted = sum(bool(package.scripts) for package in packages)
+    policy = "; ".join(label.licences.in_words(strict=label.strict)) or "no policy"
+    checks: list[tuple[str, Result, str]] = [
+        ("Packages chosen", "passed", _HOW[subject.solution.how]),
+        (
             "Archives are upstream's",
             "passed",
             f"SHA-256 and size of {count} archives are those of the records",
-            when,
         ),
-        Check(
+        (
             "Archives are sound",
             "required",
-            f"{subject.whole} of {count} are read to the last byte, the others' descriptions; each "
-            "must be the package its record names",
-            when,
+            (
+                f"{subject.read_whole} of {count} are read to the last byte, the others'"
+                " descriptions; each must be the package its record names"
+            ),
         ),
-        Check(
+        (
             "A name keeps its content",
             "passed",
-            f"no file name of {before.kept} earlier releases came back with other bytes",
-            when,
+            f"no file name of {kept_releases} earlier releases came back with other bytes",
         ),
-        Check(
-            "Licences",
-            "noted" if unknown else "passed",
-            f"{'; '.join(policy_words(label.licences, strict=label.strict)) or 'no policy'}; "
-            f"unknown: {unknown}",
-            when,
-        ),
-        Check(
+        ("Licences", "noted" if unknown else "passed", f"{policy}; unknown: {unknown}"),
+        (
             "Link scripts",
             "noted" if scripted else "passed",
             f"{scripted} packages run a script when they are linked or unlinked",
-            when,
         ),
-        Check(
+        (
             "No secrets",
             "required",
             "every metadata file and file name is searched for every secret the build used",
-            when,
         ),
     ]
-    found += [
-        Check(
-            f"Proof for {subdir}",
-            "required",
-            _proof(subdir, subject),
-            when,
-        )
-        for subdir in sorted(subject.requests)
+    checks += [
+        (f"Proof for {subdir}", "required", _proof(subdir, subject))
+        for subdir in sorted(subject.solution.requests)
     ]
-    return tuple(found)
+    return tuple(Check(*check, subject.release.generated_at) for check in checks)
 
 
 def _proof(subdir: str, subject: ReportSubject) -> str:

@@ -1,9 +1,11 @@
-"""Gather: what a report needs beyond what the build has in hand: the past, and lists of files."""
+"""What a report says of earlier releases, of bundles' files and of upstream's corrections."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.archive.reader import read_paths
 from repack.channel import manifest
@@ -11,7 +13,6 @@ from repack.channel.layout import MANIFEST
 from repack.conda.record import Record
 from repack.conda.repodata import read_rows
 from repack.display import shown
-from repack.report.compose import EarlierReleases
 from repack.report.document import REPORT_DATA, PastRelease, Report, ReportBundle, ReportFile
 
 if TYPE_CHECKING:
@@ -29,48 +30,61 @@ _FILES: Final = 1000  # of a bundle, in the report
 _BOOKKEEPING: Final = frozenset({"arch", "indexed_timestamp", "platform", "subdir"})
 
 
-def hotfixes(texts: Mapping[RelPath, bytes]) -> dict[str, tuple[str, ...]]:
-    """Path -> fields that upstream corrected: its record differs there from the archive."""
-    found = {}
+class EarlierReleases(Struct, frozen=True):
+    """What the report needs of the releases before.
+
+    Attributes:
+        release: the one to compare with; None for the first.
+        records: its packages.
+        releases: rows of the chart so far.
+        kept: how many releases' packages were compared for names with other contents.
+    """
+
+    release: int | None = None
+    records: tuple[Record, ...] = ()
+    releases: tuple[PastRelease, ...] = ()
+    kept: int = 0
+
+
+def find_hotfixes(texts: Mapping[RelPath, bytes]) -> dict[str, tuple[str, ...]]:
+    """Path of each package whose record differs from its archive -> the fields that differ."""
+    hotfixes = {}
     for path, data in texts.items():
         folder, _, name = path.rpartition("/")
         if name == "patch_instructions.json":
             for fn, patch in read_rows(json.loads(data), path).items():
-                if fixed := sorted(patch.keys() - _BOOKKEEPING):
-                    found[f"{folder}/{fn}"] = tuple(shown(key, 40) for key in fixed)
-    return found
+                if fields := sorted(patch.keys() - _BOOKKEEPING):
+                    hotfixes[f"{folder}/{fn}"] = tuple(shown(key, 40) for key in fields)
+    return hotfixes
 
 
-def bundles(
-    label: Label, shipment: ChannelContents, store: Mapping[str, Path]
+def describe_bundles(
+    label: Label, contents: ChannelContents, archives: Mapping[RelPath, Path]
 ) -> tuple[ReportBundle, ...]:
-    """The label's bundles with their files; ``store`` says where an archive is, by SHA-256.
+    """The label's bundles with their files; ``archives`` are the packages' files in the store.
 
     Raises:
         IntegrityError: an archive in the store is damaged.
     """
-    packages = {f"{label.name}-{name}": name for name in label.bundles}
-    found = []
-    for path, item in shipment.items.items():
-        name = packages.get(item.record.name)
-        if name is not None:
-            rows = read_paths(store[path], item.record.fn)
-            prefix = f"share/repack/{label.name}/{name}/"
-            files = [
-                ReportFile(
-                    shown(row.get("_path", "").removeprefix(prefix), 300),
-                    int(row.get("size_in_bytes", 0)),
-                    shown(row.get("sha256")),
-                )
-                for row in rows
-            ]
-            size = sum(one.size for one in files)
-            found.append(
-                ReportBundle(
-                    name, item.record.version, path, len(files), size, tuple(files[:_FILES])
-                )
+    bundle_names = {f"{label.name}-{name}": name for name in label.bundles}
+    bundles = []
+    for path, item in contents.items.items():
+        name = bundle_names.get(item.record.name)
+        if name is None:
+            continue
+        prefix = f"share/repack/{label.name}/{name}/"
+        files = tuple(
+            ReportFile(
+                shown(row.get("_path", "").removeprefix(prefix), 300),
+                int(row.get("size_in_bytes", 0)),
+                shown(row.get("sha256")),
             )
-    return tuple(found)
+            for row in read_paths(archives[path], item.record.fn)
+        )
+        size = sum(file.size for file in files)
+        version = item.record.version
+        bundles.append(ReportBundle(name, version, path, len(files), size, files[:_FILES]))
+    return tuple(bundles)
 
 
 def earlier_releases(channels: Channels, label: LabelName, release: int | None) -> EarlierReleases:
@@ -86,7 +100,6 @@ def earlier_releases(channels: Channels, label: LabelName, release: int | None) 
     """
     if release is None:
         return EarlierReleases()
-    kept = channels.releases(label)
 
     def text(path: str) -> bytes | None:
         remembered = channels.remembered(label, release, path)
@@ -95,9 +108,9 @@ def earlier_releases(channels: Channels, label: LabelName, release: int | None) 
     described = manifest.parse(text(MANIFEST) or b"", channels.history(label) / str(release))
     subdirs = {artifact.path.partition("/")[0] for artifact in described.artifacts}
     records = [record for subdir in sorted(subdirs) for record in _records(subdir, text)]
-    told = text(REPORT_DATA)
-    rows = Report.parse(told, REPORT_DATA).releases if told else tuple(_past(channels, label))
-    return EarlierReleases(release, tuple(records), rows, len(kept))
+    report = text(REPORT_DATA)
+    rows = Report.parse(report, REPORT_DATA).releases if report else _past(channels, label)
+    return EarlierReleases(release, tuple(records), tuple(rows), len(channels.releases(label)))
 
 
 def _records(subdir: str, text: Callable[[str], bytes | None]) -> Iterator[Record]:
@@ -108,15 +121,15 @@ def _records(subdir: str, text: Callable[[str], bytes | None]) -> Iterator[Recor
 
 
 def _past(channels: Channels, label: LabelName) -> Iterator[PastRelease]:
-    known: set[str | None] = set()
+    digests_before: set[str | None] = set()
     for number in channels.releases(label):
         data = channels.remembered(label, number, MANIFEST) or b""
-        one = manifest.parse(data, channels.history(label) / str(number))
+        past = manifest.parse(data, channels.history(label) / str(number))
         yield PastRelease(
             number,
-            one.generated_at or "",
-            len(one.artifacts),
-            sum(artifact.size for artifact in one.artifacts),
-            sum(artifact.size for artifact in one.artifacts if artifact.sha256 not in known),
+            past.generated_at or "",
+            len(past.artifacts),
+            sum(artifact.size for artifact in past.artifacts),
+            sum(a.size for a in past.artifacts if a.sha256 not in digests_before),
         )
-        known = {artifact.sha256 for artifact in one.artifacts}
+        digests_before = {artifact.sha256 for artifact in past.artifacts}

@@ -54,8 +54,8 @@ def label_key(name: str, values: Mapping[str, Any]) -> SharedKey | None:
         LabelError: the label has mistakes.
         KeyRefusedError: its key is unset, empty or badly encoded.
     """
-    from repack.release import signing_keys
     from repack.release.context import BuildContext
+    from repack.release.signing_keys import read_signing_keys
 
     context = BuildContext.open(name, options.settings(values), output.progress())
-    return signing_keys.signing(context).hmac
+    return read_signing_keys(context).hmac
