@@ -1,26 +1,23 @@
 """Prepares, verifies and installs release archives of models and strategies.
 
-``offline_update.py prepare-release|verify-release|install-release …`` is ``repack bundle
-prepare|verify|install … --json``: one JSON document on stdout.
+    offline_update.py prepare-release --version V --output A.tar.gz [--signing-key K]
+    offline_update.py verify-release --archive A [--signing-key K] [--require-signature]
+    offline_update.py install-release --archive A [--models-dir D] [--strategies-dir D]
+        [--backup-dir D] [--signing-key K] [--require-signature] [--report F]
+
+Needs Python 3.9 or newer and release_archive.py beside it, and nothing else. One JSON document goes
+to standard output.
 """
 
-from __future__ import annotations
-
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if sys.version_info < (3, 9):
+    sys.exit("offline_update.py needs Python 3.9 or newer; this is " + sys.version.split()[0])
 
-from repack.cli.main import leave, run
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-_COMMANDS = {f"{name}-release": name for name in ("prepare", "verify", "install")}
+from release_archive import main  # type: ignore[import-not-found]
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case [name, *rest] if name in _COMMANDS:
-            leave(run(["bundle", _COMMANDS[name], *rest, "--json"]))
-        case ["-h" | "--help", *_]:
-            print(__doc__)
-        case _:
-            print(f"usage: offline_update.py {'|'.join(_COMMANDS)} …", file=sys.stderr)
-            leave(2)
+    sys.exit(main("offline_update.py", sys.argv[1:]))

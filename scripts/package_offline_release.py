@@ -1,17 +1,23 @@
-"""Packages models and strategies as a release archive: ``repack bundle prepare``.
+"""Packages models and strategies as a release archive.
 
-``package_offline_release.py --version V --output A.tar.gz --models-dir D --strategies-dir D
-[--signing-key K] [--manifest-output F]`` prints one JSON document on stdout.
+    package_offline_release.py --version V --output A.tar.gz [--models-dir D] [--strategies-dir D]
+        [--signing-key K] [--manifest-output F]
+
+Needs Python 3.9 or newer and release_archive.py beside it, and nothing else. One JSON document goes
+to standard output.
 """
 
-from __future__ import annotations
-
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if sys.version_info < (3, 9):
+    sys.exit(
+        "package_offline_release.py needs Python 3.9 or newer; this is " + sys.version.split()[0]
+    )
 
-from repack.cli.main import leave, run
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from release_archive import main  # type: ignore[import-not-found]
 
 if __name__ == "__main__":
-    leave(run(["bundle", "prepare", *sys.argv[1:], "--json"]))
+    sys.exit(main("package_offline_release.py", sys.argv[1:]))

@@ -1,7 +1,7 @@
 """``repack bundle``: releases of models and strategies, for targets with or without conda.
 
-``scripts/package_offline_release.py`` and ``scripts/offline_update.py`` are these commands under
-their documented names.
+``scripts/package_offline_release.py`` and ``scripts/offline_update.py`` do the same with the standard
+library alone, for stations on which nothing can be installed.
 """
 
 from __future__ import annotations

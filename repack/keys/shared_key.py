@@ -1,8 +1,9 @@
 """Shared keys: the one syntax for naming them, and the HMAC they make.
 
 Syntax, everywhere: ``[KEYID=]VALUE`` with VALUE = ``env:NAME``, ``file:PATH``, ``hex:…``,
-``base64:…`` or bare base64. A variable holds ``hex:…``, ``base64:…`` or bare base64, with a key id
-in front if it likes; a file holds that or the raw bytes. A secret never stands in a message or in
+``base64:…``, ``text:…`` or bare base64. Behind a key id, a bare value that is no base64 is taken as
+text, with a warning: old procedures write ``SERVICE=secret``. A variable holds all of these but
+``env:`` and ``file:``, with a key id in front if it likes; a file holds that or the raw bytes. A secret never stands in a message or in
 a ``repr``.
 """
 
@@ -14,6 +15,8 @@ import hashlib
 import hmac
 import re
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypedDict, get_args
+
+from msgspec.structs import replace
 
 from repack.codec.canonical import canonical
 from repack.errors import KeyRefusedError, SignatureError
@@ -32,9 +35,12 @@ _KEYED: Final = re.compile(rf"(?:{_KEY_ID.pattern})=(.+)")
 # with an unset variable writes exactly this, and must not sign with a key anybody can guess.
 _PLAIN_WORD: Final = re.compile(r"(?:[A-Z]+|[a-z]+)=")
 
-Source = Literal["env", "file", "hex", "base64"]
+Source = Literal["env", "file", "hex", "base64", "text"]
 _PREFIXES: Final = tuple(f"{source}:" for source in get_args(Source))
-_HINT: Final = "[KEYID=]VALUE with VALUE env:NAME, file:PATH, hex:…, base64:… or bare base64"
+_HINT: Final = (
+    "[KEYID=]VALUE with VALUE env:NAME, file:PATH, hex:…, base64:…, text:… or bare base64"
+)
+_AS_TEXT: Final = "is taken as plain text; write text: before it, or give it as base64:"
 
 
 class Signature(TypedDict):
@@ -46,12 +52,18 @@ class Signature(TypedDict):
 
 
 class SharedKey(Value, frozen=True):
-    """A secret and the name it goes by."""
+    """A secret and the name it goes by.
+
+    Attributes:
+        is_guessed_text: the value was no base64, and nothing said that it is text.
+    """
 
     hidden_fields: ClassVar = ("secret",)
+    uncompared_fields: ClassVar = ("is_guessed_text",)
 
     key_id: str | None
     secret: bytes
+    is_guessed_text: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -61,10 +73,11 @@ class SharedKey(Value, frozen=True):
     @property
     def warning(self) -> str | None:
         """What to tell the user about this key, if anything."""
-        if len(self.secret) >= STRONG_BYTES:
-            return None
-        name = f" {self.key_id!r}" if self.key_id else ""
-        return f"key{name} has only {len(self.secret)} bytes; take at least {STRONG_BYTES}"
+        faults = [_AS_TEXT] if self.is_guessed_text else []
+        if len(self.secret) < STRONG_BYTES:
+            faults.append(f"has only {len(self.secret)} bytes; take at least {STRONG_BYTES}")
+        name = f"key {self.key_id!r}" if self.key_id else "key"
+        return "; ".join(f"{name} {fault}" for fault in faults) or None
 
 
 class KeyRef(Value, frozen=True):
@@ -75,6 +88,7 @@ class KeyRef(Value, frozen=True):
     key_id: str | None
     source: Source
     value: str
+    is_guessed_text: bool = False
 
     def resolve(
         self, environment: Mapping[str, str], read_file: Callable[[str], bytes], where: str = "key"
@@ -89,24 +103,19 @@ class KeyRef(Value, frozen=True):
         Raises:
             KeyRefusedError: the variable is unset, or the key is empty or badly encoded.
         """
-        key_id = self.key_id
         match self.source:
             case "env":
                 text = environment.get(self.value)
                 if text is None:
                     raise KeyRefusedError(f"variable {self.value} is not set", where=where)
-                inner_id, secret = _decode_text(text, f"{where} (env:{self.value})")
-                key_id = key_id or inner_id
+                key = _decode_text(text, f"{where} (env:{self.value})")
             case "file":
-                inner_id, secret = _decode_file(read_file(self.value), where)
-                key_id = key_id or inner_id
-            case "hex":
-                secret = _hex(self.value, where)
-            case "base64":
-                secret = _base64(self.value, where)
-        if not secret:
+                key = _decode_file(read_file(self.value), where)
+            case source:
+                key = _decode(source, self.value, where, guessed=self.is_guessed_text)
+        if not key.secret:
             raise KeyRefusedError("the key is empty", where=where)
-        return SharedKey(key_id, secret)
+        return replace(key, key_id=self.key_id or key.key_id)
 
 
 def parse_key(text: str, where: str = "key") -> KeyRef:
@@ -117,14 +126,12 @@ def parse_key(text: str, where: str = "key") -> KeyRef:
             secret.
     """
     key_id, value = _split(text.strip(), where)
-    source, rest = _source(value)
+    source, rest, guessed = _source(value, has_key_id=key_id is not None)
     if not rest:
         raise KeyRefusedError("the key is empty", where=where, expected=_HINT)
-    if source == "hex":
-        _hex(rest, where)
-    elif source == "base64":
-        _base64(rest, where)
-    return KeyRef(key_id, source, rest)
+    if source not in {"env", "file"}:
+        _decode(source, rest, where, guessed=guessed)
+    return KeyRef(key_id, source, rest, guessed)
 
 
 def sign_hmac_sha384(payload: object, key: SharedKey) -> Signature:
@@ -186,38 +193,55 @@ def _split(text: str, where: str) -> tuple[str | None, str]:
     return head, value
 
 
-def _source(value: str) -> tuple[Source, str]:
+def _source(value: str, *, has_key_id: bool) -> tuple[Source, str, bool]:
+    """What kind of value it is, the value, and whether that it is text was only guessed.
+
+    Without a key id no text is guessed: it may be a path or a name that was mistyped.
+    """
     for source in get_args(Source):
         if value.startswith(f"{source}:"):
-            return source, value[len(source) + 1 :]
-    return "base64", value
+            return source, value[len(source) + 1 :], False
+    # `Zh==` is base64 with stray bits, no key id with the text `=`.
+    if has_key_id and value.strip("=") and not _is_base64(value):
+        return "text", value, True
+    return "base64", value, False
 
 
-def _decode_text(text: str, where: str) -> tuple[str | None, bytes]:
+def _decode(source: Source, value: str, where: str, *, guessed: bool = False) -> SharedKey:
+    match source:
+        case "hex":
+            return SharedKey(None, _hex(value, where))
+        case "text":
+            return SharedKey(None, value.encode(), guessed)
+        case _:
+            return SharedKey(None, _base64(value, where))
+
+
+def _decode_text(text: str, where: str) -> SharedKey:
     key_id, value = _split(text.strip(), where)
-    source, rest = _source(value)
+    source, rest, guessed = _source(value, has_key_id=key_id is not None)
     if not rest:
         raise KeyRefusedError("the key is empty", where=where)
     if source in {"env", "file"}:
         raise KeyRefusedError(
             "a key that points to a key is not followed", where=where, expected="hex: or base64:"
         )
-    return key_id, _hex(rest, where) if source == "hex" else _base64(rest, where)
+    return replace(_decode(source, rest, where, guessed=guessed), key_id=key_id)
 
 
-def _decode_file(data: bytes, where: str) -> tuple[str | None, bytes]:
+def _decode_file(data: bytes, where: str) -> SharedKey:
     """Text in a key's syntax is decoded; 32 or 48 bytes, and all else, are the key itself."""
     if len(data) in _RAW_SIZES:
-        return None, data
+        return SharedKey(None, data)
     try:
         text = data.decode("ascii").strip()
     except UnicodeDecodeError:
-        return None, data
+        return SharedKey(None, data)
     keyed = _KEYED.fullmatch(text)
     value = keyed[1] if keyed and not _is_base64(text) else text
-    if value.startswith(("hex:", "base64:")) or _is_base64(value):
+    if value.startswith(("hex:", "base64:", "text:")) or _is_base64(value):
         return _decode_text(text, where)
-    return None, data
+    return SharedKey(None, data)
 
 
 def _hex(text: str, where: str) -> bytes:

@@ -151,12 +151,9 @@ def test_keys_that_are_none(work, key):
         [],
         ["unknown-command"],
         ["prepare-release"],
-        ["prepare-release", "--version", "1", "--output", "a.tar.gz"],
-        ["prepare-release", "--version", "1", "--output", "a.tar.gz", "--models-dir", "none"],
         ["verify-release"],
         ["verify-release", "--archive", "none.tar.gz"],
         ["verify-release", "--archive", "data/models/a.bin", "--require-signature"],
-        ["install-release", "--archive", "data/models/a.bin"],
     ],
 )
 def test_usage(work, arguments):
