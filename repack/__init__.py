@@ -47,9 +47,8 @@ def build(label: str, **options: Unpack[Options]) -> Outcome:
             the command line. What was published before still is.
     """
     from repack.progress import SILENT
-    from repack.release.line import build as make
-    from repack.release.line import preview
+    from repack.release import line
     from repack.settings import Settings
 
-    run = preview if options.get("dry_run") else make
+    run = line.preview if options.get("dry_run") else line.build
     return run(label, Settings.of(options), options.get("progress", SILENT))

@@ -32,7 +32,7 @@ from repack.errors import IntegrityError
 from repack.fs import atomic, exchange, links, locks
 from repack.fs.litter import is_litter
 from repack.fs.walk import read_or_none, walk
-from repack.label.agent import NAME as AGENT
+from repack.label.agent import AGENT_PACKAGE
 from repack.names import LabelName, RelPath
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class Channels:
             Record.of(raw, fn, urls.folder_url(folder))
             for folder in folders
             for fn, raw in _noarch(folder).items()
-            if fn.startswith((f"{label}-", f"{AGENT}-"))
+            if fn.startswith((f"{label}-", f"{AGENT_PACKAGE}-"))
         )
 
     def forget(self, label: LabelName, keep: int, current: int) -> None:

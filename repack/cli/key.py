@@ -13,7 +13,7 @@ from repack.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from repack.keys.keyset import Algorithm, KeySet, Role
+    from repack.keys.keyset import Algorithm, KeySet, RoleName
     from repack.trust.operations import NewKey
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -86,7 +86,7 @@ def rotate(
         change = None
         if values["role"] is not None:
             key = None if values["keep_keys"] else _new(values).make(context.keys)
-            role = cast("Role", values["role"])
+            role = cast("RoleName", values["role"])
             change = operations.KeyChange(role, key, values["retire"], threshold)
         elif not values["keep_keys"]:
             raise UsageError("say which --role, or --keep-keys")

@@ -28,7 +28,7 @@ from repack.inputs.prefix_record import (
     restore_record,
     without_added_pip,
 )
-from repack.prefix import conda_meta as places
+from repack.prefix import conda_meta
 from repack.progress import SILENT
 from repack.structs import Value
 from repack.urls import redact_url, secrets_in_url
@@ -92,7 +92,7 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
     """
     info = read_env_info(env_file)
     prefix, caches = Path(info.prefix), tuple(Path(folder) for folder in info.pkgs_dirs)
-    metas = places.read_meta(prefix, env_file)
+    metas = conda_meta.read_meta(prefix, env_file)
 
     with (
         progress.phase("harvest", len(metas), "packages") as done,
@@ -107,7 +107,7 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
         everything = list(pool.map(take, metas.items()))
     _report([taken.fault for taken in everything if taken.fault], prefix)
     pairs = [(taken.record, taken.archive) for taken in everything if taken.record]
-    foreign = places.foreign_distributions(prefix, metas.values())
+    foreign = conda_meta.foreign_distributions(prefix, metas.values())
     warnings = [warning for taken in everything for warning in taken.warnings]
     if foreign:
         warnings.append(
@@ -180,7 +180,7 @@ def _with_hashes(package: PrefixRecord, caches: tuple[Path, ...]) -> PrefixRecor
     """``package`` with the hashes that an unpacked copy knows, where the environment has none."""
     if package.sha256 or package.md5:
         return package
-    for _, document in places.cached_records(caches, package.dist):
+    for _, document in conda_meta.cached_records(caches, package.dist):
         if is_same(package.raw, document) and (document.get("sha256") or document.get("md5")):
             known = {key: document[key] for key in ("sha256", "md5", "size") if document.get(key)}
             return replace(package, raw={**package.raw, **known})
@@ -219,7 +219,7 @@ def _index(
 def _better(
     package: PrefixRecord, caches: tuple[Path, ...], archive: Path | None
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield from places.cached_records(caches, package.dist)
+    yield from conda_meta.cached_records(caches, package.dist)
     if archive is not None:
         from repack.archive.reader import scan_archive
 
@@ -234,11 +234,11 @@ def _better(
 
 def _find(
     package: PrefixRecord, caches: tuple[Path, ...], warnings: list[str]
-) -> tuple[Path | None, places.Hashes | None]:
+) -> tuple[Path | None, conda_meta.Hashes | None]:
     candidates = [cache / package.fn for cache in caches]
     candidates += [Path(path) for path in package.archives]
     for path in dict.fromkeys(candidates):
-        hashes = places.hashes(path)
+        hashes = conda_meta.hashes(path)
         if hashes is None:
             continue
         if package.sha256:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from repack.errors import KeyRefusedError
 from repack.fs import atomic
-from repack.keys.keyset import MAX_BYTES, ROLES, KeySet, parse
+from repack.keys.keyset import MAX_BYTES, ROLES, KeySet, parse_keyset
 from repack.keys.shared_key import MAX_KEY_FILE
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Signer
 
-    from repack.keys.keyset import Algorithm, PublicKey, Role
+    from repack.keys.keyset import Algorithm, PublicKey, RoleName
 
 KEYS_FILE: Final = "keys.json"
 HMAC_FILE: Final = "hmac.key"
@@ -56,7 +56,7 @@ class Keyring:
                 where=path,
                 hint=f"make one: repack key new --role root --keys {folder}",
             )
-        return cls(folder, parse(atomic.read(path, MAX_BYTES), path), environment)
+        return cls(folder, parse_keyset(atomic.read(path, MAX_BYTES), path), environment)
 
     @classmethod
     def open_or_begin(cls, folder: Path, environment: Mapping[str, str]) -> Keyring:
@@ -89,7 +89,7 @@ class Keyring:
         """Write ``keys.json``. Raises as :func:`repack.fs.atomic.write` does."""
         atomic.write(self.folder / KEYS_FILE, self.keyset.to_bytes())
 
-    def generate(self, role: Role, algorithm: Algorithm) -> PublicKey:
+    def generate(self, role: RoleName, algorithm: Algorithm) -> PublicKey:
         """Make a key pair, and write its private half into the folder.
 
         Raises:

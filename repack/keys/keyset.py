@@ -20,9 +20,9 @@ from repack.structs import Value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Role = Literal["root", "targets", "ci", "production", "snapshot", "timestamp"]
-ROLES: Final[tuple[Role, ...]] = get_args(Role)
-ONLINE: Final[tuple[Role, ...]] = ("ci", "snapshot", "timestamp")
+RoleName = Literal["root", "targets", "ci", "production", "snapshot", "timestamp"]
+ROLES: Final[tuple[RoleName, ...]] = get_args(RoleName)
+ONLINE: Final[tuple[RoleName, ...]] = ("ci", "snapshot", "timestamp")
 """The roles whose keys every build needs; the keys of the others can be kept offline."""
 
 Algorithm = Literal["ed25519", "ecdsa-p384"]
@@ -52,7 +52,7 @@ class PublicKey(Value, frozen=True):
     hidden_fields: ClassVar = ("uri",)
 
     keyid: str
-    role: Role
+    role: RoleName
     keytype: str
     scheme: str
     public: str
@@ -80,7 +80,7 @@ class _KeyValue(Document, frozen=True):
 
 
 class _KeyEntry(Document, frozen=True):
-    role: Role
+    role: RoleName
     keytype: str
     scheme: str
     keyval: _KeyValue
@@ -90,7 +90,7 @@ class _KeyEntry(Document, frozen=True):
 
 class _KeySetFile(Document, frozen=True):
     format: Literal["repack-keys-1"]
-    roles: dict[Role, RoleKeys]
+    roles: dict[RoleName, RoleKeys]
     keys: dict[str, _KeyEntry]
 
 
@@ -100,7 +100,7 @@ class KeySet(Struct, frozen=True):
     ``keys`` also holds retired ones: a root rotation is signed by the old keys too (TUF 6.1).
     """
 
-    roles: Mapping[Role, RoleKeys] = field(default_factory=dict)
+    roles: Mapping[RoleName, RoleKeys] = field(default_factory=dict)
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
 
     @property
@@ -110,7 +110,7 @@ class KeySet(Struct, frozen=True):
             self.keys[keyid].development for role in self.roles.values() for keyid in role.keys
         )
 
-    def keys_of(self, role: Role) -> RoleKeys:
+    def keys_of(self, role: RoleName) -> RoleKeys:
         """Who signs for ``role``.
 
         Raises:
@@ -146,7 +146,7 @@ class KeySet(Struct, frozen=True):
         kept = tuple(keyid for keyid in old.keys if keyid != retired)
         return self._with(key.role, RoleKeys(old.threshold, (*kept, key.keyid)), key)
 
-    def with_threshold(self, role: Role, threshold: int) -> KeySet:
+    def with_threshold(self, role: RoleName, threshold: int) -> KeySet:
         """The set with another threshold for ``role``.
 
         Raises:
@@ -161,7 +161,7 @@ class KeySet(Struct, frozen=True):
         roles = {**self.roles, role: RoleKeys(threshold, keyids)}
         return structs.replace(self, roles=roles)
 
-    def _with(self, role: Role, keys: RoleKeys, key: PublicKey) -> KeySet:
+    def _with(self, role: RoleName, keys: RoleKeys, key: PublicKey) -> KeySet:
         return KeySet({**self.roles, role: keys}, {**self.keys, key.keyid: key})
 
     def to_bytes(self) -> bytes:
@@ -177,7 +177,7 @@ class KeySet(Struct, frozen=True):
         return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def parse(data: bytes, where: object) -> KeySet:
+def parse_keyset(data: bytes, where: object) -> KeySet:
     """Read ``keys.json``.
 
     Raises:

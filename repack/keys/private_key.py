@@ -28,7 +28,7 @@ from repack.keys.keyset import PublicKey
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from repack.keys.keyset import Algorithm, Role
+    from repack.keys.keyset import Algorithm, RoleName
 
 
 def generate(algorithm: Algorithm) -> CryptoSigner:
@@ -87,7 +87,7 @@ def from_uri(uri: str, key: PublicKey, secret: Callable[[str], str]) -> Signer:
         ) from error
 
 
-def adopt(role: Role, public_pem: bytes, uri: str | None) -> PublicKey:
+def adopt(role: RoleName, public_pem: bytes, uri: str | None) -> PublicKey:
     """The public half of a key made elsewhere.
 
     Raises:
@@ -99,7 +99,7 @@ def adopt(role: Role, public_pem: bytes, uri: str | None) -> PublicKey:
         raise KeyRefusedError("not a public key in PEM", got=str(error)[:200]) from error
 
 
-def public_key_of(public: Key, role: Role, uri: str | None) -> PublicKey:
+def public_key_of(public: Key, role: RoleName, uri: str | None) -> PublicKey:
     """A securesystemslib key as it stands in a key set."""
     value = str(public.keyval["public"])
     return PublicKey(public.keyid, role, public.keytype, public.scheme, value, uri)

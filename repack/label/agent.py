@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LEFT_OUT = {"__pycache__"}
 
 
-NAME: Final = "repack"
+AGENT_PACKAGE: Final = "repack"
 NEEDS: Final = (
     "python >=3.11",
     "backports.zstd >=1.0",  # a noarch package cannot leave it out for Python 3.14
@@ -51,7 +51,7 @@ def agent_package(version: str, sources: Mapping[str, bytes]) -> PackageSpec:
         for path, data in sources.items()
     ]
     return PackageSpec(
-        name=NAME,
+        name=AGENT_PACKAGE,
         version=version,
         noarch="python",
         depends=tuple(sorted(NEEDS)),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from repack.names import Digest, LabelName
 from typing import TYPE_CHECKING
 
-from repack.label import agent as agent_package
+from repack.label.agent import AGENT_PACKAGE
 
 PackageFormat = Literal["keep", "tar.bz2"]
 AfterInstall = Literal["none", "restart", "reboot"]
@@ -33,7 +33,7 @@ class BundleSpec(Struct, frozen=True):
     license: str | None = None
 
 
-class Signing(Value, frozen=True):
+class LabelSigning(Value, frozen=True):
     """How releases are signed; what is None or missing has the signer's defaults.
 
     Attributes:
@@ -92,7 +92,7 @@ class Label(Value, frozen=True):
     bundles: Mapping[str, BundleSpec] = field(default_factory=dict)
     after_install: AfterInstall = "none"
     health_check: tuple[str, ...] = ()
-    signing: Signing | None = None
+    signing: LabelSigning | None = None
     agent: bool = False
     installers: tuple[Installer, ...] = ()
     strict: bool = False
@@ -108,8 +108,8 @@ def numbered_names(label: Label) -> frozenset[str]:
     return frozenset({str(label.name), f"{label.name}-manifest"})
 
 
-def names(label: Label) -> frozenset[str]:
+def package_names(label: Label) -> frozenset[str]:
     """The names of all packages that repack makes for a label."""
     parts = ("manifest", *label.bundles)
-    agent = {agent_package.NAME} if label.agent else set()
+    agent = {AGENT_PACKAGE} if label.agent else set()
     return frozenset({str(label.name), *(f"{label.name}-{part}" for part in parts)} | agent)

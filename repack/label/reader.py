@@ -21,7 +21,7 @@ from repack.conda.virtual_packages import read_profile
 from repack.errors import UsageError
 from repack.inputs.source import Source
 from repack.label.channels import ChannelFault, read_channel
-from repack.label.label import BundleSpec, Installer, Label, Signing
+from repack.label.label import BundleSpec, Installer, Label, LabelSigning
 from repack.label.schema import SCHEMA
 from repack.label.variables import fill
 from repack.names import Digest, LabelName
@@ -274,7 +274,7 @@ class _Reader:
             )
         return found
 
-    def _signing(self) -> Signing | None:
+    def _signing(self) -> LabelSigning | None:
         if not self._top.has("signing"):
             return None
         table = self._top.view("signing")
@@ -289,7 +289,7 @@ class _Reader:
             self._secrets.add(re.split(r"[=:]", hmac.text.rstrip("="))[-1])
             self._secrets.add(hmac.text)
             self._notes.append("signing.hmac holds the key itself; name env:… or file:… instead")
-        return Signing(
+        return LabelSigning(
             hmac=hmac.text if hmac else None,
             key_id=table.word("key_id", "") or None,
             keys=self._path(keys) if keys else None,

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from repack.conda.subdir import NOARCH, host_subdir
 from repack.errors import RepackError
-from repack.label.label import names as label_packages
+from repack.label.label import package_names
 from repack.prove.prove import prove
 from repack.store.inspect import inspect
 
@@ -89,6 +89,6 @@ def read_whole(contents: ChannelContents, context: ProofContext) -> tuple[Record
     beside its list of files, so with the full proof everything is.
     """
     here = {NOARCH, host_subdir()} if not context.reads_everything else set()
-    own = label_packages(context.label) - {context.label.name}
+    own = package_names(context.label) - {context.label.name}
     records = (item.record for item in contents.items.values())
     return tuple(r for r in records if r.name not in own and r.subdir not in here)

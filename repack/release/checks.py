@@ -8,7 +8,7 @@ from repack.conda.dependencies import dependency_chains, dependency_graph, depen
 from repack.conda.spdx import judge_licence, unknown_identifiers
 from repack.display import shown
 from repack.errors import IntegrityError, ProofError
-from repack.label.label import names
+from repack.label.label import package_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,7 +77,7 @@ def check_licences(
     # A rebuild that changes nothing judges no licence, and is spared the import.
     from repack.report.changes import licence_of
 
-    policy, own = label.licences, names(label)
+    policy, own = label.licences, package_names(label)
     closed = policy.unknown == "deny" or label.strict
     chains = {
         subdir: dependency_chains(

@@ -15,7 +15,7 @@ from repack.channel.scripts import InstallerPlan, PlatformPlan, installers, sync
 from repack.codec.canonical import canonical
 from repack.conda.match_spec import spec_name
 from repack.file_entry import FileEntry
-from repack.label.label import names
+from repack.label.label import package_names
 from repack.names import Digest384
 from repack.release.conversion import warn_of_old_conda
 from repack.release.describe import describe
@@ -112,7 +112,7 @@ def compose_draft(
         warnings = (*solution.warnings, *warn_of_old_conda(contents))
         solution = replace(solution, warnings=warnings)
     for subdir, request in solution.requests.items():
-        requested = {spec_name(spec) for spec in request.specs} | names(label)
+        requested = {spec_name(spec) for spec in request.specs} | package_names(label)
         records = contents.records_by_subdir[subdir]
         roots[subdir] = tuple(record for record in records if record.name in requested)
     texts = {

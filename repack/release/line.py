@@ -85,7 +85,7 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     """
     from repack.conda.rattler import is_older
     from repack.conda.subdir import package_name
-    from repack.label.label import names, numbered_names
+    from repack.label.label import numbered_names, package_names
     from repack.report.changes import compare
     from repack.report.history import earlier_releases
 
@@ -98,7 +98,7 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     old_paths = published.packages.keys() if published else set()
     new_paths = {_path_in_channel(record, context) for record in solution.unique_records}
     new_paths |= find_bundle_paths(context)
-    numbered, own = numbered_names(label), names(label)
+    numbered, own = numbered_names(label), package_names(label)
     earlier = earlier_releases(channels, label.name, since)
     foreign = [record for record in earlier.records if record.name not in own]
     modes = context.proof_modes(solution.requests)

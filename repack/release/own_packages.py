@@ -10,9 +10,8 @@ from repack.bundle.build import Bundling, build_bundle
 from repack.bundle.package import follow, manifest_package, metapackage
 from repack.channel import manifest
 from repack.errors import FolderError, LabelError, Problem
-from repack.label import agent as agent_package
-from repack.label.agent import own_sources
-from repack.label.label import names
+from repack.label.agent import NEEDS, agent_package, own_sources
+from repack.label.label import package_names
 from repack.names import RelPath
 from repack.release.draft import artifacts
 from repack.store.inspect import inspect
@@ -70,7 +69,7 @@ def _bundled(context: BuildContext, stamps: Path | None) -> list[Bundled]:
     if problems:
         raise FolderError(problems, where=f"label {label.name}")
     if label.agent:
-        agent = agent_package.agent_package(__version__, own_sources())
+        agent = agent_package(__version__, own_sources())
         bundles.append(follow(agent, how.previous, how.archive))
     return bundles
 
@@ -100,10 +99,10 @@ def check_names(solution: Solution, label: Label) -> None:
     Raises:
         LabelError: one is, or a given lock or environment lacks what the agent needs.
     """
-    taken = names(label) - {label.name}
+    taken = package_names(label) - {label.name}
     upstream = {record.name for record in solution.unique_records}
     twins = sorted(upstream & taken)
-    needs = {spec.split(" ", 1)[0] for spec in agent_package.NEEDS} if label.agent else set()
+    needs = {spec.split(" ", 1)[0] for spec in NEEDS} if label.agent else set()
     if missing := sorted(needs - upstream):
         what = f"`agent: true` needs {', '.join(missing)}, which the given packages lack"
         raise LabelError([Problem(f"label {label.name}", what)])

@@ -13,7 +13,7 @@ from repack.channel.metadata_folder import newest, read_folder
 from repack.conda.subdir import NOARCH, package_name
 from repack.errors import IntegrityError
 from repack.fs.walk import sizes
-from repack.label.label import names
+from repack.label.label import package_names
 from repack.prove.proof import Proof
 from repack.release.outcome import Outcome, platform_results
 from repack.trust.sign import outlook
@@ -58,7 +58,7 @@ class PublishedRelease(Struct, frozen=True):
 
     def platform_results(self, draft: Draft) -> dict[str, PlatformResult]:
         """What installs per subdir: what the draft holds and the numbered packages beside it."""
-        own = names(draft.label)
+        own = package_names(draft.label)
         numbered = [
             artifact
             for artifact in self.manifest.artifacts

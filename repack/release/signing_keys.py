@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from repack.fs import atomic
 from repack.keys.keyring import KEYS_FILE, Keyring
 from repack.keys.shared_key import MAX_KEY_FILE, parse_key
-from repack.label.label import Signing as LabelSigning
+from repack.label.label import LabelSigning
 from repack.trust.sign import UNSIGNED, Signing
 
 if TYPE_CHECKING:
-    from repack.keys.keyset import Role
+    from repack.keys.keyset import RoleName
     from repack.release.context import BuildContext
 
 
@@ -41,7 +41,7 @@ def read_signing_keys(context: BuildContext) -> Signing:
         if not made_before:
             context.progress.note(f"made development keys in {folder}; see `repack key`")
     for role, threshold in settings.thresholds.items():
-        ring.keyset = ring.keyset.with_threshold(cast("Role", role), threshold)
+        ring.keyset = ring.keyset.with_threshold(cast("RoleName", role), threshold)
     text, hmac = settings.hmac or ring.hmac_ref(), None
     if text is not None:
         hmac = parse_key(text, "signing.hmac").resolve(

@@ -12,7 +12,7 @@ from repack.conda.dependencies import dependency_chains, dependency_graph, depen
 from repack.conda.rattler import is_older
 from repack.conda.spdx import judge_licence
 from repack.display import shown
-from repack.label.label import names
+from repack.label.label import package_names
 from repack.report.changes import compare, licence_of
 from repack.report.document import (
     Check,
@@ -71,7 +71,7 @@ class ReportSubject(Struct, frozen=True):
     @property
     def own(self) -> frozenset[str]:
         """The names of the packages that repack makes for the label."""
-        return names(self.label)
+        return package_names(self.label)
 
     @property
     def modes(self) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from repack.conda.subdir import NOARCH
 from repack.errors import RepackError
 from repack.fs import atomic
 from repack.fs.walk import read_or_none
-from repack.label import files as labels
+from repack.label import files
 from repack.names import LabelName
 from repack.report import failures
 from repack.report.document import REPORT_PAGE
@@ -113,7 +113,7 @@ def overview(channels: Channels, labels_dir: Path | None = None) -> tuple[LabelS
     """
     names: set[str] = set(failures.labels(channels))
     if labels_dir is not None and labels_dir.is_dir():
-        names |= set(labels.names(labels_dir))
+        names |= set(files.names(labels_dir))
     return tuple(_state(channels, name) for name in sorted(names))
 
 

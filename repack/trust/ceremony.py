@@ -17,10 +17,9 @@ from msgspec.structs import replace
 from repack.codec.canonical import canonical, loads
 from repack.codec.decode import Document, decode
 from repack.errors import KeyRefusedError, MixAndMatchError, NoSuchReleaseError
-from repack.keys.keyset import parse as parse_keyset
+from repack.keys.keyset import parse_keyset
 from repack.trust.editor import MetadataEditor
-from repack.trust.metadata import DELEGATED, MAX_BYTES, releases_in
-from repack.trust.metadata import parse as parse_metadata
+from repack.trust.metadata import DELEGATED, MAX_BYTES, parse_metadata, releases_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

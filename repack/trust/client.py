@@ -63,7 +63,7 @@ class FolderFetcher(FetcherInterface):
         if not path.is_file():
             raise DownloadHTTPError(f"no such file: {name}", 404)
         data = atomic.read(path, MAX_BYTES)
-        metadata.parse(data, role, path)
+        metadata.parse_metadata(data, role, path)
         yield data
 
 
@@ -98,7 +98,9 @@ def refresh(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:
         MetadataInvalidError: malformed.
         MetadataUnsupportedError: of a later specification.
     """
-    label = metadata.parse(pinned, "root", "pinned root").signed.unrecognized_fields.get(LABEL)
+    label = metadata.parse_metadata(pinned, "root", "pinned root").signed.unrecognized_fields.get(
+        LABEL
+    )
     had_state = (state / "timestamp.json").is_file()
     with atomic.os_errors_at(state):
         state.mkdir(parents=True, exist_ok=True)
@@ -158,10 +160,13 @@ def _read_back(folder: Path, state: Path, label: str) -> TrustedMetadata:
     raw = {
         f"{role}.json": atomic.read(state / f"{role}.json", MAX_BYTES) for role in ROLES_BELOW_ROOT
     }
-    root = metadata.parse(atomic.read(state / "root.json", MAX_BYTES), "root", folder)
+    root = metadata.parse_metadata(atomic.read(state / "root.json", MAX_BYTES), "root", folder)
     if root.signed.unrecognized_fields.get(LABEL) != label:
         raise MixAndMatchError("the newest root is another label's", where=folder, expected=label)
-    roles = {role: metadata.parse(raw[f"{role}.json"], role, folder) for role in ROLES_BELOW_ROOT}
+    roles = {
+        role: metadata.parse_metadata(raw[f"{role}.json"], role, folder)
+        for role in ROLES_BELOW_ROOT
+    }
     trusted = MetadataSet(label, (root,), roles, raw)
     releases = tuple(release for role in DELEGATED for release in trusted.releases(role))
     return TrustedMetadata(trusted, releases)

@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Signer
 
-    from repack.keys.keyset import KeySet
-    from repack.keys.keyset import Role as RoleName
+    from repack.keys.keyset import KeySet, RoleName
     from repack.trust.selection import SignedRelease
 
 TARGET_PATTERN: Final = "releases/*/manifest.json"

@@ -54,7 +54,7 @@ _TYPES: Final[Mapping[str, type[Signed]]] = {
 }
 
 
-def parse(data: bytes, role: str, where: object) -> Metadata[Any]:
+def parse_metadata(data: bytes, role: str, where: object) -> Metadata[Any]:
     """Read one metadata file, strictly; signatures are not looked at.
 
     Raises:
@@ -130,7 +130,7 @@ class MetadataSet(Struct, frozen=True):
             name = f"{role}.json"
             if name not in files:
                 raise MetadataNotFoundError("signed metadata is missing", where=where, got=name)
-            roles[role], raw[name] = parse(files[name], role, name), files[name]
+            roles[role], raw[name] = parse_metadata(files[name], role, name), files[name]
         metadata_set = cls(label, roots, roles, raw)
         for role in ROLES_BELOW_ROOT:
             delegator = roles["targets"] if role in DELEGATED else roots[-1]
@@ -199,7 +199,7 @@ def load_roots(files: Mapping[str, bytes], where: object) -> tuple[Metadata[Root
     roots: list[Metadata[Root]] = []
     for number in numbers:
         name = f"{number}.root.json"
-        root = parse(files[name], "root", name)
+        root = parse_metadata(files[name], "root", name)
         delegators = (*(old.signed for old in roots[-1:]), root.signed)
         if root.signed.version != number or not is_signed("root", root, delegators):
             raise RootChainError("a root is not signed by itself and the one before", where=name)

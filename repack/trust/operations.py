@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.channel.folder import Channels
-    from repack.keys.keyset import Algorithm, KeySet, PublicKey, Role
+    from repack.keys.keyset import Algorithm, KeySet, PublicKey, RoleName
     from repack.names import LabelName
     from repack.trust.ceremony import Ceremony
     from repack.trust.metadata import MetadataSet
@@ -64,7 +64,7 @@ class KeyChange(Struct, frozen=True):
         threshold: how many must sign from now on.
     """
 
-    role: Role
+    role: RoleName
     key: PublicKey | None = None
     retired: str | None = None
     threshold: int | None = None
@@ -79,7 +79,7 @@ class KeyChange(Struct, frozen=True):
 class NewKey(Struct, frozen=True):
     """A key to be generated here, or the public half of one generated elsewhere, as PEM."""
 
-    role: Role
+    role: RoleName
     algorithm: Algorithm = "ed25519"
     public: bytes | None = None
     uri: str | None = None

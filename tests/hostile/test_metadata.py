@@ -314,7 +314,7 @@ def test_fuzz(bank, tmp_path, data):
 @given(st.binary(max_size=200), st.sampled_from(["root", "ci", "timestamp", "snapshot", "targets"]))
 def test_fuzz_bytes(data, role):
     with pytest.raises(RepackError):
-        model.parse(data, role, "x")
+        model.parse_metadata(data, role, "x")
 
 
 @settings(

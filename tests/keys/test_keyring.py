@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from repack.errors import IntegrityError, KeyRefusedError
 from repack.keys.keyring import Keyring
-from repack.keys.keyset import ROLES, KeySet, parse
+from repack.keys.keyset import ROLES, KeySet, parse_keyset
 from repack.keys.private_key import adopt, to_public_pem
 
 PHRASE = {"REPACK_KEY_PASSPHRASE": "correct horse"}
@@ -203,7 +203,7 @@ def test_malformed_key_sets(tmp_path, change):
     found = document(tmp_path)
     change(found)
     with pytest.raises(IntegrityError):
-        parse(json.dumps(found).encode(), "keys.json")
+        parse_keyset(json.dumps(found).encode(), "keys.json")
 
 
 def test_thresholds(tmp_path):
