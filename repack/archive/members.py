@@ -1,4 +1,4 @@
-"""What may stand in a package archive: names, links, and what Windows makes of them.
+"""Which names and links a package archive may hold, and which of them Windows cannot.
 
 The checks run over all names at once, joined by line ends, because a package may have a hundred
 thousand of them.
@@ -21,7 +21,8 @@ _SUSPECT: Final = re.compile(
     r'[<>:"|?*\\\x00-\x09\x0b-\x1f]|[. ](?:/|$)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)[^\S\n]*(?:\.|/|$)',
     re.MULTILINE | re.IGNORECASE,
 )
-# What a text of lower-case names must hold for _SUSPECT to find anything; together a third of its time.
+# A text of lower-case names without any of these holds nothing that _SUSPECT matches. To look for
+# them takes a third of its time.
 _ODD: Final = re.compile(r'[<>:"|?*\\\x00-\x09\x0b-\x1f]')
 _ODD_END: Final = ("./", " /", ".\n", " \n")
 _DEVICE: Final = re.compile(r"[/\n](?:con|prn|aux|nul|com\d|lpt\d)[^\S\n]*[./\n]")
@@ -30,23 +31,23 @@ SHOWN: Final = 20  # of a list of findings, so that no list gets out of hand
 
 
 def check_names(names: Sequence[str]) -> None:
-    """See to it that no name leads out of the folder it is unpacked to.
+    """Check that no name leads out of the folder it is unpacked to.
 
     Raises:
-        IntegrityError: one does.
+        IntegrityError: a name is absolute, has an empty part, ``.``, ``..``, a drive or a line end.
     """
-    # Between slashes, an absolute path and an empty part look alike: "//".
+    # With a slash before and after each name, absolute paths and empty parts both show as "//".
     text = "/" + "/\n/".join(names) + "/" if names else ""
     if (
         any(bad in text for bad in _UNSAFE)
         or (":" in text and _DRIVE.search(text))
         or text.count("\n") >= max(len(names), 1)
     ):
-        one = next(name for name in names if not _is_safe(name))
+        unsafe = next(name for name in names if not _is_safe(name))
         raise IntegrityError(
             "a path in the archive leads out of its folder, or differs between systems",
             expected="a relative path with '/' between its parts and no '.' or '..' among them",
-            got=repr(one[:200]),
+            got=repr(unsafe[:200]),
         )
 
 
@@ -56,10 +57,16 @@ def _is_safe(name: str) -> bool:
 
 
 def check_links(symlinks: Mapping[str, str], names: Collection[str]) -> None:
-    """See to it that no symbolic link leads out, and that nothing is written through one.
+    """Check that no symbolic link leads out of the archive, and that no file lies below one.
+
+    A file below a link is written to where the link points, which may be anywhere.
+
+    Args:
+        symlinks: the target of each link by its name.
+        names: all members but folders.
 
     Raises:
-        IntegrityError: one does, or something is.
+        IntegrityError: names the link or the folder.
     """
     if not symlinks:
         return
@@ -76,45 +83,45 @@ def check_links(symlinks: Mapping[str, str], names: Collection[str]) -> None:
 
 
 def _stays_inside(name: str, target: str, symlinks: Mapping[str, str]) -> bool:
-    """Walk to ``target`` as a system would, through other links of the archive."""
+    """Resolve ``target`` as an operating system does, through other links of the archive."""
     hops = 0
-    here = name.split("/")[:-1]
-    todo = target.split("/")[::-1]
+    resolved = name.split("/")[:-1]
+    pending = target.split("/")[::-1]
     if target.startswith("/") or not target:
         return False
-    while todo:
-        part = todo.pop()
+    while pending:
+        part = pending.pop()
         if part in {"", "."}:
             continue
         if part != "..":
-            here.append(part)
-        elif here:
-            here.pop()
+            resolved.append(part)
+        elif resolved:
+            resolved.pop()
         else:
             return False
-        onward = symlinks.get("/".join(here)) if part != ".." else None
-        if onward is not None:
-            hops += 1
-            if hops > _SYMLINK_HOPS or onward.startswith("/"):
+        link_target = symlinks.get("/".join(resolved)) if part != ".." else None
+        if link_target is not None:
+            hops += 1  # Linux gives up after 40 links too (ELOOP)
+            if hops > _SYMLINK_HOPS or link_target.startswith("/"):
                 return False
-            here.pop()
-            todo += onward.split("/")[::-1]
+            resolved.pop()
+            pending += link_target.split("/")[::-1]
     return True
 
 
 def case_twins(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Pairs of files of which a case-blind file system can hold only one; the first few.
+    """Pairs of files of which a case-insensitive file system can hold only one; the first few.
 
     Folders that differ in case only are no twins: Windows merges them.
     """
-    # Lower case stands for NTFS's own table; casefold() would find twins (ß and ss) it has not.
+    # lower() approximates the table of NTFS; casefold() would report ß and ss, which NTFS keeps.
     lowered = "\n".join(names).lower().split("\n")
     folders: set[str] = set()
-    for folder in {low.rpartition("/")[0] for low in lowered}:
-        rest = folder
-        while rest and rest not in folders:
-            folders.add(rest)
-            rest = rest.rpartition("/")[0]
+    for parent in {low.rpartition("/")[0] for low in lowered}:
+        folder = parent
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
     if len(set(lowered)) == len(lowered) and folders.isdisjoint(lowered):
         return ()
     first: dict[str, str] = {}
@@ -133,12 +140,12 @@ def windows_faults(names: Sequence[str]) -> tuple[str, ...]:
     text = f"\n{joined.lower()}\n"
     if not (_ODD.search(text) or any(end in text for end in _ODD_END) or _DEVICE.search(text)):
         return ()
-    found: dict[str, str] = {}
-    for hit in _SUSPECT.finditer(joined):
-        name = names[joined.count("\n", 0, hit.start())]
+    faults: dict[str, str] = {}
+    for match in _SUSPECT.finditer(joined):
+        name = names[joined.count("\n", 0, match.start())]
         for part in name.split("/"):
             if fault := windows_fault(part):
-                found[name] = f"{name}: {part!r} {fault}"
-        if len(found) == SHOWN:
+                faults[name] = f"{name}: {part!r} {fault}"
+        if len(faults) == SHOWN:
             break
-    return tuple(found.values())
+    return tuple(faults.values())

@@ -1,7 +1,7 @@
 """Reads package archives, ``.conda`` and ``.tar.bz2``, without unpacking them.
 
-Rule of this module: whatever is wrong with an archive comes out as an ``IntegrityError`` that names
-it. Sources: CEP 35 (``.conda``: a zip of ``metadata.json`` and two ``.tar.zst``), PKWARE's
+Rule of this module: any fault of an archive is raised as an ``IntegrityError`` that names the
+archive. Sources: CEP 35 (``.conda``: a zip of ``metadata.json`` and two ``.tar.zst``), PKWARE's
 APPNOTE 6.3 for the zip's local headers.
 """
 
@@ -38,19 +38,16 @@ else:
     from backports import zstd
 
 
-_LIMIT: Final = 1 << 34  # bytes of tar to look through
-_LIMIT_OF_LIST: Final = 256 << 20
+_TAR_LIMIT: Final = 1 << 34  # bytes of tar in which to look for a list of files
+_LIST_LIMIT: Final = 256 << 20
 _PATHS: Final = "info/paths.json"
-
-
-# Bytes read from an archive, and bytes decompressed, at once. What fits the processor's own cache
-# is a quarter faster than 1 MiB.
-_COMPRESSED: Final = 128 << 10
-_PLAIN: Final = 128 << 10
+# Bytes read from an archive at once, and bytes decompressed at once. Both fit the processor's cache,
+# which is a quarter faster than 1 MiB.
+_CHUNK: Final = 128 << 10
 _FACTS_LIMIT: Final = 16 << 20  # bytes of a file of facts
 _LOCAL_HEADER: Final = 30
 _DESCRIPTOR: Final = 24  # bytes a zip may have behind a member, at most
-# What the readers of zip and zstd raise on bad data; for zip documented nowhere, found by fuzzing.
+# What the readers of zip and zstd raise on bad data. For zip this is undocumented; fuzzing gave it.
 DAMAGE: Final = (
     zipfile.BadZipFile,
     zlib.error,
@@ -77,30 +74,30 @@ class _Decompressor(Protocol):
 
 
 def scan_archive(path: Path, record: Record, depth: Depth) -> Facts:
-    """Read an archive as deep as ``depth``.
+    """Read an archive and conclude its facts.
 
     Args:
-        path: where the archive is, under any name.
+        path: the archive, under any file name.
         record: the package it should be; names it in errors.
         depth: ``info`` reads the description inside, and the payload only for link scripts;
-            ``whole`` reads and checks all of it.
+            ``whole`` reads and checks every member.
 
     Raises:
         IntegrityError: the archive is cut off, damaged, hostile, or no conda package.
         PlaceError: it cannot be read.
     """
-    with _blamed_on(record), os_errors_at(path), path.open("rb") as stream:
-        notes = ArchiveScan(path.stat().st_size)
+    with _errors_naming(record), os_errors_at(path), path.open("rb") as stream:
+        scan = ArchiveScan(path.stat().st_size)
         with contextlib.closing(open_tar_streams(stream, record.fn)) as streams:
             for chunks in streams:
-                _walk(chunks, notes, depth)
-                if depth == "info" and notes.described():
+                _walk(chunks, scan, depth)
+                if depth == "info" and scan.is_described():
                     break
-        return notes.facts(depth)
+        return scan.facts(depth)
 
 
 def read_facts(cache: Path) -> Facts | None:
-    """The facts that were kept in a file; None when there are none, or none that are whole."""
+    """Read a file of facts; None when it is missing, damaged or of another version."""
     try:
         return Facts.of_json(json.loads(read(cache, _FACTS_LIMIT)))
     except (PlaceError, IntegrityError, ValueError, RecursionError):
@@ -108,55 +105,49 @@ def read_facts(cache: Path) -> Facts | None:
 
 
 def write_facts(cache: Path, facts: Facts) -> None:
-    """Keep facts. Raises as :func:`repack.fs.atomic.write` does."""
+    """Write a file of facts. Raises as :func:`repack.fs.atomic.write` does."""
     write_cached(cache, json.dumps(facts.to_json()).encode("ascii"))
 
 
-def _walk(chunks: Iterator[bytes], notes: ArchiveScan, depth: Depth) -> None:
-    """Show all members of one tar stream to the survey, or as many as it takes."""
-    tar = TarReader(chunks, notes.unpacked_limit())
+def _walk(chunks: Iterator[bytes], scan: ArchiveScan, depth: Depth) -> None:
+    """Feed the members of one tar stream to ``scan``, as far as ``depth`` needs."""
+    tar = TarReader(chunks, scan.unpacked_limit())
     for member in tar:
-        if depth == "info" and not member.name.startswith("info/") and notes.described():
+        if depth == "info" and not member.name.startswith("info/") and scan.is_described():
             return
-        if wanted := notes.see(member):
-            notes.keep(member, tar.read(wanted))
-            tar.limit = notes.unpacked_limit()
+        if size := scan.add_member(member):
+            scan.add_data(member, tar.read(size))
+            # The list of files, once read, bounds the stream better than the size of the archive.
+            tar.limit = scan.unpacked_limit()
     tar.finish()
 
 
 @contextlib.contextmanager
-def _blamed_on(record: Record) -> Iterator[None]:
+def _errors_naming(record: Record) -> Iterator[None]:
     try:
         yield
-    except IntegrityError as fault:
+    except IntegrityError as error:
         raise IntegrityError(
-            fault.what,
+            error.what,
             where=record.path,
-            expected=fault.expected,
-            got=fault.got,
-            hint=fault.hint or "ask whoever runs the upstream channel for a sound archive",
-        ) from fault
+            expected=error.expected,
+            got=error.got,
+            hint=error.hint or "ask whoever runs the upstream channel for a sound archive",
+        ) from error
 
 
 def open_tar_streams(stream: IO[bytes], fn: str) -> Generator[Iterator[bytes]]:
-    """The tar streams of the package ``fn``, decompressed, the description first.
+    """Open the tar streams of the package ``fn``, decompressed, the description first.
 
     Raises:
         IntegrityError: the archive is cut off, damaged, or no conda package.
     """
-    if fn.endswith(".conda"):
-        return _conda_parts(stream, fn.removesuffix(".conda"))
-    return _bz2_part(stream)
-
-
-def _bz2_part(stream: IO[bytes]) -> Generator[Iterator[bytes]]:
-    yield _decompressed(stream.read, bz2.BZ2Decompressor)
-
-
-def _conda_parts(stream: IO[bytes], dist: str) -> Generator[Iterator[bytes]]:
-    """The two tar streams of a ``.conda``, the description first."""
+    if not fn.endswith(".conda"):
+        yield _decompress(stream.read, bz2.BZ2Decompressor)
+        return
+    dist = fn.removesuffix(".conda")
     with contextlib.ExitStack() as closing:
-        with _zip_faults():
+        with _zip_errors():
             archive = closing.enter_context(zipfile.ZipFile(stream))
             _check_layout(archive, stream)
             parts = [f"{part}-{dist}.tar.zst" for part in ("info", "pkg")]
@@ -164,33 +155,34 @@ def _conda_parts(stream: IO[bytes], dist: str) -> Generator[Iterator[bytes]]:
             for name in ("metadata.json", *parts):
                 if names.count(name) != 1:
                     raise IntegrityError("archive is no .conda package", expected=f"one {name}")
-            _check_format(archive.open("metadata.json").read(_COMPRESSED))
+            _check_format(archive.open("metadata.json").read(_CHUNK))
         for name in parts:
-            with _zip_faults():
+            with _zip_errors():
                 member = closing.enter_context(archive.open(name))
-            yield _decompressed(member.read, zstd.ZstdDecompressor)
+            yield _decompress(member.read, zstd.ZstdDecompressor)
 
 
 def _check_format(data: bytes) -> None:
-    """Check ``metadata.json`` (CEP 35): the only version there is, is 2."""
+    """Check ``metadata.json`` (CEP 35): version 2 is the only one."""
     try:
         version = json.loads(data)["conda_pkg_format_version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as fault:
-        raise IntegrityError("metadata.json of the .conda is broken") from fault
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise IntegrityError("metadata.json of the .conda is broken") from error
     if version != 2:
         raise IntegrityError("unknown version of the .conda format", expected=2, got=version)
 
 
 def _check_layout(archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
-    """See to it that a reader of the zip's directory and one of its headers find the same.
+    """Check that the zip's directory and its local headers describe the same members.
 
-    conda reads the directory at the end, rattler the headers from the start.
+    conda reads the directory at the end, rattler the headers from the start: in a gap between the
+    members that the directory names, rattler would see a member that conda does not.
     """
     end = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
         gap = info.header_offset - end
         stream.seek(info.header_offset)
-        header = stream.read(_LOCAL_HEADER)
+        header = stream.read(_LOCAL_HEADER)  # APPNOTE 4.3.7
         if not 0 <= gap <= (_DESCRIPTOR if end else 0) or len(header) < _LOCAL_HEADER:
             raise IntegrityError("data is hidden between the members of the .conda")
         lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
@@ -200,51 +192,49 @@ def _check_layout(archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _zip_faults() -> Iterator[None]:
-    """Turn what ``zipfile`` raises on a bad file into our error."""
+def _zip_errors() -> Iterator[None]:
+    """Turn what ``zipfile`` raises on a bad file into an IntegrityError."""
     try:
         yield
-    except DAMAGE as fault:
-        raise IntegrityError("archive is damaged or cut off", got=fault) from fault
-    except OSError as fault:
-        if fault.errno != errno.EINVAL:  # a seek to before the start
+    except DAMAGE as error:
+        raise IntegrityError("archive is damaged or cut off", got=error) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a seek to before the start
             raise
-        raise IntegrityError("archive is damaged or cut off") from fault
+        raise IntegrityError("archive is damaged or cut off") from error
 
 
-def _decompressed(
-    read: Callable[[int], bytes], new: Callable[[], _Decompressor]
-) -> Iterator[bytes]:
-    """The decompressed stream in chunks; one or more compressed streams follow each other."""
-    machine = new()
+def _decompress(read: Callable[[int], bytes], new: Callable[[], _Decompressor]) -> Iterator[bytes]:
+    """Decompress a stream in chunks; it may be several compressed streams after each other."""
+    decompressor = new()
     data = b""
     while True:
-        if machine.eof:
-            data = machine.unused_data or _input(read)
+        if decompressor.eof:
+            data = decompressor.unused_data or _read_chunk(read)
             if not data:
                 return
-            machine = new()
-        elif machine.needs_input:
-            data = _input(read)
+            decompressor = new()
+        elif decompressor.needs_input:
+            data = _read_chunk(read)
             if not data:
                 raise IntegrityError("archive is cut off")
         else:
             data = b""
         try:
-            chunk = machine.decompress(data, _PLAIN)
-        except (OSError, *DAMAGE) as fault:
-            raise IntegrityError("archive is damaged", got=fault) from fault
+            chunk = decompressor.decompress(data, _CHUNK)
+        except (OSError, *DAMAGE) as error:
+            raise IntegrityError("archive is damaged", got=error) from error
         if chunk:
             yield chunk
 
 
-def _input(read: Callable[[int], bytes]) -> bytes:
-    with _zip_faults():
-        return read(_COMPRESSED)
+def _read_chunk(read: Callable[[int], bytes]) -> bytes:
+    with _zip_errors():
+        return read(_CHUNK)
 
 
 def read_paths(path: Path, fn: str) -> list[dict[str, Any]]:
-    """The rows of ``info/paths.json``; empty when the package ``fn`` has none.
+    """Read the rows of ``info/paths.json``; none when the package ``fn`` has no such file.
 
     Raises:
         IntegrityError: the archive is damaged, or the list is.
@@ -256,15 +246,15 @@ def read_paths(path: Path, fn: str) -> list[dict[str, Any]]:
         contextlib.closing(open_tar_streams(stream, fn)) as streams,
     ):
         for chunks in streams:
-            tar = TarReader(chunks, _LIMIT)
+            tar = TarReader(chunks, _TAR_LIMIT)
             for member in tar:
                 if member.name == _PATHS:
-                    return _rows(tar.read_all(_LIMIT_OF_LIST), fn)
+                    return _parse_rows(tar.read_all(_LIST_LIMIT), fn)
     return []
 
 
-def _rows(data: bytes, fn: str) -> list[dict[str, Any]]:
+def _parse_rows(data: bytes, fn: str) -> list[dict[str, Any]]:
     try:
         return [dict(row) for row in json.loads(data)["paths"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as fault:
-        raise IntegrityError("the package's list of files is broken", where=fn) from fault
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise IntegrityError("the package's list of files is broken", where=fn) from error

@@ -1,4 +1,4 @@
-"""What is noted of an archive while its members go by, and what is concluded in the end.
+"""Collects what matters of an archive's members as they are read, and concludes the facts.
 
 Sources of the format: CEP 34 (contents of a package), and conda-build's
 ``conda_build/build.py`` for what older packages hold.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from repack.archive.tar_reader import TarMember
 
-_WANTED: Final = {  # bytes each may have at most
+_INFO_LIMITS: Final = {  # bytes each may have at most
     "info/index.json": 4 << 20,
     "info/about.json": 16 << 20,
     "info/link.json": 4 << 20,
@@ -34,13 +34,13 @@ _SCRIPT_LIMIT: Final = 256 << 10
 _URL: Final = re.compile(
     rb"\b(?:https?|ftps?|s3|gs|git|ssh)://[^\s\"'<>`|;)\]}]{1,300}", re.IGNORECASE
 )
-# Room for what no list of files tells of: headers, padding, what lies under `info/`.
+# Bytes for what no list of files includes: headers, padding, what lies under `info/`.
 _SLACK: Final = 256 << 20
-_RATIO: Final = 1000
+_RATIO: Final = 1000  # how far an archive may compress while its list of files is unknown
 
 
 class ArchiveScan:
-    """Notes on one archive.
+    """The state of reading one archive.
 
     Args:
         size: bytes of the archive, to bound what it may unpack to.
@@ -58,11 +58,14 @@ class ArchiveScan:
         self._listed_scripts: set[str] = set()
         self._unpacked: int | None = None
 
-    def see(self, member: TarMember) -> int:
-        """Note a member; says how many bytes of it :meth:`keep` wants to have.
+    def add_member(self, member: TarMember) -> int:
+        """Record a member.
+
+        Returns:
+            How many bytes of its data :meth:`add_data` needs, at most; 0 for none.
 
         Raises:
-            IntegrityError: it is there twice, or a hard link to nothing.
+            IntegrityError: a second member of this name, or a hard link to none.
         """
         name = member.name.removeprefix("./")
         if member.kind == "folder":
@@ -71,6 +74,7 @@ class ArchiveScan:
             return 0
         if name in self._seen:
             raise IntegrityError("archive holds a file twice", got=name)
+        # A hard link has the data of an earlier member; to a later one, readers disagree.
         if member.kind == "hardlink" and member.target.removeprefix("./") not in self._seen:
             raise IntegrityError("archive holds a hard link to nothing", got=name)
         if member.kind == "symlink":
@@ -79,39 +83,39 @@ class ArchiveScan:
         self._names.append(name)
         if member.kind != "file":
             return 0
-        return _SCRIPT_LIMIT if _SCRIPT.fullmatch(name) else _WANTED.get(name, 0)
+        return _SCRIPT_LIMIT if _SCRIPT.fullmatch(name) else _INFO_LIMITS.get(name, 0)
 
-    def keep(self, member: TarMember, data: bytes) -> None:
-        """Take the data that :meth:`see` asked for.
+    def add_data(self, member: TarMember, data: bytes) -> None:
+        """Take the data that :meth:`add_member` asked for.
 
         Raises:
             IntegrityError: a file of the description is too long.
         """
         name = member.name.removeprefix("./")
-        if found := _SCRIPT.fullmatch(name):
+        if match := _SCRIPT.fullmatch(name):
             urls = dict.fromkeys(url.decode("utf-8", "replace") for url in _URL.findall(data))
-            self._scripts[name] = Script(name, found[1].lower(), tuple(urls)[:SHOWN])
+            self._scripts[name] = Script(name, match[1].lower(), tuple(urls)[:SHOWN])
         elif member.size > len(data):
             raise IntegrityError(f"{name} is too large", expected=f"at most {len(data)} bytes")
         elif name in ("info/paths.json", "info/files"):
-            self._list(name, data)
+            self._read_list(name, data)
         else:
             self._info[name] = data
 
     def unpacked_limit(self) -> int:
-        """Bytes the archive may unpack to, by its own list of files if that is known yet."""
+        """Bytes the archive may unpack to: by its own list of files once that is read."""
         if self._unpacked is None:
             return self._size * _RATIO + _SLACK
         return self._unpacked * 5 // 4 + _SLACK
 
-    def described(self) -> bool:
-        """Whether all is known that the description inside the archive can tell."""
+    def is_described(self) -> bool:
+        """Whether ``index.json``, the list of files and every listed link script are read."""
         if self._paths is None or "info/index.json" not in self._info:
             return False
         return self._listed_scripts <= self._scripts.keys()
 
     def facts(self, depth: Depth) -> Facts:
-        """Conclude.
+        """Check everything that was read, and conclude the facts.
 
         Raises:
             IntegrityError: the description is missing or broken, a path is unsafe, a link leads
@@ -121,12 +125,12 @@ class ArchiveScan:
             raise IntegrityError("archive has no info/index.json, so it is no conda package")
         if self._paths is None:
             raise IntegrityError("archive has neither info/paths.json nor info/files")
-        index, link = self._field("info/index.json"), self._field("info/link.json")
+        index, link = self._document("info/index.json"), self._document("info/link.json")
         check_names(self._names)
         check_names(tuple(self._folders))
         check_names(self._paths)
         check_links(self._symlinks, self._names)
-        unlisted = self._agree() if depth == "whole" else ()
+        unlisted = self._check_list() if depth == "whole" else ()
         noarch = _noarch(index, link)
         below_info = [name for name in self._names if name.startswith("info/")]
         subdir = str(index.get("subdir", ""))
@@ -134,7 +138,7 @@ class ArchiveScan:
         return Facts(
             depth=depth,
             index=index,
-            about=_about(index, self._field("info/about.json")),
+            about=_about(index, self._document("info/about.json")),
             files=len(self._paths),
             unpacked=self._unpacked,
             longest_path=longest((*self._paths, *below_info)),
@@ -147,8 +151,12 @@ class ArchiveScan:
             unlisted=unlisted,
         )
 
-    def _agree(self) -> tuple[str, ...]:
-        """Compare the members with the list; what is not on it is never installed."""
+    def _check_list(self) -> tuple[str, ...]:
+        """Compare the members with the list.
+
+        Returns:
+            The members that are not on it, the first few: clients never install them.
+        """
         listed = set(self._paths or ())
         if missing := listed - self._seen - self._folders:
             raise IntegrityError(
@@ -159,51 +167,47 @@ class ArchiveScan:
         extra = sorted(name for name in self._seen - listed if not name.startswith("info/"))
         return tuple(extra[:SHOWN])
 
-    def _list(self, name: str, data: bytes) -> None:
-        """Read the list of files; ``paths.json`` outdoes the old ``files``, which has no sizes."""
+    def _read_list(self, name: str, data: bytes) -> None:
+        """Read a list of files; ``paths.json`` replaces the old ``files``, which has no sizes."""
         if name == "info/paths.json":
-            self._paths, self._unpacked = _listed(name, data)
+            self._paths, self._unpacked = _parse_paths(name, data)
         elif self._paths is None:
-            lines = _decoded(name, data).splitlines()
+            try:
+                lines = data.decode("utf-8").splitlines()
+            except UnicodeDecodeError as error:
+                raise IntegrityError(f"{name} is not UTF-8") from error
             self._paths = tuple([line.strip() for line in lines if line.strip()])
         self._listed_scripts = {path for path in self._paths or () if _SCRIPT.fullmatch(path)}
 
-    def _field(self, name: str) -> dict[str, Any]:
-        return _json(name, self._info[name]) if name in self._info else {}
+    def _document(self, name: str) -> dict[str, Any]:
+        return _parse_object(name, self._info[name]) if name in self._info else {}
 
 
-def _listed(name: str, data: bytes) -> tuple[tuple[str, ...], int | None]:
-    """The files of ``paths.json`` and their bytes together; folders are not counted."""
-    rows = _json(name, data).get("paths")
+def _parse_paths(name: str, data: bytes) -> tuple[tuple[str, ...], int | None]:
+    """The files of ``paths.json`` and the sum of their sizes; None where a size is missing."""
+    rows = _parse_object(name, data).get("paths")
     try:
         rows = [row for row in rows or () if row.get("path_type") != "directory"]
         sizes = [row.get("size_in_bytes") for row in rows]
         paths = tuple([row["_path"] for row in rows])
-        "".join(paths)  # strings, all of them
+        "".join(paths)  # raises a TypeError where one is no string
         return paths, None if None in sizes else sum(sizes)
-    except (KeyError, TypeError, AttributeError) as fault:
-        raise IntegrityError(f"{name} is no list of paths") from fault
+    except (KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{name} is no list of paths") from error
 
 
-def _decoded(name: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as fault:
-        raise IntegrityError(f"{name} is not UTF-8") from fault
-
-
-def _json(name: str, data: bytes) -> dict[str, Any]:
+def _parse_object(name: str, data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
-    except (ValueError, RecursionError) as fault:
-        raise IntegrityError(f"{name} is no JSON") from fault
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{name} is no JSON") from error
     if not isinstance(value, dict):
         raise IntegrityError(f"{name} is no JSON object")
     return value
 
 
 def _noarch(index: Mapping[str, Any], link: Mapping[str, Any]) -> Noarch | None:
-    """The kind of ``noarch``; conda-build 1 wrote ``true`` and told the rest in ``link.json``."""
+    """The kind of ``noarch``; conda-build 1 wrote ``true`` here and the kind into ``link.json``."""
     inside = link.get("noarch")
     kinds = (index.get("noarch"), inside.get("type") if isinstance(inside, dict) else None)
     if "python" in kinds:
@@ -213,8 +217,8 @@ def _noarch(index: Mapping[str, Any], link: Mapping[str, Any]) -> Noarch | None:
 
 def _about(index: Mapping[str, Any], about: Mapping[str, Any]) -> About:
     def text(*names: str) -> str | None:
-        found = (mapping.get(name) for name in names for mapping in (index, about))
-        return next((value for value in found if isinstance(value, str) and value), None)
+        values = (mapping.get(name) for name in names for mapping in (index, about))
+        return next((value for value in values if isinstance(value, str) and value), None)
 
     return About(
         licence=text("license"),

@@ -1,9 +1,8 @@
-"""A tar stream, read forwards: headers are checked, data is skipped or handed out.
+"""Reads a tar stream forwards: headers are checked, data is skipped or returned.
 
-Conda packages are tar inside (CEP 35, and the older ``.tar.bz2``). The standard library's
-``tarfile`` builds an object of thirty fields for every member and forgives what two readers would
-understand differently; here a member costs a few microseconds, and whatever readers disagree on is
-refused.
+Conda packages are tars inside (CEP 35, and the older ``.tar.bz2``). The standard library's
+``tarfile`` creates an object of thirty fields for each member and accepts headers that two readers
+understand differently. Here a member takes a few microseconds, and such a header is refused.
 
 Source: POSIX.1-2017 ``pax``, "ustar Interchange Format" and "pax Interchange Format"; GNU tar
 manual, "Basic Tar Format".
@@ -21,16 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK: Final = 512
+# name, (mode, uid, gid), size, (mtime), checksum, type, link target, magic with version, (owner and
+# device), prefix: the fields of a ustar header, those in brackets skipped.
 _HEADER: Final = struct.Struct("100s24x12s12x8sc100s8s80x155s12x")
 _EXTENSION_LIMIT: Final = 1 << 20  # bytes of one long name or pax header
-_ADLER: Final = 65521
+_DIGITS: Final = 20  # of a decimal number below 2**64; a pax header could hold a million
+_ADLER: Final = 65521  # the modulus of Adler-32
 _POSIX: Final = b"ustar\x0000"
 
 Kind = Literal["file", "folder", "symlink", "hardlink"]
 _KINDS: Final[dict[bytes, Kind]] = {
     b"0": "file",
-    b"\0": "file",
-    b"7": "file",
+    b"\0": "file",  # of tars from before POSIX
+    b"7": "file",  # "contiguous", which all readers take as a plain file
     b"1": "hardlink",
     b"2": "symlink",
     b"5": "folder",
@@ -54,7 +56,7 @@ class _Header(NamedTuple):
 
 
 class _Extension(NamedTuple):
-    """What extension headers say of the next member."""
+    """What extension headers (pax or GNU) say of the member that follows them."""
 
     name: bytes | None = None
     target: bytes | None = None
@@ -64,12 +66,12 @@ class _Extension(NamedTuple):
 class TarReader:
     """The members of a tar stream.
 
-    Iterate over it once. :meth:`read_all` gives the data of the member just seen; data not asked for
-    is skipped without a copy.
+    Iterate over it once. :meth:`read_all` and :meth:`read` return data of the current member; what
+    is not read is skipped without a copy.
 
     Args:
         chunks: the decompressed stream in pieces of any size.
-        limit: bytes the stream may have at most; may be changed on the way.
+        limit: bytes the stream may have at most; may be changed between members.
     """
 
     def __init__(self, chunks: Iterator[bytes], limit: int) -> None:
@@ -88,31 +90,33 @@ class TarReader:
             IntegrityError: the stream is cut off, too long, or no tar that all readers understand
                 alike.
         """
-        said = _Extension()
+        extension = _Extension()
         while (block := self._next_header()) is not None:
-            header = _parse(block)
+            header = _parse_header(block)
             kind = _KINDS.get(header.kind)
             if kind is None:
-                said = self._extension(header, said)
+                extension = self._extend(header, extension)
                 continue
-            size = header.size if said.size is None else said.size
-            if size and kind != "file":  # some readers skip the data, others read on in it
+            size = header.size if extension.size is None else extension.size
+            # POSIX lets a link or folder have a size. Some readers skip so many bytes, others take
+            # them for the next header.
+            if size and kind != "file":
                 raise IntegrityError(f"a {kind} in the archive has data")
             self._left, self._padding = size, -size % BLOCK
-            name = _text(said.name or header.name)
-            target = "" if kind in {"file", "folder"} else _text(said.target or header.target)
-            said = _Extension()
+            name = _text(extension.name or header.name)
+            target = "" if kind in {"file", "folder"} else _text(extension.target or header.target)
+            extension = _Extension()
             yield TarMember(name.rstrip("/") if kind == "folder" else name, kind, size, target)
-        if said != _Extension():
+        if extension != _Extension():
             raise IntegrityError("archive ends after an extension header")
 
     @property
     def position(self) -> int:
-        """Where in the stream the next byte is: with a member just seen, where its data begins."""
+        """Offset of the next byte in the stream; after a header, of the member's data."""
         return self.consumed - len(self._chunk) + self._at
 
     def read_all(self, limit: int) -> bytes:
-        """The data of the member just seen.
+        """Return all data of the current member.
 
         Raises:
             IntegrityError: it is longer than ``limit`` bytes, or cut off.
@@ -127,27 +131,29 @@ class TarReader:
         return data
 
     def read(self, limit: int) -> bytes:
-        """The first ``limit`` bytes, or fewer, of the member just seen."""
+        """Return the next ``limit`` bytes, or fewer, of the current member's data."""
         count = min(limit, self._left)
         data = self._take(count)
         self._left -= count
         return data
 
     def finish(self) -> None:
-        """Read what follows the end of the archive, so that a checksum at its end is checked.
+        """Read on to the end of the stream, which must be zeros.
+
+        The decompressor verifies its checksum only when its last byte is read.
 
         Raises:
-            IntegrityError: something is hidden there.
+            IntegrityError: data follows the end of the archive.
         """
-        rest = self._chunk[self._at :]
-        while not rest.strip(b"\0"):
-            if not self._more():
+        tail = self._chunk[self._at :]
+        while not tail.strip(b"\0"):
+            if not self._next_chunk():
                 return
-            rest = self._chunk
+            tail = self._chunk
         raise IntegrityError("data is hidden behind the end of the archive")
 
-    def _more(self) -> bool:
-        """Get the next chunk, when nothing is left of the last one."""
+    def _next_chunk(self) -> bool:
+        """Replace the used chunk by the next one; False at the end of the stream."""
         chunk = next(self._chunks, b"")
         self.consumed += len(chunk)
         if self.consumed > self.limit:
@@ -160,9 +166,10 @@ class TarReader:
 
     def _take(self, count: int) -> bytes:
         if len(self._chunk) - self._at < count:
+            # Across chunks: the bytes left of this one, then what is missing from those after it.
             parts, missing = [self._chunk[self._at :]], count - (len(self._chunk) - self._at)
             while missing > 0:
-                if not self._more():
+                if not self._next_chunk():
                     raise IntegrityError("archive is cut off")
                 parts.append(self._chunk[:missing])
                 self._at = len(parts[-1])
@@ -173,23 +180,26 @@ class TarReader:
         return self._chunk[start : self._at]
 
     def _skip(self, count: int) -> None:
-        while (here := len(self._chunk) - self._at) < count:
-            count -= here
-            if not self._more():
+        while (available := len(self._chunk) - self._at) < count:
+            count -= available
+            if not self._next_chunk():
                 raise IntegrityError("archive is cut off")
         self._at += count
 
     def _next_header(self) -> bytes | None:
-        """The next header block; None at the end, which is a block of zeros or of nothing."""
+        """Return the next header block; None at a block of zeros or the end of the stream.
+
+        POSIX ends an archive by two blocks of zeros; readers stop at the first.
+        """
         self._skip(self._left + self._padding)
         self._left = self._padding = 0
-        if self._at == len(self._chunk) and not self._more():
+        if self._at == len(self._chunk) and not self._next_chunk():
             return None
         block = self._take(BLOCK)
         return block if block.strip(b"\0") else None
 
-    def _extension(self, header: _Header, said: _Extension) -> _Extension:
-        """Read an extension header and add what it says to what others ``said``."""
+    def _extend(self, header: _Header, extension: _Extension) -> _Extension:
+        """Read an extension header and add its fields to ``extension``."""
         if header.kind not in {b"x", b"g", b"L", b"K"}:
             raise IntegrityError(
                 "archive holds something that is no file, folder or link",
@@ -198,56 +208,56 @@ class TarReader:
         self._left, self._padding = header.size, -header.size % BLOCK
         data = self.read_all(_EXTENSION_LIMIT)
         if header.kind == b"L":
-            return said._replace(name=data.rstrip(b"\0"))
+            return extension._replace(name=data.rstrip(b"\0"))
         if header.kind == b"K":
-            return said._replace(target=data.rstrip(b"\0"))
-        fields = _pax(data)
+            return extension._replace(target=data.rstrip(b"\0"))
+        fields = _parse_pax(data)
         if header.kind == b"g":
+            # git archive writes one, with a comment alone. A path in it would apply to all members.
             if fields:
                 raise IntegrityError("archive renames its files by a global header")
-            return said
+            return extension
         size = fields.get("size")
         return _Extension(
-            name=fields.get("path", said.name),
-            target=fields.get("linkpath", said.target),
-            size=said.size if size is None else _number(size, 10),
+            name=fields.get("path", extension.name),
+            target=fields.get("linkpath", extension.target),
+            size=extension.size if size is None else _parse_number(size, 10),
         )
 
 
-def _parse(block: bytes) -> _Header:
+def _parse_header(block: bytes) -> _Header:
     name, size, checksum, kind, target, magic, prefix = _HEADER.unpack(block)
     # The checksum is the sum of all bytes with its own field taken as spaces. The low half of
     # Adler-32 is that sum plus one, modulo a prime, and is computed twenty times faster.
-    expected = _number(checksum, 8) - 8 * 0x20 + sum(checksum) + 1
+    expected = _parse_number(checksum, 8) - 8 * 0x20 + sum(checksum) + 1
     if zlib.adler32(block) & 0xFFFF != expected % _ADLER:
         raise IntegrityError("archive is damaged: a tar header has a wrong checksum")
     name = name.partition(b"\0")[0]
     prefix = prefix.partition(b"\0")[0]
     if prefix:
+        # GNU's own format has times in these bytes: one reader sees a folder, another does not.
         if magic != _POSIX:
             raise IntegrityError("archive has a tar header that readers understand differently")
         name = prefix + b"/" + name
-    return _Header(name, _number(size, 8), kind, target.partition(b"\0")[0])
+    return _Header(name, _parse_number(size, 8), kind, target.partition(b"\0")[0])
 
 
-def _number(field: bytes, base: int) -> int:
-    """A number of a header: octal digits, or GNU's big-endian form for large ones."""
+def _parse_number(field: bytes, base: int) -> int:
+    """Parse a number of a header: octal digits, or GNU's big-endian form of large numbers."""
     if field[:1] == b"\x80":
         return int.from_bytes(field[1:])
     digits = field.strip(b" \0") or b"0"
-    # int() alone would take signs and underscores as well, which other readers refuse.
-    if not digits.isdigit():
+    # int() alone would take signs and underscores too, which other readers refuse.
+    if not digits.isdigit() or len(digits) > _DIGITS or (base == 8 and digits.strip(b"01234567")):
         raise IntegrityError("archive is damaged: a tar header has a bad number", got=repr(field))
-    try:
-        return int(digits, base)
-    except ValueError as fault:
-        raise IntegrityError(
-            "archive is damaged: a tar header has a bad number", got=repr(field)
-        ) from fault
+    return int(digits, base)
 
 
-def _pax(data: bytes) -> dict[str, bytes]:
-    """The fields of a pax header that change how a member is read."""
+def _parse_pax(data: bytes) -> dict[str, bytes]:
+    """Return the fields of a pax header that change how a member is read.
+
+    Each record is ``LENGTH KEY=VALUE`` and a line feed; LENGTH counts all its bytes, in decimal.
+    """
     fields: dict[str, bytes] = {}
     at = 0
     while at < len(data) and data[at]:
@@ -258,7 +268,7 @@ def _pax(data: bytes) -> dict[str, bytes]:
         if not (space and equals and value.endswith(b"\n") and end <= len(data)):
             raise IntegrityError("archive is damaged: bad pax header")
         if key in {b"path", b"linkpath", b"size"}:
-            fields[key.decode("ascii")] = value[:-1]
+            fields[key.decode("ascii")] = value[:-1]  # of a key that stands twice the last counts
         elif key.startswith(b"GNU.sparse."):
             raise IntegrityError("archive holds a sparse file, which not all readers can unpack")
         at = end
