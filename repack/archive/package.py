@@ -1,8 +1,8 @@
-"""A conda package that repack itself makes: what it says of itself, before it is packed.
+"""What goes into a conda package that repack itself packs.
 
-Everything a package file holds follows from its :class:`PackageSpec`, so the same spec gives the
-same bytes: times are fixed, members are sorted, no file is executable. Formats: CEP 34 ("Contents
-of conda packages") for ``info/``, CEP 35 for the archives.
+All bytes of a package follow from its :class:`PackageSpec`: times are fixed, members are sorted, no
+file is executable. Formats: CEP 34 ("Contents of conda packages") for ``info/``, CEP 35 for the
+archives.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from repack.structs import Value
 
 Format = Literal[".conda", ".tar.bz2"]
 FORMATS: Final = get_args(Format)
-LEVELS: Final = range(
-    1, 20
-)  # zstd's; from 20 on even reading takes more memory than old boxes have
+# Of zstd. To decompress levels from 20 on takes more memory than old machines have.
+LEVELS: Final = range(1, 20)
 DEFAULT_LEVEL: Final = 9
-# zstd presses the payload in jobs of this size, and none looks at the one before: what did not
-# change has the same bytes in the next version, compressed too. A file as large begins a job of its
-# own, so that one that grows does not shift those behind it.
+# zstd compresses the payload in jobs of this size, each independent of the one before, so that
+# unchanged content has the same compressed bytes in the next version. A file of this size or more
+# begins a job of its own: when it grows, the jobs after it stay as they are.
 JOB: Final = 8 << 20
-# 1980-01-01, the oldest time a zip can hold, in seconds. Never the clock: same files, same bytes.
+# 1980-01-01, the oldest time a zip can hold, in seconds. The clock would make other bytes each time.
 EPOCH: Final = 315_532_800
 UNKNOWN_LICENCE: Final = "LicenseRef-Proprietary"
 _NAME: Final = re.compile(r"[a-z0-9_][a-z0-9_.-]*\Z")
@@ -48,7 +47,7 @@ class PackageFile(Value, frozen=True):
     """One file of a package.
 
     Attributes:
-        path: where it goes in the environment.
+        path: its place in the environment.
         content: the bytes themselves, or the path of the file on disk that holds them.
     """
 
@@ -71,16 +70,16 @@ class PackageFile(Value, frozen=True):
 
 
 class PackageSpec(Struct, frozen=True):
-    """A package to be made.
+    """A package to be packed.
 
     Attributes:
         noarch: None for a package of one subdir.
         license: an SPDX expression.
         entry_points: ``name = module:function``, for ``noarch="python"``.
-        level: how hard zstd presses; a level is content, because it changes the bytes.
+        level: of zstd; it counts as content, because it changes the bytes.
 
     Raises:
-        UsageError: name, version or build are none that conda allows, or there is no such level.
+        UsageError: conda does not allow the name, version or build, or zstd has no such level.
         IntegrityError: two members have the same path.
     """
 
@@ -99,14 +98,14 @@ class PackageSpec(Struct, frozen=True):
     level: int = DEFAULT_LEVEL
 
     def __post_init__(self) -> None:
-        """Check what ends up in file names, and sort the members."""
-        for what, text, pattern in (
+        """Check what becomes part of file names, and sort the members."""
+        for field, text, pattern in (
             ("package name", self.name, _NAME),
             ("version", self.version, _VERSION),
             ("build string", self.build, _BUILD),
         ):
             if not pattern.match(text):
-                raise UsageError(f"{text!r} is no {what} that conda allows", where=self.name)
+                raise UsageError(f"{text!r} is no {field} that conda allows", where=self.name)
         if self.level not in LEVELS:
             raise UsageError(
                 "no such compression level",
@@ -116,9 +115,11 @@ class PackageSpec(Struct, frozen=True):
             )
         ordered = tuple(sorted(self.members, key=lambda member: member.path))
         force_setattr(self, "members", ordered)
-        for one, two in itertools.pairwise(ordered):
-            if one.path == two.path:
-                raise IntegrityError("a package holds a path twice", where=self.name, got=one.path)
+        for member, following in itertools.pairwise(ordered):
+            if member.path == following.path:
+                raise IntegrityError(
+                    "a package holds a path twice", where=self.name, got=member.path
+                )
 
     @property
     def dist(self) -> str:
@@ -162,7 +163,7 @@ class PackageSpec(Struct, frozen=True):
             "info/paths.json": _json({"paths": paths, "paths_version": 1}),
         }
         if self.noarch:
-            # Old conda takes the kind of a noarch package from here, not from index.json.
+            # Old conda reads the kind of a noarch package from here, not from index.json.
             kind: dict[str, Any] = {"type": self.noarch}
             if self.noarch == "python":
                 kind["entry_points"] = list(self.entry_points)
@@ -170,23 +171,18 @@ class PackageSpec(Struct, frozen=True):
         return tuple(PackageFile.of(path, data) for path, data in sorted(files.items()))
 
 
-def begins_job(before: int, size: int) -> bool:
-    """Whether a file of ``size`` bytes behind one of ``before`` bytes begins a job of its own."""
-    return before >= JOB or size >= JOB
+def begins_job(previous: int, size: int) -> bool:
+    """Whether a file of ``size`` bytes after one of ``previous`` bytes begins a job of its own."""
+    return previous >= JOB or size >= JOB
 
 
 def with_content_build(spec: PackageSpec, number: int = 0) -> PackageSpec:
-    """``spec`` with a build that names its content, as in ``h1a2b3c4d_0``."""
-    build = f"h{_content(spec)[:8]}_{number}"
-    return replace(spec, build=build, build_number=number)
-
-
-def _content(spec: PackageSpec) -> str:
-    """A digest of all that goes into a package but its build: same digest, same package."""
+    """``spec`` with a build made of a digest of all else in it, as in ``h1a2b3c4d_0``."""
     index = {k: v for k, v in spec.index().items() if k not in {"build", "build_number"}}
     rows = [[member.path, member.size, member.sha256] for member in spec.members]
-    facts = [index, rows, spec.summary, list(spec.entry_points), spec.level]
-    return hashlib.sha256(canonical(facts)).hexdigest()
+    content = [index, rows, spec.summary, list(spec.entry_points), spec.level]
+    digest = hashlib.sha256(canonical(content)).hexdigest()
+    return replace(spec, build=f"h{digest[:8]}_{number}", build_number=number)
 
 
 def _json(value: object) -> bytes:

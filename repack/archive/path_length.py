@@ -1,4 +1,4 @@
-"""How long the paths of a label get on Windows, and so how long the folders above may be.
+"""How long the paths of a label's packages are on Windows, and so how long a prefix may be.
 
 Source: Microsoft, "Maximum Path Length Limitation": a path has at most 259 characters (260 with
 the closing zero), a folder's at most 247, so that a file name of 8.3 fits behind it. Characters are
@@ -23,7 +23,7 @@ _BYTECODE: Final = ".cpython-311.pyc"  # the longest suffix of today's CPythons
 
 
 class PathLengths(Struct, frozen=True):
-    """What a label's packages demand of a Windows machine that has no long paths enabled.
+    """The longest paths of a label's packages, for a Windows machine without long paths.
 
     Attributes:
         cached: the longest path in a package cache, as ``pkgs/DIST/PATH``.
@@ -39,7 +39,7 @@ class PathLengths(Struct, frozen=True):
 
     @classmethod
     def of(cls, packages: Iterable[tuple[Record, Facts]]) -> PathLengths:
-        """The reach of all ``packages`` together."""
+        """The path lengths of all ``packages`` together."""
         pairs = list(packages)
         cached = longest([f"pkgs/{record.dist}/{facts.longest_path}" for record, facts in pairs])
         linked = longest([facts.longest_linked for _, facts in pairs])
@@ -52,18 +52,18 @@ class PathLengths(Struct, frozen=True):
 
 
 def length(path: str) -> int:
-    """Characters ``path`` needs, counting the room that Windows wants behind its folder."""
+    """Characters that ``path`` needs, including those that Windows reserves behind its folder."""
     folder = path.rpartition("/")[0]
     return max(_units(path), _units(folder) + _SHORT_NAME if folder else 0)
 
 
 def longest(paths: Sequence[str]) -> str:
-    """The path that needs the most; the first in order among equals."""
+    """The path that needs the most characters; of several, the first in sort order."""
     if not paths:
         return ""
     most = max(map(len, paths))
-    # Only paths close to the longest can win: a folder adds at most twelve characters, and outside
-    # the basic plane a character counts twice.
+    # Only paths close to the longest need a closer look: a folder adds at most twelve characters,
+    # and outside the basic plane a character counts twice.
     close = [path for path in paths if len(path) >= most - _SHORT_NAME]
     if not "".join(paths).isascii():
         close += [path for path in paths if not path.isascii()]
@@ -71,7 +71,7 @@ def longest(paths: Sequence[str]) -> str:
 
 
 def linked_path(path: str, noarch: Noarch | None) -> str:
-    """Where a package's file goes below a Windows prefix; byte code if that is longer.
+    """The path of a package's file below a Windows prefix, or of its byte code, which is longer.
 
     Source: CEP 34, "noarch: python"; conda ``conda/core/path_actions.py``.
     """

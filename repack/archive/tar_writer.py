@@ -1,9 +1,8 @@
-"""Writes tar archives as streams, the same way every time.
+"""Writes tar archives as streams: the same members give the same bytes.
 
-Members come in the order given, with fixed time, owner and mode, in the pax format (POSIX
-1003.1-2001), which is what conda's own tools write. A header depends on name and size alone, so the
-size of the whole is known before the first byte. Reading is the business of
-:mod:`repack.archive.tar_reader`.
+Members keep the caller's order and have a fixed time, owner and mode, in the pax format (POSIX
+1003.1-2001), which conda's own tools write too. A header depends on name and size alone, so the size
+of the archive is known before its first byte is written.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _SHA384_HEX: Final = 96
 
 
 class Sink(Protocol):
-    """Anything that takes bytes."""
+    """Anything that bytes can be written to."""
 
     def write(self, data: bytes, /) -> object:
-        """Take ``data``."""
+        """Write ``data``."""
 
 
 def header(name: str, size: int, mtime: int = EPOCH, mode: int = 0o644) -> bytes:
@@ -61,20 +60,20 @@ class TarWriter:
             name: the path inside the archive.
             size: the bytes it has.
             content: the bytes, or the path of the file on disk.
-            digest: SHA-256 or SHA-384 in hex; the length tells which.
+            digest: SHA-256 or SHA-384 in hex, by its length.
 
         Raises:
-            IntegrityError: its bytes are not those announced.
+            IntegrityError: size or digest differ from the content's.
             PlaceError: it cannot be read.
         """
         self._put(header(name, size))
         where = Path(content) if isinstance(content, str) else Path(name)
-        with os_errors_at(where), _opened(content) as stream:
+        with os_errors_at(where), _open(content) as stream:
             self._copy(stream, size, digest, where)
         self._put(bytes(-size % _BLOCK))
 
     def add_text(self, name: str, data: bytes, mtime: int = EPOCH, mode: int = 0o644) -> None:
-        """Add a small file that is in memory."""
+        """Add a small file from memory."""
         self._put(header(name, len(data), mtime, mode) + data + bytes(-len(data) % _BLOCK))
 
     def close(self) -> None:
@@ -84,6 +83,7 @@ class TarWriter:
 
     def _copy(self, stream: IO[bytes], size: int, digest: str, where: Path) -> None:
         hasher, left = hasher_for(digest), size
+        # One byte more than is left, so that a file that has grown is noticed and not cut off.
         while data := stream.read(min(CHUNK, left + 1)):
             left -= len(data)
             if left < 0:
@@ -104,11 +104,11 @@ class TarWriter:
 
 
 def hasher_for(digest: str) -> hashlib._Hash:
-    """A fresh hash of the kind ``digest`` is: SHA-256 or SHA-384, told by its length."""
+    """A new hash of the algorithm of ``digest``: SHA-256 or SHA-384, by its length in hex."""
     return hashlib.sha384() if len(digest) == _SHA384_HEX else hashlib.sha256()
 
 
-def _opened(content: bytes | str) -> IO[bytes]:
+def _open(content: bytes | str) -> IO[bytes]:
     return io.BytesIO(content) if isinstance(content, bytes) else Path(content).open("rb")
 
 

@@ -1,16 +1,16 @@
-"""A tar whose files are checked against a list of digests while they are read."""
+"""Checks the files of a tar against a list of digests while they are read."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from msgspec import Struct
 
 from repack.archive.tar_reader import BLOCK, TarReader
+from repack.archive.tar_writer import Sink, hasher_for
 from repack.display import some
 from repack.errors import IntegrityError
 from repack.fs.atomic import CHUNK
@@ -21,20 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.archive.tar_reader import TarMember
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from repack.archive.tar_reader import TarMember
-
-# What one member may cost beside its data: header, pax header, padding, and a folder or two.
+# Bytes one member may take beside its data: header, pax header, padding, and a folder or two.
 TAR_OVERHEAD: Final = 16 * BLOCK
-
-
 _RECORD: Final = 20 * BLOCK
-
 
 Section = Literal["models", "strategies"]
 SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
@@ -68,45 +58,41 @@ class ReleaseFile(Struct, frozen=True):
         return {"path": self.path, algorithm: self.digest, "size": self.size}
 
 
-class Sink(Protocol):
-    """Anything that takes bytes."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take ``data``."""
+Take = Callable[[ReleaseFile], AbstractContextManager[Sink]]
 
 
-class Nowhere:
-    """Takes bytes and forgets them: for checking alone."""
-
+class _NullSink:
     def write(self, data: bytes, /) -> None:
         """Drop ``data``."""
 
 
 def discard(artifact: ReleaseFile) -> AbstractContextManager[Sink]:
-    """Take a file for checking alone."""
+    """Open a sink that drops the bytes of ``artifact``, to check it and keep nothing."""
     del artifact
-    return contextlib.nullcontext(NOWHERE)
+    return contextlib.nullcontext(_NullSink())
 
 
 class VerifiedFiles:
-    """The files that are still to come, each by its name in the archive.
+    """The listed files that have not been read yet, each by its name in the archive.
 
     Args:
-        prefix: what stands before an artifact's path in the archive.
+        artifacts: the list.
+        take: opens the sink for the bytes of a file.
+        prefix: what precedes an artifact's path in the archive.
     """
 
     def __init__(self, artifacts: tuple[ReleaseFile, ...], take: Take, prefix: str = "") -> None:
-        self._due = {f"{prefix}{artifact.path}": artifact for artifact in artifacts}
-        self._names = frozenset(self._due)
+        self._unread = {f"{prefix}{artifact.path}": artifact for artifact in artifacts}
+        self._names = frozenset(self._unread)
         self._take = take
 
     def take(self, name: str, member: TarMember, tar: TarReader) -> None:
-        """Check one file and hand it on.
+        """Write the data of a file to its sink, and check it.
 
         Raises:
-            IntegrityError: it is not listed, has come before, or is not what the list says.
+            IntegrityError: it is not listed, was read before, or is not what the list says.
         """
-        artifact = self._due.pop(name, None)
+        artifact = self._unread.pop(name, None)
         if artifact is None:
             fault = "twice" if name in self._names else "that its manifest does not list"
             raise IntegrityError(f"the archive holds a file {fault}", got=name[:200])
@@ -114,7 +100,7 @@ class VerifiedFiles:
             raise IntegrityError(
                 f"{name} has the wrong size", expected=artifact.size, got=member.size
             )
-        hasher = hashlib.sha384() if isinstance(artifact.digest, Digest384) else hashlib.sha256()
+        hasher = hasher_for(artifact.digest)
         with self._take(artifact) as sink:
             while data := tar.read(CHUNK):
                 hasher.update(data)
@@ -127,34 +113,30 @@ class VerifiedFiles:
             )
 
     def end(self) -> None:
-        """Make sure that all have come.
+        """Check that all listed files have been read.
 
         Raises:
             IntegrityError: names those that have not.
         """
-        if self._due:
+        if self._unread:
             raise IntegrityError(
-                "files that the manifest lists are missing", got=some(sorted(self._due))
+                "files that the manifest lists are missing", got=some(sorted(self._unread))
             )
 
 
 def max_tar_size(artifacts: tuple[ReleaseFile, ...]) -> int:
-    """The bytes a tar archive of these files may have, generously."""
+    """An upper bound of the bytes that a tar archive of these files has."""
     return _RECORD + 64 * TAR_OVERHEAD + sum(a.size + TAR_OVERHEAD for a in artifacts)
 
 
 @contextlib.contextmanager
 def errors_naming(path: Path) -> Iterator[None]:
-    """Say in integrity errors which archive it was."""
+    """Add the archive's ``path`` to integrity errors that name a member of it, or nothing."""
     try:
         yield
-    except IntegrityError as fault:
-        if fault.where is None:
-            fault.where = str(path)
-        elif "/" not in fault.where:
-            fault.where = f"{path}: {fault.where}"
+    except IntegrityError as error:
+        if error.where is None:
+            error.where = str(path)
+        elif "/" not in error.where:
+            error.where = f"{path}: {error.where}"
         raise
-
-
-NOWHERE: Final = Nowhere()
-Take = Callable[[ReleaseFile], AbstractContextManager[Sink]]

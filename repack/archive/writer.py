@@ -1,9 +1,9 @@
-"""Pack a conda package from files: reproducible, streamed, in both formats.
+"""Packs a conda package from files: reproducible, streamed, in both formats.
 
-conda-package-streaming can write packages too, but it spools the whole payload to a temporary file
-first, stamps the zip with the clock, and lets the number of threads reach the bytes;
-``rattler_build.assemble_package`` wants all files copied into one folder. So the three containers
-(tar, zstd, zip) are joined here, each by the library that owns it.
+conda-package-streaming writes packages too, but it spools the payload to a temporary file first,
+writes the time of day into the zip, and its bytes depend on the number of threads.
+``rattler_build.assemble_package`` needs all files copied into one folder. So the three containers
+(tar, zstd, zip) are combined here, each by the library for it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from repack.archive.package import Format, PackageSpec
 
-# Jobs are cut by the content alone, whatever the number of threads, so that the bytes do not depend
-# on it and the buffers stay small. 1: no job looks back at the one before.
+# Job boundaries follow from the content alone, so that the bytes do not depend on the number of
+# threads. 1 is zstd's word for: no job refers to the data of the one before.
 _OVERLAP: Final = 1
 _MEMORY: Final = 112 << 20
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
-# A member of a zip may grow in compression; above this, leave room for 64-bit sizes.
+# A tar may grow in compression, so sizes in the zip are 64-bit ones from here on, not from 4 GiB.
 _ZIP64: Final = 1 << 31
 
 
@@ -54,13 +54,13 @@ def pack(
     threads: int = 0,
     progress: Progress = SILENT,
 ) -> Packed:
-    """Write ``folder/NAME-VERSION-BUILD.conda`` (or ``.tar.bz2``); it appears whole or not at all.
+    """Write ``folder/NAME-VERSION-BUILD.conda`` (or ``.tar.bz2``), atomically.
 
     Memory stays below 200 MB whatever the size of a file.
 
     Args:
-        threads: compress with at most so many, 0 for one per core; fewer where the level needs so
-            much memory that they would not fit. Never changes the bytes.
+        threads: the most threads for compression, 0 for one per core; fewer are used where they
+            would need too much memory. Never changes the bytes.
 
     Raises:
         IntegrityError: a file is not, or no longer, what the spec says.
@@ -82,7 +82,7 @@ def pack(
 def _write_conda(
     out: IO[bytes], spec: PackageSpec, threads: int, advance: Callable[[int], None]
 ) -> None:
-    """CEP 35: a stored zip of ``metadata.json`` and two zstd tars."""
+    """Write a stored zip of ``metadata.json`` and two zstd tars (CEP 35)."""
     import zstandard
 
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
@@ -96,21 +96,21 @@ def _write_conda(
             with archive.open(name, "w", force_zip64=size > _ZIP64) as entry:
                 sink = compressor.stream_writer(entry, size=size, closefd=False)
                 tar = TarWriter(sink, advance)
-                before = 0
+                previous = 0
                 for number, member in enumerate(members):
-                    if number and begins_job(before, member.size):
+                    if number and begins_job(previous, member.size):
                         sink.flush(zstandard.FLUSH_BLOCK)
                     tar.add(member.path, member.size, member.content, member.sha256)
-                    before = member.size
+                    previous = member.size
                 tar.close()
-                # No `with`: after an error, closing would raise another one.
+                # No `with`: after an error, closing the sink would raise another one.
                 sink.flush(zstandard.FLUSH_FRAME)
 
 
 def _write_bz2(out: IO[bytes], spec: PackageSpec, advance: Callable[[int], None]) -> None:
-    """The old format; ``info/`` first, so that it is read without unpacking the rest.
+    """Write the old format, ``info/`` first, so that it is read without unpacking the payload.
 
-    One bzip2 stream, so one thread: Python 2 and other old readers stop after the first.
+    One bzip2 stream, and so one thread: Python 2 and other old readers stop after the first.
     """
     with bz2.BZ2File(out, "wb", compresslevel=9) as sink:
         tar = TarWriter(sink, advance)
@@ -130,13 +130,13 @@ def _zstd(size: int, level: int, threads: int) -> zstandard.ZstdCompressor:
     import zstandard
 
     preset = zstandard.ZstdCompressionParameters.from_level
-    each = preset(level, source_size=size).estimated_compression_context_size() + JOB
-    fitting = max(1, (_MEMORY - 2 * JOB) // each)
+    per_thread = preset(level, source_size=size).estimated_compression_context_size() + JOB
+    most_threads = max(1, (_MEMORY - 2 * JOB) // per_thread)
     parameters = preset(
         level,
         source_size=size,
-        # At least one worker: zstd without workers makes other bytes than with one.
-        threads=max(1, min(threads or os.cpu_count() or 1, fitting)),
+        # At least one worker: without any, zstd gives other bytes than with one or more.
+        threads=max(1, min(threads or os.cpu_count() or 1, most_threads)),
         job_size=JOB,
         overlap_log=_OVERLAP,
         write_checksum=True,
@@ -146,7 +146,7 @@ def _zstd(size: int, level: int, threads: int) -> zstandard.ZstdCompressor:
 
 
 def _digests(path: Path) -> tuple[str, str, int]:
-    """SHA-256, MD5 and size, read once; zip goes back to fill in sizes, so not while writing."""
+    """SHA-256, MD5 and size. Not computed while writing: zip goes back to fill in sizes."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with atomic.os_errors_at(path), path.open("rb") as stream:
         while data := stream.read(atomic.CHUNK):
