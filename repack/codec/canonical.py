@@ -1,8 +1,8 @@
-"""JSON that is signed or comes from strangers: one way to write it, one strict way to read it.
+"""JSON that is signed or untrusted: one way to write it, one strict way to read it.
 
-What is signed must have one byte form, and what is read must have one meaning: two readers that
-see different values in the same bytes are how signatures get bypassed. So duplicate keys, NaN,
-infinities, lone surrogates and a byte order mark are refused, and size and depth are bounded.
+A signed value needs one byte form, and signed bytes need one meaning: where two readers see
+different values in the same bytes, a signature can be bypassed. So duplicate keys, NaN, infinities,
+lone surrogates and a byte order mark are refused, and size and depth are bounded.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ if TYPE_CHECKING:
 
 
 MAX_SIZE: Final = 1 << 62
-
-
 MAX_DEPTH: Final = 64
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def canonical(value: object) -> bytes:
-    """The bytes that are signed: keys sorted, no white space, UTF-8, no NaN.
+    """Encode ``value`` for signing: keys sorted, no white space, UTF-8, no NaN.
 
     Raises:
         IntegrityError: ``value`` has no JSON form.
@@ -47,7 +45,7 @@ def loads(data: bytes, where: object, limit: int) -> object:
     Args:
         data: the bytes, UTF-8 without a byte order mark.
         where: the file, for the error message.
-        limit: the largest size that is looked at.
+        limit: the largest size, in bytes.
 
     Raises:
         IntegrityError: too large, too deep, not UTF-8, not JSON, NaN or infinity, a key twice.
@@ -61,19 +59,21 @@ def loads(data: bytes, where: object, limit: int) -> object:
     try:
         value: object = json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_finite,
+            object_pairs_hook=_unique_pairs,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
         )
         if b"\\u" in data:
-            # "\ud800" alone is JSON but no text: it could never be written back
+            # "\ud800" alone is JSON but no text: it cannot be encoded.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
-        raise IntegrityError("not strict JSON", where=where, got=_reason(error)) from error
+        # Of a reason that quotes the file, the start will do.
+        raise IntegrityError("not strict JSON", where=where, got=str(error)[:200]) from error
     return value
 
 
 def _depth(data: bytes) -> int:
+    """How deep arrays and objects are nested; 0 where the count of brackets rules out too deep."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return 0
     depth = deepest = 0
@@ -83,25 +83,20 @@ def _depth(data: bytes) -> int:
     return deepest
 
 
-def _reason(error: Exception) -> str:
-    """The decoder's complaint; only its start, for a long file must not flood a terminal."""
-    return str(error)[:200]
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [key for key, _ in pairs]
-        double = next(key for place, key in enumerate(names) if key in names[:place])
+def _unique_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        keys = [key for key, _ in pairs]
+        double = next(key for index, key in enumerate(keys) if key in keys[:index])
         raise ValueError(f"key {double[:80]!r} stands twice")
-    return found
+    return value
 
 
-def _no_constant(text: str) -> NoReturn:
+def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _finite_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"number {text[:40]} is too large")
@@ -109,15 +104,15 @@ def _finite(text: str) -> float:
 
 
 def encode_rows(document: Mapping[str, object]) -> bytes:
-    """JSON for people and their ``diff``: a line for each field and for each item of a list.
+    """Encode an object with a line for each field and for each item of a list, for ``diff``.
 
     ``json`` indents in Python, which takes six times as long.
     """
-    return ("{\n" + ",\n".join(map(_field, document.items())) + "\n}\n").encode("utf-8")
+    rows = (_encode_field(name, value) for name, value in document.items())
+    return ("{\n" + ",\n".join(rows) + "\n}\n").encode("utf-8")
 
 
-def _field(pair: tuple[str, object]) -> str:
-    name, value = pair
+def _encode_field(name: str, value: object) -> str:
     start = f" {json.dumps(name, ensure_ascii=False)}: "
     if not isinstance(value, list | tuple) or not value:
         return start + json.dumps(value, ensure_ascii=False)
@@ -126,5 +121,5 @@ def _field(pair: tuple[str, object]) -> str:
 
 
 def is_size(value: object) -> TypeGuard[int]:
-    """Whether ``value`` is a whole number of bytes; ``True`` is an int in Python, but no size."""
+    """Whether ``value`` is a whole number of bytes; ``True``, an int in Python, is none."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE

@@ -17,10 +17,10 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def compose_sums(files: Mapping[str, bytes]) -> bytes:
-    """A list as ``sha256sum -c`` reads it, for the signed metadata's folder.
+    """Compose a list that ``sha256sum -c`` reads, for the folder of the signed metadata.
 
-    It is not signed: it lets a plain copy be checked for damage by programs that know no public
-    keys. Who changed what on purpose is for the signatures to tell.
+    It is not signed: it shows damage of a copy to programs that know no public keys. Only the
+    signatures show changes made on purpose.
     """
     return format_sums({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
 
@@ -31,15 +31,15 @@ def format_sums(digests: Mapping[str, str]) -> bytes:
 
 
 def parse_sums(data: bytes, where: object) -> dict[str, Digest]:
-    """Read what :func:`format_sums` wrote.
+    """Read a list as :func:`format_sums` writes it, by file name.
 
     Raises:
-        IntegrityError: a line is malformed or stands twice.
+        IntegrityError: a line is malformed, or a file is listed twice.
     """
-    found: dict[str, Digest] = {}
+    digest_by_name: dict[str, Digest] = {}
     for line in data.decode("utf-8", "replace").splitlines():
         digest, _, name = line.partition("  ")
-        if not _SHA256.fullmatch(digest) or not name or "/" in name or name in found:
+        if not _SHA256.fullmatch(digest) or not name or "/" in name or name in digest_by_name:
             raise IntegrityError("a line is malformed", where=where, got=repr(line)[:120])
-        found[name] = Digest(digest)
-    return found
+        digest_by_name[name] = Digest(digest)
+    return digest_by_name

@@ -1,6 +1,6 @@
-"""The tree of a file a person wrote, and the mistakes found in it.
+"""The tree of a hand-written file, and the list of its mistakes.
 
-A scalar keeps the spelling it has in the file; every node knows its line.
+A scalar keeps its spelling; every node knows its line.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from repack.errors import LabelError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
 Kind = Literal["text", "int", "float", "bool", "null", "date"]
-
 MAX_DEPTH: Final = 60
 
 
 class Scalar(Struct, frozen=True):
-    """One value, as spelt; ``kind`` is what a YAML or JSON reader would make of it."""
+    """One value, as spelt; ``kind`` is its type in YAML or JSON."""
 
     line: int
     text: str
@@ -44,7 +42,7 @@ class TableEntry(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True):
-    """A mapping in the file's order. A key may stand twice: the reader says so."""
+    """A mapping in the file's order. A key may stand twice; the schema checker reports it."""
 
     line: int
     entries: tuple[TableEntry, ...]
@@ -58,39 +56,39 @@ Node = Scalar | Items | Table
 
 
 class ProblemList:
-    """Collects the mistakes of one file, to be told all at once.
+    """Collects the mistakes of one file, to be reported together.
 
     Args:
-        where: the file, as the messages shall name it.
+        where: the file, for the messages.
     """
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._found: list[tuple[int, Problem]] = []
+        self._problems: list[tuple[int, Problem]] = []
 
     def add(self, line: int, what: str, hint: str | None = None) -> None:
-        """Note one mistake; the same one on the same line is noted once."""
+        """Add a mistake; an equal one on the same line is added once."""
         problem = Problem(f"{self._where}:{line}", what, hint)
-        if (line, problem) not in self._found:
-            self._found.append((line, problem))
+        if (line, problem) not in self._problems:
+            self._problems.append((line, problem))
 
     def end(self) -> None:
         """Finish reading.
 
         Raises:
-            LabelError: something was found; holds all of it in the file's order.
+            LabelError: there are mistakes; holds all of them in the file's order.
         """
-        if self._found:
+        if self._problems:
             raise self.error()
 
     def error(self) -> LabelError:
-        """The error that holds what was found."""
-        ordered = sorted(self._found, key=lambda pair: pair[0])
+        """The error that holds all mistakes."""
+        ordered = sorted(self._problems, key=lambda pair: pair[0])
         return LabelError([problem for _, problem in ordered], where=self._where)
 
 
 class Line(Struct, frozen=True):
-    """A text and where it stands."""
+    """A text and its line."""
 
     text: str
     line: int
@@ -111,9 +109,9 @@ class View:
         return None
 
     def word(self, key: str, default: str) -> str:
-        """A text of which the line no longer matters."""
-        found = self.text(key)
-        return found.text if found else default
+        """A text without its line."""
+        line = self.text(key)
+        return line.text if line else default
 
     def flag(self, key: str, *, default: bool) -> bool:
         """A switch."""
@@ -141,7 +139,7 @@ class View:
         )
 
     def words(self, key: str) -> tuple[str, ...]:
-        """The texts of a list of which the lines no longer matter."""
+        """The texts of a list without their lines."""
         return tuple(line.text for line in self.lines(key))
 
     def view(self, key: str) -> View:
@@ -164,8 +162,8 @@ class View:
 
     def numbers(self) -> dict[str, int]:
         """All whole numbers of this table by key."""
-        found = {key: self.number(key) for key, _, _ in self.entries()}
-        return {key: number for key, number in found.items() if number is not None}
+        numbers = {key: self.number(key) for key, _, _ in self.entries()}
+        return {key: number for key, number in numbers.items() if number is not None}
 
     def _values(self, key: str) -> tuple[Node, ...]:
         node = self._table.get(key)

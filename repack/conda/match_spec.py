@@ -1,4 +1,4 @@
-"""MatchSpecs as text: the ways to write one that conda knows and a strict parser doesn't."""
+"""MatchSpecs as text, in spellings that conda reads and rattler's strict parser does not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TRIPLE: Final = re.compile(
 
 
 def normalize_spec(text: str) -> str:
-    """``text``, with ``name=version=build`` written as ``name ==version build``."""
+    """Rewrite ``name=version=build`` as ``name ==version build``."""
     text = " ".join(text.split())
     match = _TRIPLE.fullmatch(text)
     if match is None:
@@ -22,7 +22,7 @@ def normalize_spec(text: str) -> str:
 
 
 def spec_fault(text: str) -> str | None:
-    """Say why ``text`` is no MatchSpec, or None when it is one."""
+    """Return why ``text`` is no MatchSpec, or None when it is one."""
     import rattler
     from rattler import exceptions as rx
 
@@ -34,7 +34,7 @@ def spec_fault(text: str) -> str | None:
 
 
 def spec_name(text: str) -> str:
-    """The name of the package that a MatchSpec asks for."""
+    """The name of the package that a MatchSpec selects; empty when it selects any."""
     import rattler
 
     name = rattler.MatchSpec(text, strict=True).name

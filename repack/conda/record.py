@@ -1,8 +1,7 @@
 """One package of a channel: the record as upstream published it.
 
-Rule of this module: the ``raw`` record is upstream's, field for field, hot-fixes included. What
-repack needs to decide on is copied out once, checked, and typed; what goes into a channel is
-``raw``.
+Rule of this module: the ``raw`` record is upstream's, field for field, hot-fixes included, and goes
+into channels as it is. The fields that repack itself uses are copied from it once, checked and typed.
 """
 
 from __future__ import annotations
@@ -18,29 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-ARCHIVES: Final = (".conda", ".tar.bz2")
-
-
 ARCHIVE_SUFFIXES: Final = (".conda", ".tar.bz2")
 # Fields a solver or client adds to a record; they are no part of it (CEP 36, "repodata.json").
 _ADDED: Final = frozenset({"fn", "url", "channel", "schannel", "requested_spec"})
 
 
 class Record(Value, frozen=True):
-    """A package record and where its archive can be had.
+    """A package record and the URL of its archive.
 
     Attributes:
         raw: the repodata record, without ``fn``, ``url`` and ``channel``.
-        url: where the archive is; may hold a secret, so it never reaches a file or a log unscrubbed.
+        url: of the archive; may hold a secret, so it is redacted before it is written anywhere.
         size: bytes of the archive.
-        md5: copied, never relied on.
+        md5: never relied on.
     """
 
     hidden_fields: ClassVar = ("raw",)
-    uncompared_fields: ClassVar = (
-        "url",
-        "raw",
-    )
+    uncompared_fields: ClassVar = ("url", "raw")
 
     name: str
     version: str
@@ -56,7 +49,7 @@ class Record(Value, frozen=True):
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], fn: str, url: str) -> Record:
-        """Take a repodata record apart.
+        """Make a record from a row of a repodata.
 
         Raises:
             IntegrityError: a field is missing, or ``fn`` is no plain archive name.
@@ -77,18 +70,18 @@ class Record(Value, frozen=True):
                 url=url,
                 raw={key: value for key, value in raw.items() if key not in _ADDED},
             )
-        except (KeyError, TypeError, ValueError) as fault:
+        except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(
                 "the repodata record is incomplete",
                 where=fn,
                 expected="name, version, build, build_number, subdir, sha256 and size",
-                got=f"no usable {fault}",
+                got=f"no usable {error}",
                 hint="repack identifies packages by SHA-256; index the upstream channel anew",
-            ) from fault
+            ) from error
 
     @property
     def path(self) -> RelPath:
-        """Where the archive lies in a channel, as in ``linux-64/numpy-2.3.5-py311_0.conda``."""
+        """The archive's path in a channel, as in ``linux-64/numpy-2.3.5-py311_0.conda``."""
         return RelPath(f"{self.subdir}/{self.fn}")
 
     @property
@@ -106,18 +99,18 @@ class Record(Value, frozen=True):
 
 
 def merge_records(records: Iterable[Record]) -> dict[RelPath, Record]:
-    """Records by path, sorted.
+    """Records by path, sorted; of equal ones the first.
 
     Raises:
-        IntegrityError: two records have one name and different contents.
+        IntegrityError: two records have the same path and different archives.
     """
     merged: dict[RelPath, Record] = {}
     for record in records:
-        other = merged.setdefault(record.path, record)
-        if other.sha256 != record.sha256:
+        first = merged.setdefault(record.path, record)
+        if first.sha256 != record.sha256:
             raise IntegrityError(
                 f"two channels hold different files called {record.path}",
-                expected=f"{other.sha256} from {redact_url(other.url)}",
+                expected=f"{first.sha256} from {redact_url(first.url)}",
                 got=f"{record.sha256} from {redact_url(record.url)}",
                 hint="take the package from one channel, by order of `channels` or by its build",
             )

@@ -48,14 +48,11 @@ def read_rows(document: object, where: object) -> dict[str, dict[str, Any]]:
     return rows_by_fn
 
 
-def compose_repodata(subdir: str, records: Iterable[Record]) -> dict[str, Any]:
-    """Compose the repodata document of one subdir; each record is upstream's, field for field."""
+def repodata_bytes(subdir: str, records: Iterable[Record]) -> bytes:
+    """Compose ``repodata.json`` of one subdir; each record is upstream's, field for field."""
     sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for record in records:
         sections[section_of(record.fn)][record.fn] = dict(record.raw)
-    return {"info": {"subdir": subdir}, **sections, "removed": [], "repodata_version": 1}
-
-
-def repodata_bytes(subdir: str, records: Iterable[Record]) -> bytes:
-    """The bytes of ``repodata.json`` for one subdir."""
-    return encode_json(compose_repodata(subdir, records))
+    return encode_json(
+        {"info": {"subdir": subdir}, **sections, "removed": [], "repodata_version": 1}
+    )

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 Verdict = Literal["allowed", "denied", "unknown"]
-# The parser's time grows with what it is given, and licences come from strangers.
+# Licences are untrusted texts, and the parser's time grows with their length.
 _LONGEST: Final = 500
 _WORD: Final = re.compile(r"[^\s()]+")
 
@@ -42,49 +42,46 @@ class Licence(Struct, frozen=True):
 
 @lru_cache(maxsize=4096)
 def judge_licence(text: str, policy: LicencePolicy) -> Licence:
-    """Read a licence and judge it by ``policy``.
+    """Parse a licence and judge it by ``policy``.
 
-    ``deny`` holds identifiers, in any case and spelling that SPDX ever had, and patterns such as
-    ``AGPL-*``.
+    ``deny`` holds identifiers, in any case and in any spelling that SPDX has or had, and patterns
+    such as ``AGPL-*``.
     """
     parsed, licensing = _parse(text)
     if parsed is None:
-        named = text.strip().lower()
-        denied = any(fnmatchcase(named, one.lower()) for one in policy.deny)
+        lowered = text.strip().lower()
+        denied = any(fnmatchcase(lowered, pattern.lower()) for pattern in policy.deny)
         return Licence(text, "denied" if denied else "unknown")
-    known = not [
+    is_spdx = not [
         key
         for key in licensing.unknown_license_keys(parsed)
         if not key.lower().startswith("licenseref-")
     ]
     names = tuple(sorted(licensing.license_keys(parsed)))
-    deny = tuple(_spelling(one).lower() for one in policy.deny)
-    if not _usable(parsed, deny, licensing):
-        return Licence(str(parsed), "denied", known, names)
-    return Licence(str(parsed) if known else text, "allowed" if known else "unknown", known, names)
-
-
-def load_licences() -> None:
-    """Load what :func:`judge_licence` needs."""
-    _spellings()
+    deny = tuple(_current_spelling(pattern).lower() for pattern in policy.deny)
+    if not _is_usable(parsed, deny, licensing):
+        return Licence(str(parsed), "denied", is_spdx, names)
+    if not is_spdx:
+        return Licence(text, "unknown", is_spdx, names)
+    return Licence(str(parsed), "allowed", is_spdx, names)
 
 
 def unknown_identifiers(policy: LicencePolicy) -> tuple[str, ...]:
     """Those of ``policy.deny`` that are neither SPDX identifiers nor patterns: typing mistakes."""
     return tuple(
-        one
-        for one in policy.deny
-        if not {"*", "?", "["} & set(one) and not judge_licence(one, LicencePolicy()).is_spdx
+        text
+        for text in policy.deny
+        if not {"*", "?", "["} & set(text) and not judge_licence(text, LicencePolicy()).is_spdx
     )
 
 
 def _parse(text: str) -> tuple[Any, Any]:
-    """The expression and the licences that reading it took; None when it is none."""
+    """The expression in ``text`` and the parser that read it; None when it is no expression."""
     from license_expression import ExpressionError
 
     if not text.strip() or len(text) > _LONGEST:
         return None, None
-    licensing = _licensing(frozenset(_spellings().keys() & _WORD.findall(text.lower())))
+    licensing = _licensing(frozenset(load_licences().keys() & _WORD.findall(text.lower())))
     try:
         return licensing.parse(text), licensing
     except (ExpressionError, RecursionError):
@@ -93,19 +90,19 @@ def _parse(text: str) -> tuple[Any, Any]:
 
 @cache
 def _licensing(words: frozenset[str]) -> Any:
-    """A reader that knows the licences of which a spelling begins with one of ``words``.
+    """A parser that knows the licences of which a spelling begins with one of ``words``.
 
-    To know all 2,400 takes it 40 ms, and what does not stand in a text is not found there.
+    One that knows all 2,400 takes 40 ms to make; a text names a few.
     """
     from license_expression import build_spdx_licensing
 
-    rows = {row["spdx_license_key"]: row for word in words for row in _spellings()[word]}
+    rows = {row["spdx_license_key"]: row for word in words for row in load_licences()[word]}
     return build_spdx_licensing(list(rows.values()))
 
 
 @cache
-def _spellings() -> dict[str, list[dict[str, Any]]]:
-    """What SPDX knows of each licence, by the first words of all its spellings."""
+def load_licences() -> dict[str, list[dict[str, Any]]]:
+    """The rows of license-expression's index, by the first word of each spelling, lower-case."""
     from license_expression import get_license_index
 
     rows: dict[str, list[dict[str, Any]]] = {}
@@ -116,22 +113,22 @@ def _spellings() -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-def _spelling(identifier: str) -> str:
+def _current_spelling(identifier: str) -> str:
     parsed, _ = _parse(identifier)
     return identifier if parsed is None else str(parsed)
 
 
-def _usable(node: Any, deny: tuple[str, ...], licensing: Any) -> bool:
-    """Whether some choice of licences has none that is denied."""
+def _is_usable(node: Any, deny: tuple[str, ...], licensing: Any) -> bool:
+    """Whether some choice among the alternatives of ``node`` contains no denied licence."""
     if isinstance(node, licensing.OR):
-        return any(_usable(one, deny, licensing) for one in node.args)
+        return any(_is_usable(part, deny, licensing) for part in node.args)
     if isinstance(node, licensing.AND):
-        return all(_usable(one, deny, licensing) for one in node.args)
+        return all(_is_usable(part, deny, licensing) for part in node.args)
     names = {str(node).lower()}
-    bare = getattr(node, "license_symbol", None)
-    if bare is not None:
-        names.add(str(bare.key).lower())
-    return not any(fnmatchcase(name, one) for name in names for one in deny)
+    without_exception = getattr(node, "license_symbol", None)
+    if without_exception is not None:
+        names.add(str(without_exception.key).lower())
+    return not any(fnmatchcase(name, pattern) for name in names for pattern in deny)
 
 
 class LicencePolicy(Struct, frozen=True):

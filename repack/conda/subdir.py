@@ -1,4 +1,4 @@
-"""Subdirs of a channel: which there are, which one this machine has, what a path in one names."""
+"""Subdirs of a channel, this machine's own, and the package that a path in a channel names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import sys
 from typing import Final
 
 PLATFORMS: Final = ("linux-64", "win-64")
-
-
 NOARCH: Final = "noarch"
 ARCHIVE_FOLDERS: Final = (NOARCH,)
 

@@ -1,4 +1,4 @@
-"""What a customer's machine offers the solver; never what this machine has.
+"""The virtual packages of a customer's machine; those of the machine that builds never count.
 
 The defaults are the oldest system that conda-forge's packages are built for (CentOS 7: glibc 2.17,
 kernel 3.10) and, on Windows, version 0: conda's own way to say "a Windows, nothing more is known".
@@ -34,7 +34,7 @@ _DEFAULTS: Final[dict[str, dict[str, str]]] = {
 
 
 class VirtualPackage(Struct, frozen=True):
-    """A package that stands for a property of the machine."""
+    """A property of a machine that the solver sees as a package, such as ``__glibc``."""
 
     name: str
     version: str
@@ -56,8 +56,8 @@ class TargetProfile(Struct, frozen=True):
 
     Attributes:
         subdir: ``linux-64`` or ``win-64``.
-        virtual_packages: all the solver may know of the machine, sorted by name.
-        conda: the oldest conda in use on such machines, if the label says so.
+        virtual_packages: all that the solver is told of the machine, sorted by name.
+        conda: the oldest conda in use on such machines; None where the label names none.
     """
 
     subdir: str
@@ -71,7 +71,7 @@ class TargetProfile(Struct, frozen=True):
         overrides: Mapping[str, str | None] | None = None,
         conda: str | None = None,
     ) -> Self:
-        """The defaults of ``subdir`` with ``overrides``; an override of None removes a package."""
+        """The defaults of ``subdir`` with ``overrides``, of which None removes a package."""
         values: dict[str, str | None] = {**_DEFAULTS[subdir], **(overrides or {})}
         packages = (
             VirtualPackage.of(name, value)
@@ -82,21 +82,21 @@ class TargetProfile(Struct, frozen=True):
 
     @property
     def reads_conda_archives(self) -> bool:
-        """Whether the oldest conda can read ``.conda``; 4.7 was the first."""
+        """Whether the oldest conda can read ``.conda``, which came with 4.7."""
         if self.conda is None:
             return True
         numbers = [int(part) for part in self.conda.split(".")[:2] if part.isdigit()]
         return numbers >= [4, 7]
 
 
-def read_profile(subdir: str, table: View, findings: ProblemList) -> TargetProfile:
+def read_profile(subdir: str, table: View, problems: ProblemList) -> TargetProfile:
     """The profile that ``platforms: {SUBDIR: …}`` of a label describes."""
     overrides: dict[str, str | None] = {}
     for key, _, value in table.entries():
         if not key.startswith("__") or not isinstance(value, Scalar):
             continue
         if value.kind == "bool" and value.text.lower() == "true":
-            findings.add(value.line, f"'platforms.{subdir}.{key}' needs a version", 'such as "1.0"')
+            problems.add(value.line, f"'platforms.{subdir}.{key}' needs a version", 'such as "1.0"')
         overrides[key] = value.text if value.kind == "text" else None
     conda = table.text("conda")
     return TargetProfile.of(subdir, overrides, conda.text if conda else None)

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from repack.codec.canonical import MAX_SIZE
 from repack.codec.decode import Document, decode
-from repack.conda.record import ARCHIVES
+from repack.conda.record import ARCHIVE_SUFFIXES
 from repack.conda.subdir import package_name
 from repack.errors import IntegrityError
 from repack.fs.litter import is_litter
@@ -126,7 +126,7 @@ def _check_members(delta: Delta, manifest: Manifest, where: object) -> None:
 
 def is_archive(path: str) -> bool:
     """Whether a path of a channel is a package's."""
-    return path.endswith(ARCHIVES)
+    return path.endswith(ARCHIVE_SUFFIXES)
 
 
 def is_text(artifact: Artifact) -> bool:

@@ -23,7 +23,7 @@ _HINT: Final = "make it with `conda info --json` while the environment is active
 
 
 class EnvInfo(Struct, frozen=True):
-    """What a conda says of itself.
+    """The part of ``conda info --json`` that repack needs.
 
     Attributes:
         prefix: the environment, as a path of the machine where conda ran.
@@ -31,7 +31,7 @@ class EnvInfo(Struct, frozen=True):
         subdir: its platform.
         conda: its version.
         channels: as configured; tokens are hidden by conda.
-        virtual_packages: what conda found on that machine. A target has its own.
+        virtual_packages: those of the machine where conda ran; a target has its own.
     """
 
     prefix: str
@@ -46,7 +46,7 @@ def parse_env_info(data: bytes, where: str) -> EnvInfo:
     """Read the output of ``conda info --json``, in UTF-8 or in the UTF-16 of PowerShell's ``>``.
 
     Raises:
-        UsageError: it is not that, or the environment's platform is none of repack's.
+        UsageError: it is no such output, or repack does not build for the environment's platform.
     """
     try:
         info = json.loads(data)
@@ -82,7 +82,7 @@ def parse_env_info(data: bytes, where: str) -> EnvInfo:
 
 
 def _prefixes(info: Mapping[str, Any]) -> Iterator[str]:
-    """Where the active prefix may stand, best first."""
+    """Candidates for the active prefix, best first."""
     variables = info.get("env_vars")
     variable = variables.get("CONDA_PREFIX") if isinstance(variables, dict) else None
     for value in (info.get("active_prefix"), variable, info.get("default_prefix")):
@@ -93,10 +93,10 @@ def _prefixes(info: Mapping[str, Any]) -> Iterator[str]:
 
 def _texts(value: Any) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(one for one in values if isinstance(one, str) and one)
+    return tuple(text for text in values if isinstance(text, str) and text)
 
 
 def _virtual_packages(value: Any) -> Iterator[VirtualPackage]:
-    for one in value if isinstance(value, list) else []:
-        if isinstance(one, list) and len(one) == 3 and all(isinstance(part, str) for part in one):
-            yield VirtualPackage(*one)
+    for row in value if isinstance(value, list) else []:
+        if isinstance(row, list) and len(row) == 3 and all(isinstance(part, str) for part in row):
+            yield VirtualPackage(*row)

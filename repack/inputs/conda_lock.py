@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
 
 def read_conda_lock(
-    tree: Table, findings: ProblemList, categories: tuple[str, ...], platforms: tuple[str, ...]
+    tree: Table, problems: ProblemList, categories: tuple[str, ...], platforms: tuple[str, ...]
 ) -> LockedPackages:
-    """The pins of the chosen categories; mistakes go to ``findings``."""
+    """Read the pins of the chosen categories; mistakes go to ``problems``."""
     version = text_of(tree.get("version"))
     if version != "1":
-        findings.add(1, f"conda-lock version {version!r} is not known", "version 1 is read")
+        problems.add(1, f"conda-lock version {version!r} is not known", "version 1 is read")
         return LockedPackages("conda-lock")
     pins: dict[str, list[Pin]] = {}
-    left: dict[str, int] = {}
+    count_by_category: dict[str, int] = {}  # of packages left out
     for package in items_of(tree.get("package")):
         if not isinstance(package, Table):
-            findings.add(package.line, "a package of the lock must be a mapping")
+            problems.add(package.line, "a package of the lock must be a mapping")
             continue
         platform, category = text_of(package.get("platform")), text_of(package.get("category"))
         if category and category not in categories:
-            left[category] = left.get(category, 0) + 1
+            count_by_category[category] = count_by_category.get(category, 0) + 1
             continue
-        found = pins.setdefault(platform, [])
-        if platform in platforms:
-            found.extend(_pin(package, findings))
-    if left and not pins:
-        findings.add(
+        platform_pins = pins.setdefault(platform, [])
+        if platform in platforms and (pin := _read_pin(package, problems)):
+            platform_pins.append(pin)
+    if count_by_category and not pins:
+        problems.add(
             1,
             f"no package of category {' or '.join(categories)} in the lock",
-            f"name one with from: {{file: …, categories: [{', '.join(left)}]}}",
+            f"name one with from: {{file: …, categories: [{', '.join(count_by_category)}]}}",
         )
     return LockedPackages(
         "conda-lock",
@@ -48,30 +48,26 @@ def read_conda_lock(
         platforms=tuple(sorted(pins)),
         notes=tuple(
             f"{count} packages of category {category!r} were left out"
-            for category, count in sorted(left.items())
+            for category, count in sorted(count_by_category.items())
         ),
     )
 
 
-def _pin(package: Table, findings: ProblemList) -> list[Pin]:
+def _read_pin(package: Table, problems: ProblemList) -> Pin | None:
     manager = text_of(package.get("manager"))
     if manager != "conda":
-        findings.add(
+        problems.add(
             package.line,
             f"{manager} package {text_of(package.get('name'))[:120]!r} is no conda package",
             "have it packed for conda, or take it out of the environment",
         )
-        return []
+        return None
     digest = package.get("hash")
     hashes = digest if isinstance(digest, Table) else Table(package.line, ())
     try:
-        return [
-            pin_from_url(
-                text_of(package.get("url")),
-                text_of(hashes.get("sha256")),
-                text_of(hashes.get("md5")),
-            )
-        ]
-    except ValueError as fault:
-        findings.add(package.line, str(fault))
-        return []
+        return pin_from_url(
+            text_of(package.get("url")), text_of(hashes.get("sha256")), text_of(hashes.get("md5"))
+        )
+    except ValueError as error:
+        problems.add(package.line, str(error))
+        return None

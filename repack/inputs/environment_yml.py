@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
 
 def read_environment(
-    tree: Table, findings: ProblemList, check_spec: Callable[[str], str | None]
+    tree: Table, problems: ProblemList, check_spec: Callable[[str], str | None]
 ) -> LockedPackages:
-    """Its MatchSpecs; mistakes go to ``findings``."""
+    """Read its MatchSpecs; mistakes go to ``problems``."""
     dependencies = tree.get("dependencies")
     if not isinstance(dependencies, Items):
-        findings.add(tree.line, "'dependencies' must be a list")
+        problems.add(tree.line, "'dependencies' must be a list")
         return LockedPackages("environment")
     specs: list[str] = []
     for item in dependencies.values:
         if isinstance(item, Table):
-            _refuse_pip(item, findings)
+            _refuse_pip(item, problems)
         elif not isinstance(item, Scalar) or item.kind != "text" or not item.text.strip():
-            findings.add(item.line, "a dependency must be a text such as 'numpy >=2'")
+            problems.add(item.line, "a dependency must be a text such as 'numpy >=2'")
         elif "::" in item.text:
             spec = item.text.rsplit("::", 1)[-1]
-            findings.add(
+            problems.add(
                 item.line,
                 f"{item.text[:80]!r} names a channel",
                 f"write {spec!r}: channels are the label's",
             )
         elif fault := check_spec(normalize_spec(item.text)):
             reason = " ".join(fault.split())[:160]
-            findings.add(item.line, f"{item.text[:80]!r} is no MatchSpec: {reason}")
+            problems.add(item.line, f"{item.text[:80]!r} is no MatchSpec: {reason}")
         else:
             specs.append(normalize_spec(item.text))
     if not dependencies.values:
-        findings.add(dependencies.line, "'dependencies' is empty")
+        problems.add(dependencies.line, "'dependencies' is empty")
     notes = [
         f"'{key}' of the environment file is not used; {why}"
         for key, why in (
@@ -57,10 +57,10 @@ def read_environment(
     return LockedPackages("environment", specs=tuple(specs), notes=tuple(notes))
 
 
-def _refuse_pip(item: Table, findings: ProblemList) -> None:
-    for entry in item.entries:
-        names = ", ".join(text_of(one) for one in items_of(entry.value))
-        findings.add(
+def _refuse_pip(table: Table, problems: ProblemList) -> None:
+    for entry in table.entries:
+        names = ", ".join(text_of(item) for item in items_of(entry.value))
+        problems.add(
             entry.line,
             f"'{entry.key}:' packages are no conda packages: {names or 'none named'}"[:300],
             "have them packed for conda, or take them out",

@@ -1,4 +1,4 @@
-"""What a foreign lock or environment file asks for."""
+"""What a lock or environment file of another tool asks for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from urllib.parse import unquote
 
 from msgspec import Struct, field
 
-from repack.conda.record import ARCHIVE_SUFFIXES
 from repack.errors import RepackError
 from repack.names import RelPath
 from repack.urls import redact_url
@@ -19,10 +18,12 @@ if TYPE_CHECKING:
 SourceKind = Literal["pixi.lock", "conda-lock", "explicit", "environment"]
 
 _HEX: Final = re.compile(r"[0-9a-fA-F]+\Z")
+# NAME-VERSION-BUILD; only the name may hold further hyphens.
+_ARCHIVE: Final = re.compile(r"(\S+)-([^\s-]+)-([^\s-]+?)(?:\.conda|\.tar\.bz2)")
 
 
 class Pin(Struct, frozen=True):
-    """One package of a lock: exactly this archive."""
+    """One package of a lock: an archive by its name, and its hashes as far as the lock has them."""
 
     name: str
     version: str
@@ -33,7 +34,7 @@ class Pin(Struct, frozen=True):
 
     @property
     def spec(self) -> str:
-        """The MatchSpec that only this version and build fulfil."""
+        """A MatchSpec for exactly this version and build."""
         return f"{self.name} =={self.version} {self.build}"
 
 
@@ -41,11 +42,11 @@ class LockedPackages(Struct, frozen=True):
     """What a ``from:`` file asks for: pins per platform, or specs to solve.
 
     Attributes:
-        kind: what the file turned out to be.
+        kind: the format of the file.
         specs: MatchSpecs as text, from an environment file.
         pins: the packages of each of the label's platforms, from a lock.
-        platforms: all platforms that the lock has something for.
-        notes: what of the file was left out, a line each.
+        platforms: all platforms that the lock has packages for.
+        notes: what was not taken from the file, a line each.
     """
 
     kind: SourceKind
@@ -56,26 +57,21 @@ class LockedPackages(Struct, frozen=True):
 
 
 def pin_from_url(url: str, sha256: str | None, md5: str | None) -> Pin:
-    """The pin of the archive at ``url``, of which only the file name counts.
+    """Make the pin of the archive at ``url``, of which only the file name counts.
 
     Raises:
-        ValueError: it is no archive of a conda package, or a hash is none; says which.
+        ValueError: it names no archive of a conda package, or a hash is malformed.
     """
     fn = unquote(url.rstrip().replace("\\", "/").rsplit("/", 1)[-1])
-    dist = fn
-    for suffix in ARCHIVE_SUFFIXES:
-        dist = dist.removesuffix(suffix)
-    parts = dist.rsplit("-", 2)
+    match = _ARCHIVE.fullmatch(fn)
     try:
-        plain = RelPath(fn) == fn and not any(char.isspace() for char in fn)
+        is_plain = RelPath(fn) == fn
     except RepackError:
-        plain = False
-    if not plain or dist == fn or len(parts) != 3 or not all(parts):
+        is_plain = False
+    if not match or not is_plain:
         raise ValueError(f"{redact_url(url)[:200]!r} is no archive of a conda package")
     for digest, length in ((sha256, 64), (md5, 32)):
         if digest and not (len(digest) == length and _HEX.match(digest)):
             raise ValueError(f"{fn}: {digest[:70]!r} is no hash of {length} hex digits")
-    name, version, build = parts
-    return Pin(
-        name, version, build, fn, (sha256 or "").lower() or None, (md5 or "").lower() or None
-    )
+    sha256, md5 = (digest.lower() if digest else None for digest in (sha256, md5))
+    return Pin(match[1], match[2], match[3], fn, sha256, md5)

@@ -18,49 +18,49 @@ _VERSIONS: Final = ("4", "5", "6", "7")
 
 
 def read_pixi_lock(
-    tree: Table, findings: ProblemList, environment: str, platforms: tuple[str, ...]
+    tree: Table, problems: ProblemList, environment: str, platforms: tuple[str, ...]
 ) -> LockedPackages:
-    """The pins of one environment; mistakes go to ``findings``."""
+    """Read the pins of one environment; mistakes go to ``problems``."""
     version = text_of(tree.get("version"))
     if version not in _VERSIONS:
-        findings.add(1, f"pixi.lock version {version!r} is not known", "versions 4 to 7 are read")
+        problems.add(1, f"pixi.lock version {version!r} is not known", "versions 4 to 7 are read")
         return LockedPackages("pixi.lock")
-    by_platform = _by_platform(tree, findings, environment)
-    known = _hashes(tree)
+    by_platform = _by_platform(tree, problems, environment)
+    hashes_by_url = _hashes_by_url(tree)
     subdirs = _subdirs(tree)
     pins: dict[str, tuple[Pin, ...]] = {}
     for name, packages in by_platform.items():
         subdir = subdirs.get(name, name)
         if subdir in pins:
-            findings.add(1, f"two platforms of the lock are {subdir}", "lock one of them alone")
+            problems.add(1, f"two platforms of the lock are {subdir}", "lock one of them alone")
         elif subdir in platforms:
-            pins[subdir] = _pins(packages, known, findings)
-    has = {subdirs.get(name, name) for name in by_platform}
-    return LockedPackages("pixi.lock", pins=pins, platforms=tuple(sorted(has)))
+            pins[subdir] = _read_pins(packages, hashes_by_url, problems)
+    locked = {subdirs.get(name, name) for name in by_platform}
+    return LockedPackages("pixi.lock", pins=pins, platforms=tuple(sorted(locked)))
 
 
 def text_of(node: Node | None) -> str:
-    """The text of a scalar, else nothing; machines write these files, so any kind will do."""
+    """The text of a scalar of any kind but null; empty for other nodes."""
     return node.text if isinstance(node, Scalar) and node.kind != "null" else ""
 
 
 def items_of(node: Node | None) -> tuple[Node, ...]:
-    """The values of a list, else none."""
+    """The values of a list; none for other nodes."""
     return node.values if isinstance(node, Items) else ()
 
 
 def _by_platform(
-    tree: Table, findings: ProblemList, environment: str
+    tree: Table, problems: ProblemList, environment: str
 ) -> dict[str, tuple[Node, ...]]:
     environments = tree.get("environments")
     if not isinstance(environments, Table):
-        findings.add(1, "'environments' must be a mapping")
+        problems.add(1, "'environments' must be a mapping")
         return {}
     chosen = environments.get(environment)
     packages = chosen.get("packages") if isinstance(chosen, Table) else None
     if not isinstance(packages, Table):
         names = ", ".join(entry.key for entry in environments.entries)
-        findings.add(
+        problems.add(
             environments.line, f"no environment {environment!r} in the lock", f"it has: {names}"
         )
         return {}
@@ -68,16 +68,16 @@ def _by_platform(
 
 
 def _subdirs(tree: Table) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for platform in items_of(tree.get("platforms")):
-        if isinstance(platform, Table):
-            name = text_of(platform.get("name"))
-            found[name] = text_of(platform.get("subdir")) or name
-    return found
+    """Subdir by the name of a platform, from version 7 on."""
+    return {
+        text_of(platform.get("name")): text_of(platform.get("subdir") or platform.get("name"))
+        for platform in items_of(tree.get("platforms"))
+        if isinstance(platform, Table)
+    }
 
 
-def _hashes(tree: Table) -> dict[str, tuple[str, str]]:
-    """SHA-256 and md5 by URL; up to version 5 the key is ``url``, then ``conda``."""
+def _hashes_by_url(tree: Table) -> dict[str, tuple[str, str]]:
+    """SHA-256 and md5 by URL, whose key is ``url`` up to version 5 and ``conda`` from 6 on."""
     return {
         text_of(package.get("conda") or package.get("url")): (
             text_of(package.get("sha256")),
@@ -88,25 +88,25 @@ def _hashes(tree: Table) -> dict[str, tuple[str, str]]:
     }
 
 
-def _pins(
-    packages: tuple[Node, ...], known: dict[str, tuple[str, str]], findings: ProblemList
+def _read_pins(
+    packages: tuple[Node, ...], hashes_by_url: dict[str, tuple[str, str]], problems: ProblemList
 ) -> tuple[Pin, ...]:
     pins: list[Pin] = []
     for package in packages:
         if not isinstance(package, Table):
-            findings.add(package.line, "a package of the lock must be a mapping")
+            problems.add(package.line, "a package of the lock must be a mapping")
             continue
         url = text_of(package.get("conda"))
         if not url:
-            kind, what = next(((e.key, text_of(e.value)) for e in package.entries), ("?", ""))
-            findings.add(
+            kind, source = next(((e.key, text_of(e.value)) for e in package.entries), ("?", ""))
+            problems.add(
                 package.line,
-                f"{kind} package {what.rsplit('/', 1)[-1][:120]!r} is no conda package",
+                f"{kind} package {source.rsplit('/', 1)[-1][:120]!r} is no conda package",
                 "have it packed for conda, or take it out of the environment",
             )
             continue
         try:
-            pins.append(pin_from_url(url, *known.get(url, ("", ""))))
-        except ValueError as fault:
-            findings.add(package.line, str(fault))
+            pins.append(pin_from_url(url, *hashes_by_url.get(url, ("", ""))))
+        except ValueError as error:
+            problems.add(package.line, str(error))
     return tuple(pins)

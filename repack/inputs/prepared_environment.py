@@ -1,9 +1,9 @@
-"""Harvest: the packages of a prepared environment, instead of solving.
+"""Takes the packages of a prepared environment instead of solving.
 
-Exactly what is in the environment's ``conda-meta`` is taken, each package into its own subdir. An
-archive in a package cache counts if its hash is the recorded one, SHA-256 or, where an old conda
-wrote down no other, md5. What is in no cache is left to be fetched from the URL it came from; what
-can't be had that way is reported, all of it at once.
+Exactly the packages in the environment's ``conda-meta`` are taken, each into its own subdir. An
+archive in a package cache counts if its hash is the recorded one: SHA-256 or, where an old conda
+recorded no other, md5. A package in no cache is fetched later from its recorded URL. Packages for
+which neither is possible are reported, all of them at once.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Harvest(Value, frozen=True):
     """An environment as packages.
 
     Attributes:
-        info: what conda said of itself; its virtual packages are this host's, not a target's.
+        info: the environment's place and platform; its virtual packages are this host's.
         records: all packages, sorted by path. A URL may hold a secret.
-        found: archives in package caches by SHA-256; the rest is to be fetched.
-        secrets: what the records' URLs hold.
-        warnings: what a person should know, a line each.
+        found: archives in package caches by SHA-256; the others are to be fetched.
+        secrets: those in the records' URLs.
+        warnings: a line each.
     """
 
     hidden_fields: ClassVar = ("secrets",)
@@ -69,8 +69,8 @@ class Harvest(Value, frozen=True):
         return self.info.subdir
 
 
-class _Taken(Struct, frozen=True):
-    """One package: a record or a fault, and what to warn about."""
+class _Package(Struct, frozen=True):
+    """One package of the environment: its record, or why there is none."""
 
     record: Record | None = None
     archive: Path | None = None
@@ -78,8 +78,8 @@ class _Taken(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-class _LostError(Exception):
-    """A package cannot be had; the text says why."""
+class _UnavailableError(Exception):
+    """A package can neither be found nor fetched; the text says why."""
 
 
 def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
@@ -87,10 +87,11 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
 
     Raises:
         UsageError: the file is no such output, or the environment is not here.
+        IntegrityError: the file is too large to be such an output.
         FetchError: packages that can neither be found nor fetched; names all of them.
         PlaceError: a file cannot be read.
     """
-    info = read_env_info(env_file)
+    info = parse_env_info(atomic.read(env_file, MAX_ENV_INFO), str(env_file))
     prefix, caches = Path(info.prefix), tuple(Path(folder) for folder in info.pkgs_dirs)
     metas = conda_meta.read_meta(prefix, env_file)
 
@@ -99,16 +100,16 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
         ThreadPoolExecutor(_THREADS) as pool,
     ):
 
-        def take(item: tuple[str, Mapping[str, Any]]) -> _Taken:
-            taken = _take(item[0], parse_prefix_record(item[1], info.subdir), caches)
+        def take(item: tuple[str, Mapping[str, Any]]) -> _Package:
+            package = _take(item[0], parse_prefix_record(item[1], info.subdir), caches)
             done(1)
-            return taken
+            return package
 
-        everything = list(pool.map(take, metas.items()))
-    _report([taken.fault for taken in everything if taken.fault], prefix)
-    pairs = [(taken.record, taken.archive) for taken in everything if taken.record]
+        packages = list(pool.map(take, metas.items()))
+    _report_faults([package.fault for package in packages if package.fault], prefix)
+    pairs = [(package.record, package.archive) for package in packages if package.record]
     foreign = conda_meta.foreign_distributions(prefix, metas.values())
-    warnings = [warning for taken in everything for warning in taken.warnings]
+    warnings = [warning for package in packages for warning in package.warnings]
     if foreign:
         warnings.append(
             f"not conda packages, so left out (installed by pip?): {', '.join(foreign)}"
@@ -122,7 +123,7 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
     )
 
 
-def _report(faults: list[str], prefix: Path) -> None:
+def _report_faults(faults: list[str], prefix: Path) -> None:
     if faults:
         raise FetchError(
             f"{len(faults)} package{'s' if len(faults) > 1 else ''} of the environment"
@@ -133,23 +134,23 @@ def _report(faults: list[str], prefix: Path) -> None:
         )
 
 
-def _take(name: str, package: PrefixRecord | None, caches: tuple[Path, ...]) -> _Taken:
+def _take(name: str, package: PrefixRecord | None, caches: tuple[Path, ...]) -> _Package:
     if package is None:
-        return _Taken(fault=f"{name}: names no package, version and build")
+        return _Package(fault=f"{name}: names no package, version and build")
     try:
-        return _take_whole(package, caches)
-    except _LostError as lost:
-        return _Taken(fault=str(lost))
+        return _complete(package, caches)
+    except _UnavailableError as error:
+        return _Package(fault=str(error))
 
 
-def _take_whole(package: PrefixRecord, caches: tuple[Path, ...]) -> _Taken:
+def _complete(package: PrefixRecord, caches: tuple[Path, ...]) -> _Package:
     if package.origin == "pypi":
-        raise _LostError(f"{package.raw['name']}: is no conda package, it came from PyPI")
+        raise _UnavailableError(f"{package.raw['name']}: is no conda package, it came from PyPI")
     warnings: list[str] = []
     package = _with_hashes(package, caches)
-    archive, hashes = _find(package, caches, warnings)
+    archive, hashes = _find_archive(package, caches, warnings)
     if is_poor(package.raw):
-        package = _enriched(package, caches, archive, warnings)
+        package = _with_full_record(package, caches, archive, warnings)
     raw = dict(package.raw)
     if may_have_added_pip(raw):
         raw = without_added_pip(raw, _index(package, caches, archive))
@@ -162,44 +163,44 @@ def _take_whole(package: PrefixRecord, caches: tuple[Path, ...]) -> _Taken:
         url = package.url or (archive.absolute().as_uri() if archive else "")
         record = Record.of(raw, package.fn, url)
     except IntegrityError as error:
-        raise _LostError(f"{package.fn}: {error.what}, {error.got}") from None
-    return _Taken(record, archive, warnings=tuple(warnings))
+        raise _UnavailableError(f"{package.fn}: {error.what}, {error.got}") from None
+    return _Package(record, archive, warnings=tuple(warnings))
 
 
 def _check_fetchable(package: PrefixRecord) -> None:
     if not package.url:
-        raise _LostError(f"{package.fn}: in no package cache, and no URL is recorded")
+        raise _UnavailableError(f"{package.fn}: in no package cache, and no URL is recorded")
     if not package.sha256 or not package.raw.get("size"):
-        raise _LostError(
+        raise _UnavailableError(
             f"{package.fn}: in no package cache, and without a recorded SHA-256 and size it cannot"
             f" be fetched safely from {redact_url(package.url)}"
         )
 
 
 def _with_hashes(package: PrefixRecord, caches: tuple[Path, ...]) -> PrefixRecord:
-    """``package`` with the hashes that an unpacked copy knows, where the environment has none."""
+    """``package`` with the hashes of an unpacked copy, where the environment has recorded none."""
     if package.sha256 or package.md5:
         return package
     for _, document in conda_meta.cached_records(caches, package.dist):
         if is_same(package.raw, document) and (document.get("sha256") or document.get("md5")):
-            known = {key: document[key] for key in ("sha256", "md5", "size") if document.get(key)}
-            return replace(package, raw={**package.raw, **known})
+            hashes = {key: document[key] for key in ("sha256", "md5", "size") if document.get(key)}
+            return replace(package, raw={**package.raw, **hashes})
     return package
 
 
-def _enriched(
+def _with_full_record(
     package: PrefixRecord, caches: tuple[Path, ...], archive: Path | None, warnings: list[str]
 ) -> PrefixRecord:
-    """``package`` with a whole record, from the best place that has one."""
-    for name, document in _better(package, caches, archive):
+    """``package`` with a complete record, from the best source that has one."""
+    for name, document in _other_records(package, caches, archive):
         if is_same(package.raw, document) and not is_poor(document):
-            lost = ", where later fixes of upstream are missing" if name == "index.json" else ""
+            caveat = ", where later fixes of upstream are missing" if name == "index.json" else ""
             warnings.append(
                 f"{package.fn}: its record was emptied by the client that installed it;"
-                f" taken from {name}{lost}"
+                f" taken from {name}{caveat}"
             )
             return replace(package, raw=restore_record(package.raw, document))
-    raise _LostError(
+    raise _UnavailableError(
         f"{package.fn}: its record is incomplete, and no package cache has a whole one"
     )
 
@@ -207,18 +208,19 @@ def _enriched(
 def _index(
     package: PrefixRecord, caches: tuple[Path, ...], archive: Path | None
 ) -> Mapping[str, Any]:
-    """The archive's own description; empty when it is not here."""
-    found = (
+    """The archive's own ``index.json``; empty when there is no archive or copy of it."""
+    documents = (
         document
-        for name, document in _better(package, caches, archive)
+        for name, document in _other_records(package, caches, archive)
         if name == "index.json" and is_same(package.raw, document)
     )
-    return next(found, {})
+    return next(documents, {})
 
 
-def _better(
+def _other_records(
     package: PrefixRecord, caches: tuple[Path, ...], archive: Path | None
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Records of the package by the file they are from: in the caches, then in the archive."""
     yield from conda_meta.cached_records(caches, package.dist)
     if archive is not None:
         from repack.archive.reader import scan_archive
@@ -229,10 +231,10 @@ def _better(
         try:
             yield "index.json", scan_archive(archive, stand_in, "info").index
         except IntegrityError as error:
-            raise _LostError(f"{package.fn}: {error.what}") from None
+            raise _UnavailableError(f"{package.fn}: {error.what}") from None
 
 
-def _find(
+def _find_archive(
     package: PrefixRecord, caches: tuple[Path, ...], warnings: list[str]
 ) -> tuple[Path | None, conda_meta.Hashes | None]:
     candidates = [cache / package.fn for cache in caches]
@@ -254,14 +256,3 @@ def _find(
             warnings.append(f"{package.fn}: no hash was recorded; taken from the cache by its name")
         return path, hashes
     return None, None
-
-
-def read_env_info(path: Path) -> EnvInfo:
-    """Read a file with the output of ``conda info --json``.
-
-    Raises:
-        UsageError: it is not that.
-        IntegrityError: it is too large to be that.
-        PlaceError: it cannot be read.
-    """
-    return parse_env_info(atomic.read(path, MAX_ENV_INFO), str(path))

@@ -18,7 +18,7 @@ from repack.channel.layout import MANIFEST
 from repack.channel.metadata_folder import read_folder
 from repack.channel.releases import extra_files
 from repack.codec import sha256sums
-from repack.conda.record import ARCHIVES
+from repack.conda.record import ARCHIVE_SUFFIXES
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, RootChainError, SignatureError, TargetError
 from repack.fs import atomic
@@ -158,7 +158,7 @@ def _subdir(channel: Path, name: str, there: Inventory, verdict: Verdict) -> Sub
     archives = {
         path.removeprefix(f"{name}/"): one
         for path, one in there.files.items()
-        if path.startswith(f"{name}/") and path.endswith(ARCHIVES) and path.count("/") == 1
+        if path.startswith(f"{name}/") and path.endswith(ARCHIVE_SUFFIXES) and path.count("/") == 1
     }
     variants: dict[str, bytes | None] = {}
     for suffix in ("", ".zst", ".bz2"):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from repack.conda.repodata import compose_repodata, read_rows, repodata_bytes, section_of
+from repack.conda.repodata import read_rows, repodata_bytes, section_of
 from repack.errors import IntegrityError
 from tests.archives import Package
 
@@ -15,7 +15,13 @@ RECORD = Package().record(b"")
 
 def test_what_is_written_reads_back():
     document = json.loads(repodata_bytes("linux-64", [RECORD]))
-    assert document == compose_repodata("linux-64", [RECORD])
+    assert document == {
+        "info": {"subdir": "linux-64"},
+        "packages": {},
+        "packages.conda": {RECORD.fn: RECORD.raw},
+        "removed": [],
+        "repodata_version": 1,
+    }
     assert read_rows(document, "repodata.json") == {RECORD.fn: RECORD.raw}
 
 
