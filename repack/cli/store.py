@@ -33,7 +33,7 @@ def list_(channels_dir: Path, store: Path, *, as_json: bool) -> None:
     from repack.store import references
     from repack.store.store import Store
 
-    uses = references.uses(channels_dir)
+    uses = references.read_uses(channels_dir)
     rows = [entry.to_json(uses.get(entry.sha256)) for entry in Store(store).list()]
     total = sum(row["size"] for row in rows)
     lines = [*map(_line, rows), f"{len(rows)} packages, {amount(total)} in {store}"]
@@ -91,7 +91,7 @@ def gc(channels_dir: tuple[Path, ...], grace: float, store: Path, *, as_json: bo
     from repack.store.gc import sweep
     from repack.store.store import Store
 
-    keep: frozenset[Digest] = frozenset().union(*map(references.digests, channels_dir))
+    keep: frozenset[Digest] = frozenset().union(*map(references.read_digests, channels_dir))
     swept = sweep(Store(store), keep, grace * 3600)
     line = f"removed {swept.files} files, {amount(swept.bytes)}; {swept.kept} packages stay"
     output.emit({"store": str(store), **swept.to_json()}, [line], as_json=as_json)

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from repack.archive.reader import read_facts, write_facts
 from repack.errors import RepackError
-from repack.old_conda import archive
+from repack.old_conda.archive import convert, recipe
 from repack.old_conda.records import ConversionChange, for_old_conda
 from repack.progress import SILENT, Progress
-from repack.store import derived
+from repack.store.derived import read_derived, write_derived
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,8 @@ class Converted(Struct, frozen=True):
     change: ConversionChange | None
 
 
-def unmade(records: Sequence[Record], store: Store) -> tuple[Record, ...]:
-    """The records whose upstream archives are needed, because nothing was made of them yet."""
+def unconverted(records: Sequence[Record], store: Store) -> tuple[Record, ...]:
+    """The records whose upstream archives are needed, because they were not converted yet."""
     return tuple(record for record in records if _recall(record, store) is None)
 
 
@@ -54,7 +54,7 @@ def transmute(
 ) -> tuple[Converted, ...]:
     """Turn every package into one that conda below 4.7 installs; the order stays.
 
-    The archives of those that :func:`unmade` names must be in the store. Facts that are known of
+    The archives of those that :func:`unconverted` names must be in the store. Facts that are known of
     an archive are handed on to what is made of it, since both hold the same files.
 
     Raises:
@@ -62,30 +62,30 @@ def transmute(
         SpaceError: the disk is full.
         PlaceError: the store cannot be read or written.
     """
-    made: dict[Digest, DerivedArchive] = {}
-    todo: dict[Digest, Record] = {}
+    derived_by_digest: dict[Digest, DerivedArchive] = {}
+    missing: dict[Digest, Record] = {}
     for record in records:
         if record.fn.endswith(".conda"):
-            known = _recall(record, store)
-            if known is None:
-                todo[record.sha256] = record
+            archive = _recall(record, store)
+            if archive is None:
+                missing[record.sha256] = record
             else:
-                made[record.sha256] = known
-    if todo:
-        made |= _make_all(tuple(todo.values()), store, progress)
-    pairs = (for_old_conda(record, made.get(record.sha256)) for record in records)
+                derived_by_digest[record.sha256] = archive
+    if missing:
+        derived_by_digest |= _convert_all(tuple(missing.values()), store, progress)
+    pairs = (for_old_conda(record, derived_by_digest.get(record.sha256)) for record in records)
     return tuple(Converted(record, change) for record, change in pairs)
 
 
 def _recall(record: Record, store: Store) -> DerivedArchive | None:
-    """What was made of the archive, if the store still has it."""
+    """What was made from the archive, if the store still has it."""
     if not record.fn.endswith(".conda"):
         return None
-    made = derived.read_derived(store.derived_path(record.sha256, archive.recipe()))
-    return made if made is not None and store.contains(made.sha256, made.size) else None
+    derived = read_derived(store.derived_path(record.sha256, recipe()))
+    return derived if derived and store.contains(derived.sha256, derived.size) else None
 
 
-def _make_all(
+def _convert_all(
     records: Sequence[Record], store: Store, progress: Progress
 ) -> dict[Digest, DerivedArchive]:
     # Largest first, so that no thread is left with it in the end. Threads do, because compressing
@@ -98,27 +98,25 @@ def _make_all(
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
 
-        def make(record: Record) -> DerivedArchive:
-            made = _make(record, store, folder)
+        def convert_one(record: Record) -> tuple[Digest, DerivedArchive]:
+            derived = _convert(record, store, folder)
             done(record.size)
-            return made
+            return record.sha256, derived
 
         try:
-            return {
-                record.sha256: made
-                for record, made in zip(order, pool.map(make, order), strict=True)
-            }
+            return dict(pool.map(convert_one, order))
         except RepackError:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _make(record: Record, store: Store, folder: Path) -> DerivedArchive:
+def _convert(record: Record, store: Store, folder: Path) -> DerivedArchive:
     target = folder / f"{record.sha256}.tar.bz2"
-    made = archive.convert(store.path(record.sha256), record, target)
-    store.add(target, made.sha256, how="move")
+    derived = convert(store.path(record.sha256), record, target)
+    store.add(target, derived.sha256, how="move")
     facts = read_facts(store.facts_path(record.sha256))
     if facts is not None:
-        write_facts(store.facts_path(made.sha256), replace(facts, sha384=None))
-    derived.write_derived(store.derived_path(record.sha256, archive.recipe()), made)
-    return made
+        write_facts(store.facts_path(derived.sha256), replace(facts, sha384=None))
+    # The note comes last: with it, nobody converts again.
+    write_derived(store.derived_path(record.sha256, recipe()), derived)
+    return derived

@@ -1,9 +1,9 @@
 """What a record must become so that conda below 4.7 can install its package.
 
-Such a conda reads ``.tar.bz2`` only and knows no virtual packages: a dependency on ``__glibc`` can
-never be fulfilled there. The solver has checked these dependencies already, with the target
-profile, so they are dropped. Dependencies in words that it does not understand are respelled.
-Everything else stays upstream's, hot-fixes included.
+Such a conda reads ``.tar.bz2`` only and knows no virtual packages, so a dependency on ``__glibc`` is
+never fulfilled there. The solver has checked these dependencies already against the target profile,
+so they are dropped. MatchSpecs in a form that it does not understand are respelled. Everything else
+stays upstream's, hot-fixes included.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from repack.conda.record import Record
 from repack.old_conda.match_spec import old_spec
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from repack.store.derived import DerivedArchive
 
 _WITH_SPECS: Final = ("depends", "constrains")
-# They describe another archive, the one that upstream has, or had, as .tar.bz2.
-_OF_ANOTHER: Final = frozenset({"legacy_bz2_md5", "legacy_bz2_size"})
+# They describe the archive that upstream has, or had, as .tar.bz2, which is another one.
+_OF_UPSTREAM: Final = frozenset({"legacy_bz2_md5", "legacy_bz2_size"})
 # conda 4.3.16 takes the first three characters of the version for the name of the interpreter.
 _FIRST_BROKEN_PYTHON: Final = (3, 10)
 
@@ -46,48 +47,37 @@ class ConversionChange(Struct, frozen=True):
     dropped: tuple[str, ...]
     respelled: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """The change for machines."""
-        return {
-            "before": self.before,
-            "after": self.after,
-            "sha256_before": self.sha256_before,
-            "sha256_after": self.sha256_after,
-            "dropped": list(self.dropped),
-            "respelled": list(self.respelled),
-        }
-
     def __str__(self) -> str:
-        went = f", without {'; '.join(self.dropped)}" if self.dropped else ""
-        return f"{self.before} -> {self.after}{went}"
+        without = f", without {'; '.join(self.dropped)}" if self.dropped else ""
+        return f"{self.before} -> {self.after}{without}"
 
 
 def for_old_conda(
-    record: Record, made: DerivedArchive | None
+    record: Record, derived: DerivedArchive | None
 ) -> tuple[Record, ConversionChange | None]:
     """The record for conda below 4.7, and what was changed about it if anything was.
 
     Args:
         record: upstream's.
-        made: the ``.tar.bz2`` made of its archive; None where upstream's is one already.
+        derived: the ``.tar.bz2`` made of its archive; None where upstream's is one already.
     """
-    raw: dict[str, Any] = {k: v for k, v in record.raw.items() if k not in _OF_ANOTHER}
+    raw: dict[str, Any] = {k: v for k, v in record.raw.items() if k not in _OF_UPSTREAM}
     dropped: list[str] = []
     for field in _WITH_SPECS:
         specs = raw.get(field) or ()
-        gone = [spec for spec in specs if _is_virtual(spec)]
-        if gone:
-            raw[field] = [spec for spec in specs if spec not in gone]
-            dropped += [f"{field} {spec}" for spec in gone]
+        virtual = [spec for spec in specs if _is_virtual(spec)]
+        if virtual:
+            raw[field] = [spec for spec in specs if spec not in virtual]
+            dropped += [f"{field} {spec}" for spec in virtual]
     before = raw.get("depends") or []
     after = [old_spec(spec) or spec for spec in before]
     respelled = [f"{a} -> {b}" for a, b in zip(before, after, strict=True) if a != b]
     if respelled:
         raw["depends"] = after
-    if made is None and not dropped and not respelled:
+    if derived is None and not dropped and not respelled:
         return record, None
-    if made is not None:
-        raw |= made.to_json()
+    if derived is not None:
+        raw |= asdict(derived)
     new = Record.of(raw, f"{record.dist}.tar.bz2", record.url)
     digests = (record.sha256, new.sha256)
     return new, ConversionChange(record.path, new.path, *digests, tuple(dropped), tuple(respelled))
@@ -95,8 +85,8 @@ def for_old_conda(
 
 def unspeakable(records: Iterable[Record]) -> tuple[str, ...]:
     """Dependencies that conda 4.3 has no words for, as in ``app: a[build_number=1]``."""
-    found = {f"{r.name}: {spec}" for r in records for spec in r.depends if old_spec(spec) is None}
-    return tuple(sorted(found))
+    specs = {f"{r.name}: {spec}" for r in records for spec in r.depends if old_spec(spec) is None}
+    return tuple(sorted(specs))
 
 
 def noarch_python_trouble(records: Iterable[Record]) -> tuple[str, ...]:
@@ -117,19 +107,13 @@ def without_link_json(packages: Iterable[tuple[Record, Facts]]) -> tuple[str, ..
     Only ``info/link.json`` tells it that ``site-packages/`` goes below ``lib/pythonX.Y/``.
     """
     return tuple(
-        sorted(
-            {
-                record.name
-                for record, facts in packages
-                if facts.noarch == "python" and not facts.has_link_json
-            }
-        )
+        sorted({r.name for r, f in packages if f.noarch == "python" and not f.has_link_json})
     )
 
 
 def changes_json(changes: Iterable[ConversionChange]) -> list[Mapping[str, Any]]:
     """All changes for machines, sorted by path."""
-    return [change.to_json() for change in sorted(changes, key=lambda change: change.after)]
+    return [asdict(change) for change in sorted(changes, key=lambda change: change.after)]
 
 
 def _is_virtual(spec: str) -> bool:
@@ -137,6 +121,5 @@ def _is_virtual(spec: str) -> bool:
 
 
 def _is_broken_for(version: str) -> bool:
-    major, _, rest = version.partition(".")
-    minor = rest.partition(".")[0]
+    major, minor = (*version.split("."), "")[:2]
     return major.isdigit() and minor.isdigit() and (int(major), int(minor)) >= _FIRST_BROKEN_PYTHON

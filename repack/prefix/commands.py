@@ -1,4 +1,4 @@
-"""Commands of a site: what stops and starts its services, and what looks after their health."""
+"""Runs one command, in an environment or outside: services, health checks, conda."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import tempfile
 from typing import IO, TYPE_CHECKING, Final
 
 from repack.errors import PlaceError
-from repack.prefix.sandbox import activated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,8 +36,8 @@ def run(
 ) -> None:
     """Run one command and wait for it.
 
-    Unlike a proof on the vendor's machine it keeps the network, for services talk to each other
-    over the loopback.
+    It keeps the network: on a target services talk to each other over the loopback. A proof on the
+    vendor's machine runs it by :func:`repack.prefix.sandbox.run_in`.
 
     Args:
         command: the program, looked up in ``prefix`` first, and its arguments.
@@ -55,7 +54,8 @@ def run(
     program = shutil.which(command[0], path=variables.get("PATH"))
     if program is None:
         raise CommandFailedError(f"there is no program {command[0]!r} here", where=shown)
-    # A file, not a pipe: a daemon that keeps its output open must not keep us waiting.
+    # A file, not a pipe: a daemon that the command leaves behind keeps its output open, and
+    # reading a pipe to its end would wait for the daemon.
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
@@ -65,7 +65,7 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                start_new_session=True,  # a group of its own, which can be killed as a whole
                 pass_fds=() if sys.platform == "win32" else inherited,
             )
         except OSError as error:
@@ -102,3 +102,21 @@ def _tail(output: IO[bytes]) -> str:
     size = output.seek(0, os.SEEK_END)
     output.seek(max(0, size - _TAIL))
     return output.read().decode("utf-8", errors="replace").strip()
+
+
+def activated(prefix: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that ``conda activate`` sets, without running scripts of packages."""
+    dropped = ("PYTHON", "CONDA", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+    kept = {key: value for key, value in environment.items() if not key.startswith(dropped)}
+    if sys.platform == "win32":
+        names = (".", "Library/mingw-w64/bin", "Library/usr/bin", "Library/bin", "Scripts", "bin")
+    else:
+        names = ("bin",)
+    path = os.pathsep.join([*(str(prefix / name) for name in names), kept.get("PATH", "")])
+    return {
+        **kept,
+        "PATH": path,
+        "CONDA_PREFIX": str(prefix),
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }

@@ -1,7 +1,6 @@
-"""An environment that a conda made, and its package caches. Read only.
+"""Reads an environment that a conda made, and its package caches.
 
-Rule of this module: nothing in a cache is believed by its name; whoever takes an archive compares
-its hash.
+The name of a file in a cache proves nothing: whoever takes an archive from there compares its hash.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _DIST_INFO: Final = re.compile(r"(?P<name>[^-]+)-[^/]*\.(dist|egg)-info\Z")
 
 
 class Hashes(Struct, frozen=True):
-    """What a file on disk is."""
+    """The digests and the size in bytes of an archive."""
 
     sha256: Digest
     md5: str
@@ -102,17 +101,17 @@ def foreign_distributions(prefix: Path, metas: Iterable[Mapping[str, Any]]) -> t
     for meta in metas:
         listed = meta.get("files")
         for path in listed if isinstance(listed, list) else []:
-            _, inside, rest = str(path).partition("site-packages/")
-            if inside:
-                owned.add(rest.split("/", 1)[0])
-    found: set[str] = set()
+            _, separator, below = str(path).partition("site-packages/")
+            if separator:
+                owned.add(below.split("/", 1)[0])
+    names: set[str] = set()
     with atomic.os_errors_at(prefix):
         for pattern in ("lib/python*/site-packages/*-info", "Lib/site-packages/*-info"):
             for path in prefix.glob(pattern):
                 match = _DIST_INFO.match(path.name)
                 if match and path.name not in owned:
-                    found.add(match["name"])
-    return tuple(sorted(found))
+                    names.add(match["name"])
+    return tuple(sorted(names))
 
 
 def _json_object(path: Path, limit: int) -> Mapping[str, Any]:

@@ -53,11 +53,11 @@ def link(records: Sequence[Record], prefix: Path, cache: Path, done: Callable[[i
     from rattler import exceptions as rx
 
     with tempfile.TemporaryDirectory(prefix="repack-link-") as name:
-        found = to_rattler_records(records, Path(name))
+        rattler_records = to_rattler_records(records, Path(name))
         try:
             run_async(
                 rattler.install(
-                    found,
+                    rattler_records,
                     prefix,
                     cache_dir=cache,
                     installed_packages=[],

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from repack.errors import IntegrityError, PlaceError, UsageError
 from repack.fs import atomic, locks
 from repack.prefix import commands, conda_meta
+from repack.prefix.sandbox import NOWHERE
 from repack.structs import Value
 from repack.urls import redact_text
 
@@ -40,17 +41,15 @@ _NOT_ALONE: Final = (
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 _CONFIGURES: Final = re.compile(r"CONDA|CIO_|MAMBA|PYTHON|XDG_|VIRTUAL_ENV", re.IGNORECASE)
-# Nothing listens on the discard port of the loopback: what honours a proxy setting gets nowhere.
-_NOWHERE: Final = "http://127.0.0.1:9"
 _FULL: Final = re.compile(r"no space left|\[Errno 28\]|NoSpaceLeftError", re.IGNORECASE)
 
 
 def find(environment: Mapping[str, str]) -> Path | None:
     """The conda that CONDA_EXE names, else the one on PATH; None when there is none."""
     for name in (environment.get("CONDA_EXE"), "conda"):
-        found = shutil.which(name, path=environment.get("PATH")) if name else None
-        if found:
-            return Path(found).absolute()
+        path = shutil.which(name, path=environment.get("PATH")) if name else None
+        if path:
+            return Path(path).absolute()
     return None
 
 
@@ -70,7 +69,7 @@ class CondaRun(Value, frozen=True):
     environment: Mapping[str, str]
 
 
-def create(records: Sequence[Record], target: Path, shop: CondaRun) -> None:
+def create(records: Sequence[Record], target: Path, run: CondaRun) -> None:
     """Install ``records``, whose URLs name local files, into a new prefix.
 
     conda runs the link scripts of packages; py-rattler does not.
@@ -78,7 +77,7 @@ def create(records: Sequence[Record], target: Path, shop: CondaRun) -> None:
     Args:
         records: every one of their archives was checked.
         target: the prefix; nothing is there yet.
-        shop: where conda works.
+        run: where conda works.
 
     Raises:
         BusyError: a conda still works there.
@@ -86,7 +85,7 @@ def create(records: Sequence[Record], target: Path, shop: CondaRun) -> None:
         SpaceError: the disk is full.
         PlaceError: there is no conda here.
     """
-    work, environment = shop.work, shop.environment
+    work, environment = run.work, run.environment
     program = find(environment)
     if program is None:
         raise PlaceError(
@@ -103,22 +102,26 @@ def create(records: Sequence[Record], target: Path, shop: CondaRun) -> None:
     words = [*_not_alone(), *_started(program), "create", "--yes", "--quiet", "--offline"]
     words += ["--prefix", str(target), "--file", str(work / "packages.txt")]
     try:
-        with locks.exclusive(shop.lock, "a conda that fills an environment") as handle:
+        with locks.exclusive(run.lock, "a conda that fills an environment") as handle:
             commands.run(words, None, _variables(work, environment), _TIMEOUT, inherited=(handle,))
     except commands.CommandFailedError as error:
-        said = redact_text(str(error.got))
-        if _FULL.search(said):
+        output = redact_text(str(error.got))
+        if _FULL.search(output):
             raise atomic.from_os_error(
                 OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), target
             ) from None
-        raise IntegrityError("conda does not install the packages", got=said) from None
+        raise IntegrityError("conda does not install the packages", got=output) from None
     _complete(target, records)
 
 
 def _listed(records: Sequence[Record]) -> str:
-    """An explicit list; python comes first, for the others need to know its version."""
+    """An explicit list; python comes first, because the others need to know its version.
+
+    The digest in it is MD5, the only one that conda below 4.7 reads from such a list; all archives
+    were checked by SHA-256 before.
+    """
     ordered = sorted(records, key=lambda record: (record.name != "python", record.path))
-    lines = [f"{_url(one)}#{one.md5}" if one.md5 else _url(one) for one in ordered]
+    lines = [f"{_url(r)}#{r.md5}" if r.md5 else _url(r) for r in ordered]
     return "\n".join(["@EXPLICIT", *lines, ""])
 
 
@@ -153,8 +156,8 @@ def _started(program: Path) -> list[str]:
         near = ["../python.exe", "python.exe", "../../python.exe"]
     with atomic.os_errors_at(program), program.open("rb") as stream:
         first = re.match(rb"#!\s*(/\S*python[0-9.]*)\s", stream.readline(4096))
-    found = [Path(os.fsdecode(first[1]))] if first else []
-    for python in (*found, *(program.parent / one for one in near)):
+    shebang = [Path(os.fsdecode(first[1]))] if first else []
+    for python in (*shebang, *(program.parent / path for path in near)):
         if python.is_file():
             return [os.path.normpath(python), "-c", _DRIVER]
     return [str(program)]
@@ -163,8 +166,8 @@ def _started(program: Path) -> list[str]:
 def _variables(work: Path, environment: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in environment.items() if not _CONFIGURES.match(name)}
     for name in ("http_proxy", "https_proxy", "all_proxy"):
-        kept[name] = kept[name.upper()] = _NOWHERE
-    # else Python 3.6 can say no path that is not ASCII
+        kept[name] = kept[name.upper()] = NOWHERE
+    # Python 3.6 in the C locale cannot express paths that are not ASCII.
     if (kept.get("LC_ALL") or kept.get("LC_CTYPE") or kept.get("LANG") or "C") in {"C", "POSIX"}:
         kept["LC_ALL"] = "C.UTF-8"
     kept |= {"CONDARC": str(work / "condarc.yml"), "CONDA_NO_PLUGINS": "true"}
@@ -178,13 +181,13 @@ def _complete(target: Path, records: Sequence[Record]) -> None:
     an old one without SHA-256. A package that conda did not take from the archive that was
     checked is left as it is, and so found by whoever compares.
     """
-    wanted = {f"{_dist(record)}.json": record for record in records}
+    record_by_name = {f"{record.dist}.json": record for record in records}
     try:
         metas = conda_meta.read_meta(target, target)
     except UsageError:
         return
     for name, meta in metas.items():
-        record = wanted.get(name)
+        record = record_by_name.get(name)
         if record is not None and _is_of(meta, record):
             document = {**meta, **record.raw}
             atomic.write(target / "conda-meta" / name, json.dumps(document, indent=1).encode())
@@ -200,7 +203,3 @@ def _is_of(meta: Mapping[str, object], record: Record) -> bool:
 def _url(record: Record) -> str:
     """Where the archive is; conda takes the file name as it is, so there nothing is encoded."""
     return f"{record.url.rpartition('/')[0]}/{record.fn}"
-
-
-def _dist(record: Record) -> str:
-    return record.fn.removesuffix(".conda").removesuffix(".tar.bz2")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import ProofError
 from repack.fs import atomic
+from repack.prefix import commands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 
 Isolation = Literal["namespace", "proxy"]
-
-
 _TIMEOUT: Final = 600
-_TAIL: Final = 4000
 # Nothing listens on the discard port of the loopback: what honours a proxy setting gets nowhere.
-_NOWHERE: Final = "http://127.0.0.1:9"
+NOWHERE: Final = "http://127.0.0.1:9"
 
 
 def network_cutter() -> tuple[str, ...]:
-    """The command prefix that takes a process's network away, empty where there is none."""
+    """The words before a command that take its network away; empty where the system cannot.
+
+    A network namespace of its own has no interface but a loopback that is down. Root makes one
+    directly; others need a user namespace around it, which distributions may forbid, so each way is
+    tried.
+    """
     if sys.platform != "linux" or shutil.which("unshare") is None:
         return ()
     for cutter in (("unshare", "--net"), ("unshare", "--map-root-user", "--net")):
@@ -49,68 +51,30 @@ def run_in(prefix: Path, command: Sequence[str], environment: Mapping[str, str])
     Raises:
         ProofError: it cannot start, fails, or takes longer than ten minutes.
     """
-    cutter = network_cutter()
-    variables = _cut_off(activated(prefix, environment))
-    program = shutil.which(command[0], path=variables["PATH"])
-    shown = " ".join(command)
+    cutter, variables = network_cutter(), _without_network(environment)
+    path = commands.activated(prefix, variables)["PATH"]
+    program = shutil.which(command[0], path=path)
     if program is None:
         raise ProofError(
             f"the health check's program {command[0]!r} is not in the environment", where=prefix
         )
     try:
-        done = subprocess.run(
-            [*cutter, program, *command[1:]],
-            env=variables,
-            cwd=prefix,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ProofError(f"the health check did not end: {shown}", got=error) from None
-    if done.returncode != 0:
-        output = done.stdout.decode("utf-8", errors="replace")[-_TAIL:].strip()
+        commands.run([*cutter, program, *command[1:]], prefix, variables, _TIMEOUT)
+    except commands.CommandFailedError as error:
         raise ProofError(
-            f"the health check failed: {shown}",
-            expected="exit code 0",
-            got=f"exit code {done.returncode}\n{output}",
+            f"the health check failed: {' '.join(command)}",
+            expected=error.expected,
+            got=error.got or error.what,
             hint="nothing was published; the environment installs but does not work",
-        )
+        ) from None
     return "namespace" if cutter else "proxy"
 
 
-def activated(prefix: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that ``conda activate`` sets, without running scripts of packages."""
-    dropped = ("PYTHON", "CONDA", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-    kept = {key: value for key, value in environment.items() if not key.startswith(dropped)}
-    if sys.platform == "win32":
-        names = (".", "Library/mingw-w64/bin", "Library/usr/bin", "Library/bin", "Scripts", "bin")
-    else:
-        names = ("bin",)
-    path = os.pathsep.join([*(str(prefix / name) for name in names), kept.get("PATH", "")])
-    return {
-        **kept,
-        "PATH": path,
-        "CONDA_PREFIX": str(prefix),
-        "PYTHONNOUSERSITE": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-
-
-def _cut_off(variables: Mapping[str, str]) -> dict[str, str]:
-    """``variables`` with proxies that lead nowhere."""
-    proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), _NOWHERE)
-    return {
-        **{
-            key: value
-            for key, value in variables.items()
-            if key.lower() not in {*proxies, "no_proxy"}
-        },
-        **proxies,
-        **{name.upper(): value for name, value in proxies.items()},
-    }
+def _without_network(environment: Mapping[str, str]) -> dict[str, str]:
+    """``environment`` with proxies that lead nowhere, for what honours proxy variables."""
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    kept = {k: v for k, v in environment.items() if k.lower() not in {*names, "no_proxy"}}
+    return kept | {spelling: NOWHERE for name in names for spelling in (name, name.upper())}
 
 
 def clobbered(prefix: Path) -> tuple[str, ...]:

@@ -24,9 +24,9 @@ def archives_needed(solution: Solution, context: BuildContext) -> tuple[Record, 
     """
     if context.archive_format == ".conda":
         return solution.unique_records
-    from repack.old_conda.convert import unmade
+    from repack.old_conda.convert import unconverted
 
-    return unmade(solution.unique_records, context.store)
+    return unconverted(solution.unique_records, context.store)
 
 
 def convert_packages(

@@ -1,12 +1,12 @@
-"""Archives that were made from upstream's, and what is noted of them in the store."""
+"""Archives that were made from upstream's, and the notes of them in the store."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
+from repack.codec.canonical import loads
+from repack.codec.decode import Document, decode, encode
 from repack.errors import IntegrityError, PlaceError
 from repack.fs.atomic import read, write_cached
 from repack.names import Digest
@@ -14,38 +14,26 @@ from repack.names import Digest
 if TYPE_CHECKING:
     from pathlib import Path
 
-
 _NOTE_LIMIT: Final = 4096
 
 
-class DerivedArchive(Struct, frozen=True):
-    """The archive that was made of another one."""
+class DerivedArchive(Document, frozen=True):
+    """The archive that was made from another one."""
 
     sha256: Digest
     md5: str
     size: int
 
-    def to_json(self) -> dict[str, Any]:
-        """For the note that is kept in the store."""
-        return {"sha256": self.sha256, "md5": self.md5, "size": self.size}
-
-    @classmethod
-    def of_json(cls, data: Any) -> DerivedArchive | None:
-        """From a note; None when it is none."""
-        try:
-            return cls(Digest(data["sha256"]), str(data["md5"]), int(data["size"]))
-        except (KeyError, TypeError, ValueError, AttributeError, IntegrityError):
-            return None
-
 
 def read_derived(note: Path) -> DerivedArchive | None:
     """Which archive was made, by the note in the store; None without a usable note."""
     try:
-        return DerivedArchive.of_json(json.loads(read(note, _NOTE_LIMIT)))
-    except (PlaceError, IntegrityError, ValueError):
+        document = loads(read(note, _NOTE_LIMIT), note, _NOTE_LIMIT)
+        return decode(DerivedArchive, document, note, "note of a derived archive")
+    except (PlaceError, IntegrityError):
         return None
 
 
-def write_derived(note: Path, made: DerivedArchive) -> None:
+def write_derived(note: Path, archive: DerivedArchive) -> None:
     """Note which archive was made. Raises as :func:`repack.fs.atomic.write` does."""
-    write_cached(note, json.dumps(made.to_json()).encode("ascii"))
+    write_cached(note, json.dumps(encode(archive)).encode("ascii"))

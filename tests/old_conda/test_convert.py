@@ -14,7 +14,7 @@ import pytest
 
 from repack.errors import IntegrityError
 from repack.old_conda import archive as tarbz2
-from repack.old_conda.convert import transmute, unmade
+from repack.old_conda.convert import transmute, unconverted
 from repack.store.gc import sweep
 from repack.store.inspect import inspect
 from repack.store.store import Store, files_in
@@ -74,7 +74,7 @@ def members(data: bytes) -> dict[str, tuple]:
 
 def test_the_same_files_in_the_old_format(store, tmp_path):
     record = take(store, PACKAGE, tmp_path, depends=["a <3", "__glibc >=2.17"])
-    assert unmade([record], store) == (record,)
+    assert unconverted([record], store) == (record,)
     (made,) = transmute([record], store)
     new, data = made.record, store.path(made.record.sha256).read_bytes()
     assert new.fn == "thing-1.0-0.tar.bz2"
@@ -93,7 +93,7 @@ def test_nothing_is_made_twice(store, tmp_path):
     record = take(store, PACKAGE, tmp_path)
     first = transmute([record], store)
     store.path(record.sha256).unlink()
-    assert unmade([record], store) == ()
+    assert unconverted([record], store) == ()
     assert transmute([record], store) == first
 
 
@@ -101,7 +101,7 @@ def test_made_again_when_the_result_or_the_note_is_gone(store, tmp_path):
     record = take(store, PACKAGE, tmp_path)
     first = transmute([record], store)
     store.path(first[0].record.sha256).unlink()
-    assert unmade([record], store) == (record,)
+    assert unconverted([record], store) == (record,)
     assert transmute([record], store) == first
     store.derived_path(record.sha256, tarbz2.recipe()).write_bytes(b"{")
     assert transmute([record], store) == first
@@ -129,7 +129,7 @@ def test_order_and_old_archives_stay(store, tmp_path):
     assert [t.record.fn.partition("-")[0] for t in done] == ["old", "new", "big"]
     assert done[0].record.sha256 == old.sha256
     assert done[0].change.dropped == ("depends __unix",)
-    assert unmade([old, new, big], store) == (old,)
+    assert unconverted([old, new, big], store) == (old,)
 
 
 def test_facts_are_handed_on(store, tmp_path):
@@ -189,6 +189,6 @@ def test_a_sweep_keeps_notes_as_long_as_what_they_name(store, tmp_path):
         sweep(store, {made.record.sha256}, grace=0)
         assert not folder.exists()
     assert note.exists()
-    assert unmade([record], store) == ()
+    assert unconverted([record], store) == ()
     sweep(store, set(), grace=0)
     assert [path for path in files_in(store.root / "made") if path.is_file()] == []

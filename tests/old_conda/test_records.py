@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+
 import pytest
+from msgspec.structs import asdict
 
 from repack.archive.facts import About, Facts
 from repack.names import Digest
@@ -11,7 +14,7 @@ from repack.old_conda.records import (
     unspeakable,
     without_link_json,
 )
-from repack.store.derived import DerivedArchive
+from repack.store.derived import DerivedArchive, read_derived, write_derived
 from tests.archives import Package
 
 MADE = DerivedArchive(Digest("ab" * 32), "cd" * 16, 77)
@@ -35,23 +38,23 @@ def test_record_of_a_transmuted_package():
         **record.raw,
         "depends": ["python >=3.9", "_libgcc_mutex"],
         "constrains": ["b"],
-        **MADE.to_json(),
+        **asdict(MADE),
     }
     del expected["legacy_bz2_md5"]
     assert new.raw == expected
     assert record.depends == tuple(DEPENDS)
-    assert change.to_json() == {
+    assert changes_json([change])[0] == {
         "before": "linux-64/thing-1.0-0.conda",
         "after": "linux-64/thing-1.0-0.tar.bz2",
         "sha256_before": record.sha256,
         "sha256_after": MADE.sha256,
-        "dropped": [
+        "dropped": (
             "depends __glibc >=2.17,<3.0.a0",
             "depends conda-forge::__unix",
             "depends __win",
             "constrains __cuda >=12",
-        ],
-        "respelled": [],
+        ),
+        "respelled": (),
     }
     assert str(change).startswith(
         "linux-64/thing-1.0-0.conda -> linux-64/thing-1.0-0.tar.bz2, with"
@@ -63,7 +66,7 @@ def test_dependencies_are_said_in_old_words():
     new, change = for_old_conda(record, None)
     assert new.depends == ("a 2.*", "b >=1,<3", "c 1.*")
     assert new.sha256 == record.sha256
-    assert change.to_json()["respelled"] == ["a =2 -> a 2.*", "b >=1, <3 -> b >=1,<3"]
+    assert changes_json([change])[0]["respelled"] == ("a =2 -> a 2.*", "b >=1, <3 -> b >=1,<3")
     assert unspeakable([new]) == ()
 
 
@@ -87,18 +90,21 @@ def test_an_old_archive_keeps_its_bytes():
 def test_a_change_without_losses_says_only_the_names():
     _, change = for_old_conda(Package().record(b"x"), MADE)
     assert str(change) == "linux-64/thing-1.0-0.conda -> linux-64/thing-1.0-0.tar.bz2"
-    assert changes_json([change]) == [change.to_json()]
+    assert changes_json([change]) == [asdict(change)]
 
 
 @pytest.mark.parametrize(
     "note", [None, [], {}, {"sha256": "x", "md5": "", "size": 1}, {"sha256": 1}]
 )
-def test_notes_that_are_none(note):
-    assert DerivedArchive.of_json(note) is None
+def test_notes_that_are_none(note, tmp_path):
+    path = tmp_path / "note.json"
+    path.write_text(json.dumps(note))
+    assert read_derived(path) is None
 
 
-def test_notes():
-    assert DerivedArchive.of_json(MADE.to_json()) == MADE
+def test_notes(tmp_path):
+    write_derived(tmp_path / "note.json", MADE)
+    assert read_derived(tmp_path / "note.json") == MADE
 
 
 @pytest.mark.parametrize(

@@ -34,19 +34,19 @@ def test_digests_of_channels_papers_and_history(tmp_path):
     put(tmp_path, ".history/bank/1/lock.yml", f"sha256: {hexed('2')}")
     put(tmp_path, ".staging/bank/noarch/repodata.json", repodata(z=hexed("9")))
     put(tmp_path, "bank/noarch/a.conda", hexed("8"))
-    assert references.digests(tmp_path) == {hexed(c) for c in "abef12"}
+    assert references.read_digests(tmp_path) == {hexed(c) for c in "abef12"}
 
 
 def test_no_channels_is_not_an_empty_answer(tmp_path):
     with pytest.raises(UsageError, match="no channels here"):
-        references.digests(tmp_path / "gone")
-    assert references.digests(tmp_path) == frozenset()
+        references.read_digests(tmp_path / "gone")
+    assert references.read_digests(tmp_path) == frozenset()
 
 
 def test_uses(tmp_path):
     put(tmp_path, "bank/noarch/repodata.json", repodata(a=hexed("a"), b=hexed("b")))
     put(tmp_path, "shop/noarch/repodata.json", repodata(a=hexed("a")))
-    uses = references.uses(tmp_path)
+    uses = references.read_uses(tmp_path)
     assert uses[hexed("a")] == references.Usage("a.conda", ("bank", "shop"))
     assert uses[hexed("b")].labels == ("bank",)
 
@@ -55,4 +55,4 @@ def test_uses(tmp_path):
 def test_a_repodata_that_is_none(tmp_path, text):
     put(tmp_path, "bank/noarch/repodata.json", text)
     with pytest.raises(IntegrityError):
-        references.uses(tmp_path)
+        references.read_uses(tmp_path)
