@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import zstandard
+from repack.codec import zstd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,9 +115,9 @@ def _amend(archive: Path, extra: dict[str, bytes], prefixed: set[str]) -> None:
         for info, data in parts:
             kept = data
             if info.filename.startswith("info-"):
-                tar = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+                tar = zstd.ZstdDecompressor().decompress(data)
                 changed = _amend_tar(tar, extra, prefixed)
-                kept = zstandard.ZstdCompressor(level=6).compress(changed)
+                kept = zstd.compress(changed, 6)
             new.writestr(info, kept)
 
 

@@ -14,6 +14,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from scripts.environment_yml import CONDA_NAMES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -82,7 +84,10 @@ def needed(requirements: Iterable[str], machine: Machine) -> list[str]:
 def depends(requirements: Iterable[str], machine: Machine) -> list[str]:
     """The MatchSpecs of those requirements that hold on ``machine``."""
     parsed = map(Requirement, needed(requirements, machine))
-    return sorted(f"{one.name} {versions(one.specifier)}".rstrip() for one in parsed)
+    return sorted(
+        f"{CONDA_NAMES.get(one.name, one.name)} {versions(one.specifier)}".rstrip()
+        for one in parsed
+    )
 
 
 def versions(specifiers: SpecifierSet) -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from packaging.utils import parse_wheel_filename
 
 from scripts.archives import EPOCH, PLACEHOLDER, Kind, Recipe, pack
+from scripts.environment_yml import CONDA_NAMES
 from scripts.matchspecs import Machine, depends, python_versions
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Wheel:
     def recipes(self, machine: Machine) -> list[Recipe]:
         """The packages this wheel becomes for a machine: one, or two that differ by system."""
         base = Recipe(
-            name=self.name,
+            name=CONDA_NAMES.get(self.name, self.name),
             version=self.version,
             build="py_0",
             subdir="noarch",

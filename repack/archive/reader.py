@@ -12,7 +12,6 @@ import contextlib
 import errno
 import json
 import struct
-import sys
 import zipfile
 import zlib
 from typing import IO, TYPE_CHECKING, Final, Protocol
@@ -20,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Final, Protocol
 from repack.archive.facts import Facts
 from repack.archive.scan import ArchiveScan
 from repack.archive.tar_reader import TarReader
+from repack.codec import zstd
 from repack.errors import IntegrityError, PlaceError
 from repack.fs.atomic import os_errors_at, read, write_cached
 
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
     from repack.archive.facts import Depth
     from repack.conda.record import Record
-
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 
 _TAR_LIMIT: Final = 1 << 34  # bytes of tar in which to look for a list of files

@@ -13,12 +13,13 @@ import hashlib
 import json
 import os
 import zipfile
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
 from repack.archive.package import JOB, begins_job
 from repack.archive.tar_writer import TarWriter, tar_size
+from repack.codec import zstd
 from repack.conda.record import Record
 from repack.fs import atomic
 from repack.progress import SILENT, Progress
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import zstandard
-
     from repack.archive.package import Format, PackageSpec
 
 # Job boundaries follow from the content alone, so that the bytes do not depend on the number of
 # threads. 1 is zstd's word for: no job refers to the data of the one before.
 _OVERLAP: Final = 1
 _MEMORY: Final = 112 << 20
+# MiB that one thread's context takes at levels 1 to 19: ZSTD_estimateCCtxSize, rounded up.
+_CONTEXT: Final = (1, 1, 2, 3, 3, 3, 6, 6, 11, 21, 21, 41, 33, 49, 65, 33, 49, 50, 82)
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 # A tar may grow in compression, so sizes in the zip are 64-bit ones from here on, not from 4 GiB.
 _ZIP64: Final = 1 << 31
@@ -83,28 +84,24 @@ def _write_conda(
     out: IO[bytes], spec: PackageSpec, threads: int, advance: Callable[[int], None]
 ) -> None:
     """Write a stored zip of ``metadata.json`` and two zstd tars (CEP 35)."""
-    import zstandard
-
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         metadata = json.dumps({"conda_pkg_format_version": 2}).encode()
         with archive.open(_zip_entry("metadata.json"), "w") as entry:
             entry.write(metadata)
         for part, members in (("pkg", spec.members), ("info", spec.info())):
             size = tar_size((member.path, member.size) for member in members)
-            compressor = _zstd(size, spec.level, threads)
             name = _zip_entry(f"{part}-{spec.dist}.tar.zst")
             with archive.open(name, "w", force_zip64=size > _ZIP64) as entry:
-                sink = compressor.stream_writer(entry, size=size, closefd=False)
+                sink = _ZstdSink(entry, _compressor(size, spec.level, threads))
                 tar = TarWriter(sink, advance)
                 previous = 0
                 for number, member in enumerate(members):
                     if number and begins_job(previous, member.size):
-                        sink.flush(zstandard.FLUSH_BLOCK)
+                        sink.flush(zstd.ZstdCompressor.FLUSH_BLOCK)
                     tar.add(member.path, member.size, member.content, member.sha256)
                     previous = member.size
                 tar.close()
-                # No `with`: after an error, closing the sink would raise another one.
-                sink.flush(zstandard.FLUSH_FRAME)
+                sink.flush(zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 def _write_bz2(out: IO[bytes], spec: PackageSpec, advance: Callable[[int], None]) -> None:
@@ -126,23 +123,34 @@ def _zip_entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _zstd(size: int, level: int, threads: int) -> zstandard.ZstdCompressor:
-    import zstandard
+class _ZstdSink:
+    """Compresses what is written and passes it on."""
 
-    preset = zstandard.ZstdCompressionParameters.from_level
-    per_thread = preset(level, source_size=size).estimated_compression_context_size() + JOB
-    most_threads = max(1, (_MEMORY - 2 * JOB) // per_thread)
-    parameters = preset(
-        level,
-        source_size=size,
-        # At least one worker: without any, zstd gives other bytes than with one or more.
-        threads=max(1, min(threads or os.cpu_count() or 1, most_threads)),
-        job_size=JOB,
-        overlap_log=_OVERLAP,
-        write_checksum=True,
-        write_content_size=True,
+    def __init__(self, out: IO[bytes], compressor: zstd.ZstdCompressor) -> None:
+        self._out, self._compressor = out, compressor
+
+    def write(self, data: bytes, /) -> object:
+        return self._out.write(self._compressor.compress(data))
+
+    def flush(self, mode: Literal[1, 2]) -> None:
+        self._out.write(self._compressor.flush(mode))
+
+
+def _compressor(size: int, level: int, threads: int) -> zstd.ZstdCompressor:
+    most_threads = max(1, (_MEMORY - 2 * JOB) // ((_CONTEXT[level - 1] << 20) + JOB))
+    option = zstd.CompressionParameter
+    compressor = zstd.ZstdCompressor(
+        options={
+            option.compression_level: level,
+            option.checksum_flag: 1,
+            # At least one worker: without any, zstd gives other bytes than with one or more.
+            option.nb_workers: max(1, min(threads or os.cpu_count() or 1, most_threads)),
+            option.job_size: JOB,
+            option.overlap_log: _OVERLAP,
+        }
     )
-    return zstandard.ZstdCompressor(compression_params=parameters)
+    compressor.set_pledged_input_size(size)
+    return compressor
 
 
 def _digests(path: Path) -> tuple[str, str, int]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import bz2
 from typing import TYPE_CHECKING, Final
 
-import zstandard
-
 from repack.channel.patch_instructions import patch_instructions, repodata_from_packages
+from repack.codec import zstd
 from repack.conda.repodata import encode_json, repodata_bytes
 from repack.names import RelPath
 
@@ -33,7 +32,7 @@ def index(shipment: ChannelContents) -> dict[RelPath, bytes]:
         pairs = [(item.record, item.facts) for item in items]
         texts |= {
             RelPath(f"{subdir}/repodata.json"): data,
-            RelPath(f"{subdir}/repodata.json.zst"): zstandard.ZstdCompressor(_LEVEL).compress(data),
+            RelPath(f"{subdir}/repodata.json.zst"): zstd.compress(data, _LEVEL),
             RelPath(f"{subdir}/repodata.json.bz2"): bz2.compress(data),
             RelPath(f"{subdir}/repodata_from_packages.json"): encode_json(
                 repodata_from_packages(subdir, pairs)

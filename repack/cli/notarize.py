@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 _WRONG: Final = 6
 _TOOLS: Final = (
     "py-rattler",
-    "py-rattler-build",
-    "conda-package-handling",
     "conda-package-streaming",
-    "zstandard",
     "tuf",
     "securesystemslib",
     "cryptography",

@@ -87,7 +87,7 @@ def _machine() -> object:
     from repack import host
     from repack.version import __version__
 
-    names = ("click", "py-rattler", "tuf", "securesystemslib", "cryptography", "zstandard")
+    names = ("click", "py-rattler", "tuf", "securesystemslib", "cryptography")
     libraries = host.library_versions(names)
     return {**asdict(host.host_facts()), "repack": __version__, "libraries": libraries}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import sys
 from typing import IO, TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -18,6 +17,7 @@ from repack.archive.tar_writer import Sink, TarWriter
 from repack.archive.verified_tar import ReleaseFile, VerifiedFiles, errors_naming, max_tar_size
 from repack.channel.layout import publish_rank
 from repack.channel.manifest import parse
+from repack.codec import zstd
 from repack.delta.manifest import MANIFEST, PLAIN_MANIFEST, parse_delta
 from repack.errors import IntegrityError
 from repack.fs import atomic
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
     from repack.channel.manifest import Artifact, Manifest
     from repack.delta.manifest import Delta, Form
     from repack.names import RelPath
-
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 
 # Packages are compressed already, and metadata gets hardly smaller at a higher level.

@@ -13,7 +13,6 @@ from __future__ import annotations
 import collections
 import itertools
 import struct
-import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Final
@@ -23,6 +22,7 @@ from msgspec.structs import replace
 
 from repack.archive import reader
 from repack.archive.package import begins_job
+from repack.codec import zstd
 from repack.delta import common_bytes, patch_format, recompress
 from repack.delta.patch_format import (
     FOOTER,
@@ -44,12 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
-
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 
 # Beyond this level zstd takes ten times as long for a few percent.

@@ -9,45 +9,41 @@ says its level in the first four bytes.
 from __future__ import annotations
 
 import bz2
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from msgspec.structs import replace
 
 from repack.archive.package import JOB
+from repack.codec import zstd
 from repack.delta.patch_format import Recipe
 from repack.errors import IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import zstandard
-
 # zstd's default size of a job, no jobs, and those of repack's own packages, which don't overlap.
 _JOBS: Final = (0, -1, JOB)
 _SAMPLE: Final = 256 << 10
 _HEADER: Final = 18  # bytes a zstd frame's header may have
-_UNKNOWN: Final = (1 << 64) - 1
-# What zstd may take on the target: enough for level 19, and for any level on what is small.
-_MEMORY: Final = 128 << 20
+# The target gives zstd 128 MiB, by ZSTD_estimateCCtxSize: enough for level 19, and for the levels
+# above it on streams of at most so many bytes.
+_MAX_SIZE: Final = {20: 8 << 20, 21: 4 << 20, 22: 4 << 20}
+_HIGHEST: Final = max(_MAX_SIZE)
 
 
 class _Compressor(Protocol):
-    """What ``bz2`` and ``zstandard`` have in common; ``bz2`` cannot flush but at the end."""
+    """What ``bz2`` and ``zstd`` have in common; ``bz2`` cannot flush but at the end."""
 
     def compress(self, data: bytes, /) -> bytes:
         """Take ``data`` and give what is ready."""
 
-    def flush(self, flush_mode: int = ..., /) -> bytes:
+    def flush(self, mode: Literal[1, 2] = ..., /) -> bytes:
         """Give the rest."""
 
 
 def tools() -> dict[str, str]:
     """Versions of what the bytes of a compressed stream depend on."""
-    import zstandard
-
-    zstd = ".".join(map(str, zstandard.ZSTD_VERSION))
-    return {"zstandard": version("zstandard"), "zstd": zstd}
+    return {"zstd": zstd.zstd_version}
 
 
 def outputs(recipe: Recipe, size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -56,8 +52,6 @@ def outputs(recipe: Recipe, size: int, pieces: Iterator[bytes]) -> Iterator[byte
     Raises:
         IntegrityError: it would take more memory than it may, or is not as long as it should be.
     """
-    import zstandard
-
     compressor, at, cuts = _compressor(recipe, size), 0, list(reversed(recipe.cuts))
     for piece in pieces:
         start = 0
@@ -65,7 +59,7 @@ def outputs(recipe: Recipe, size: int, pieces: Iterator[bytes]) -> Iterator[byte
             end = cuts.pop() - at
             # As repack's own packer does: flushing a block ends the job where it stands.
             out = compressor.compress(piece[start:end])
-            if out := out + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK):
+            if out := out + compressor.flush(zstd.ZstdCompressor.FLUSH_BLOCK):
                 yield out
             start = end
         at += len(piece)
@@ -81,13 +75,9 @@ def outputs(recipe: Recipe, size: int, pieces: Iterator[bytes]) -> Iterator[byte
 def _compressor(recipe: Recipe, size: int) -> _Compressor:
     if recipe.kind == "bz2":
         return bz2.BZ2Compressor(recipe.level)  # type: ignore[return-value]
-    import zstandard
-
-    parameters = _parameters(recipe, size)
     if not _fits(recipe, size):
         raise IntegrityError("compressing again would take too much memory", got=recipe)
-    compressor = zstandard.ZstdCompressor(compression_params=parameters)
-    return compressor.compressobj(size=size if recipe.sized else -1)
+    return _zstd_compressor(recipe, size)
 
 
 def find_recipe(
@@ -119,60 +109,56 @@ def _candidates(head: bytes, size: int, chunks: Callable[[], Iterator[bytes]]) -
     if head[:3] == b"BZh" and head[3:4].isdigit():
         yield Recipe("bz2", max(1, int(head[3:4])))
         return
-    import zstandard
-
     try:
-        frame = zstandard.get_frame_parameters(head[:_HEADER])
-    except zstandard.ZstdError:
+        sized = zstd.get_frame_info(head[:_HEADER]).decompressed_size is not None
+    except zstd.ZstdError:
         return
-    sized = frame.content_size != _UNKNOWN
+    checksum = bool(head[4] & 4)  # RFC 8878, section 3.1.1.1.1: Content_Checksum_flag
     sample = next(chunks(), b"")[:_SAMPLE]
-    for level in range(1, zstandard.MAX_COMPRESSION_LEVEL + 1):
-        recipe = Recipe("zstd", level, -1, frame.has_checksum, sized)
+    for level in range(1, _HIGHEST + 1):
+        recipe = Recipe("zstd", level, -1, checksum, sized)
         if _begins(recipe, size, sample, head):
             # Streams of one job are the same with and without workers: no second try.
             for job in _JOBS if size > _SAMPLE else (-1,):
-                yield Recipe("zstd", level, job, frame.has_checksum, sized)
+                yield Recipe("zstd", level, job, checksum, sized)
 
 
 def _begins(recipe: Recipe, size: int, sample: bytes, head: bytes) -> bool:
     """Whether the first block by this recipe is that of the stream."""
-    import zstandard
-
     if not _fits(recipe, size):
         return False
-    parameters = _parameters(recipe, size)
-    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj(
-        size=size if recipe.sized else -1
-    )
+    compressor = _zstd_compressor(recipe, size)
     try:
         if len(sample) == size:
             return compressor.compress(sample) + compressor.flush() == head[: 1 << 20]
-        out = compressor.compress(sample) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-    except zstandard.ZstdError:
+        out = compressor.compress(sample) + compressor.flush(zstd.ZstdCompressor.FLUSH_BLOCK)
+    except zstd.ZstdError:
         return False
     # The last block of the sample may be shorter than the stream's.
     return out[: len(out) // 4] == head[: len(out) // 4]
 
 
 def _fits(recipe: Recipe, size: int) -> bool:
+    """Whether compressing by the recipe stays in the memory that it may take."""
     # zstd cannot say it of workers; one of them takes about as much as none.
-    alone = _parameters(replace(recipe, job=-1), size)
-    return alone.estimated_compression_context_size() <= _MEMORY
+    if recipe.level not in _MAX_SIZE:
+        return recipe.level < _HIGHEST
+    return recipe.sized and size <= _MAX_SIZE[recipe.level]
 
 
-def _parameters(recipe: Recipe, size: int) -> zstandard.ZstdCompressionParameters:
-    import zstandard
-
-    options: dict[str, int] = {}
+def _zstd_compressor(recipe: Recipe, size: int) -> zstd.ZstdCompressor:
+    option = zstd.CompressionParameter
+    options: dict[int, int] = {
+        option.compression_level: recipe.level,
+        option.checksum_flag: int(recipe.checksum),
+        option.content_size_flag: int(recipe.sized),
+    }
     if recipe.job >= 0:
         # One worker does what many do: the bytes depend on there being any.
-        overlap = 1 if recipe.job == JOB else 0
-        options = {"threads": 1, "job_size": recipe.job, "overlap_log": overlap}
-    return zstandard.ZstdCompressionParameters.from_level(
-        recipe.level,
-        source_size=size if recipe.sized else 0,
-        write_checksum=recipe.checksum,
-        write_content_size=recipe.sized,
-        **options,
-    )
+        options[option.nb_workers] = 1
+        options[option.job_size] = recipe.job
+        options[option.overlap_log] = 1 if recipe.job == JOB else 0
+    compressor = zstd.ZstdCompressor(options=options)
+    if recipe.sized:
+        compressor.set_pledged_input_size(size)
+    return compressor

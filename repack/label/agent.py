@@ -28,11 +28,10 @@ NEEDS: Final = (
     "cryptography >=43",
     "msgspec >=0.19",
     "platformdirs >=4.2",
-    "py-rattler >=0.28,<0.29",
+    "py-rattler >=0.26,<0.29",
     "rich >=13.8",
     "securesystemslib >=1.6",  # 1.5 takes a private key that is not the public one's
     "tuf >=6",
-    "zstandard >=0.23",
 )
 
 

@@ -52,7 +52,7 @@ def examine(store: Path, channels: Path) -> Iterator[DoctorFinding]:
 
 
 def _libraries() -> Iterator[DoctorFinding]:
-    for name in ("py-rattler", "py-rattler-build", "conda-package-handling", "cryptography", "tuf"):
+    for name in ("py-rattler", "cryptography", "tuf", "securesystemslib"):
         try:
             yield DoctorFinding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:

@@ -7,9 +7,9 @@ Source: RFC 8878 (zstd frames); zstd's manual, "--patch-from".
 from __future__ import annotations
 
 import hashlib
-import sys
 from typing import TYPE_CHECKING, Final
 
+from repack.codec import zstd
 from repack.errors import IntegrityError, UsageError
 from repack.fs import atomic
 
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
     from repack.channel.manifest import Artifact
     from repack.progress import Progress
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 MAGIC: Final = b"\x28\xb5\x2f\xfd"
 # A frame copies from as far back as its window reaches; zstd's largest window has 2 GiB, on 64 bits.

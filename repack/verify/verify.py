@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import bz2
 import hashlib
+import io
 from typing import TYPE_CHECKING
-
-import zstandard
 
 from repack.channel import integrity, layout, manifest
 from repack.channel.layout import MANIFEST
 from repack.channel.metadata_folder import read_folder
 from repack.channel.releases import extra_files
-from repack.codec import sha256sums
+from repack.codec import sha256sums, zstd
 from repack.conda.record import ARCHIVE_SUFFIXES
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, RootChainError, SignatureError, TargetError
@@ -169,7 +168,7 @@ def _subdir(channel: Path, name: str, there: Inventory, verdict: Verdict) -> Sub
             try:
                 data = atomic.read(channel / path, MAX_REPODATA)
                 variants[f"repodata.json{suffix}"] = _unpack(data, suffix, len(plain or b""))
-            except (IntegrityError, zstandard.ZstdError, OSError, EOFError) as error:
+            except (IntegrityError, zstd.ZstdError, OSError, EOFError) as error:
                 why = str(error)[:200]
                 verdict.findings.append(Finding("malformed", path, "cannot be unpacked", None, why))
                 del variants[f"repodata.json{suffix}"]
@@ -185,7 +184,7 @@ def _unpack(data: bytes, suffix: str, size: int) -> bytes:
             raise IntegrityError("cut off, or followed by more")
         return found
     if suffix == ".zst":
-        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as stream:
+        with zstd.ZstdFile(io.BytesIO(data)) as stream:
             return stream.read(size + 1)
     return data
 
