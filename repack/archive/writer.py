@@ -9,7 +9,6 @@ writes the time of day into the zip, and its bytes depend on the number of threa
 from __future__ import annotations
 
 import bz2
-import hashlib
 import json
 import os
 import zipfile
@@ -22,6 +21,7 @@ from repack.archive.tar_writer import TarWriter, tar_size
 from repack.codec import zstd
 from repack.conda.record import Record
 from repack.fs import atomic
+from repack.fs.digests import hash_archive
 from repack.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -75,8 +75,9 @@ def pack(
             _write_conda(out, spec, threads, advance)
         else:
             _write_bz2(out, spec, advance)
-    sha256, md5, count = _digests(path)
-    raw = {**spec.index(), "md5": md5, "sha256": sha256, "size": count}
+    # Not hashed while writing: zip goes back to fill in sizes.
+    hashes = hash_archive(path)
+    raw = {**spec.index(), "md5": hashes.md5, "sha256": hashes.sha256, "size": hashes.size}
     return Packed(Record.of(raw, path.name, path.absolute().as_uri()), path)
 
 
@@ -151,14 +152,3 @@ def _compressor(size: int, level: int, threads: int) -> zstd.ZstdCompressor:
     )
     compressor.set_pledged_input_size(size)
     return compressor
-
-
-def _digests(path: Path) -> tuple[str, str, int]:
-    """SHA-256, MD5 and size. Not computed while writing: zip goes back to fill in sizes."""
-    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    with atomic.os_errors_at(path), path.open("rb") as stream:
-        while data := stream.read(atomic.CHUNK):
-            sha256.update(data)
-            md5.update(data)
-            size += len(data)
-    return sha256.hexdigest(), md5.hexdigest(), size

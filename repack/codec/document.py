@@ -24,6 +24,14 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TAG: Final = "tag:yaml.org,2002:"
 # A string of JSON, or one of the three words that Python's reader takes although JSON has them not.
 _JSON_CONSTANT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
+_HINTS: Final = {  # by words of ruamel's messages; the first that occurs counts
+    r"'\t'": "indent with spaces, not with tabs",
+    "mapping values are not allowed": "quote a text that holds ': ', and check the indentation",
+    "cannot start any token": "quote a text that starts with a special character",
+    "alias": "quote a text that starts with '*'",
+    "single document": "one file holds one label; remove the '---'",
+    "another document": "one file holds one label; remove the '---'",
+}
 _NOT_ASCII: Final = re.compile(r"[^\n -~]")
 _KINDS: Final[dict[str, Kind]] = {
     "str": "text",
@@ -125,19 +133,11 @@ def _parse_yaml(text: str, problems: ProblemList) -> Node:
 
 
 def _yaml_fault(problem: str | None) -> tuple[str, str | None]:
+    """The message for what ruamel reports, and a hint where one is known."""
     text = " ".join((problem or "syntax error").split())
-    hint = None
-    if r"'\t'" in text:
-        hint = "indent with spaces, not with tabs"
-    elif "mapping values are not allowed" in text:
-        hint = "quote a text that holds ': ', and check the indentation"
-    elif "cannot start any token" in text:
-        hint = "quote a text that starts with a special character"
-    elif "alias" in text:
-        hint = "quote a text that starts with '*'"
-    elif "single document" in text or "another document" in text:
-        hint = "one file holds one label; remove the '---'"
-    return f"not YAML: {text}"[:200], hint
+    return f"not YAML: {text}"[:200], next(
+        (_HINTS[words] for words in _HINTS if words in text), None
+    )
 
 
 class _Converter:
@@ -159,15 +159,12 @@ class _Converter:
     def _convert(self, node: YamlNode, line: int, depth: int) -> Node:
         from ruamel.yaml.nodes import ScalarNode, SequenceNode
 
-        tag = str(node.tag or "").removeprefix(_TAG)
-        if isinstance(node, ScalarNode):
-            if tag not in _KINDS:
-                self._problems.add(line, f"tag {str(node.tag)[:60]!r} means nothing here")
-                raise self._problems.error()
-            return Scalar(line, self._text(str(node.value), line), _KINDS[tag])
-        if tag not in {"map", "seq"}:
+        tag, is_scalar = str(node.tag or "").removeprefix(_TAG), isinstance(node, ScalarNode)
+        if tag not in (_KINDS if is_scalar else {"map", "seq"}):
             self._problems.add(line, f"tag {str(node.tag)[:60]!r} means nothing here")
             raise self._problems.error()
+        if is_scalar:
+            return Scalar(line, self._text(str(node.value), line), _KINDS[tag])
         if isinstance(node, SequenceNode):
             return Items(line, tuple(self.convert(child, depth + 1) for child in node.value))
         return Table(line, tuple(self._entry(key, value, depth) for key, value in node.value))

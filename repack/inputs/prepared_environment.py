@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from repack.conda.record import Record
 from repack.errors import FetchError, IntegrityError
 from repack.fs import atomic
+from repack.fs.digests import ArchiveHashes, hash_archive
 from repack.inputs.conda_info import MAX_ENV_INFO, EnvInfo, parse_env_info
 from repack.inputs.prefix_record import (
     PrefixRecord,
@@ -50,7 +51,7 @@ class Harvest(Value, frozen=True):
     Attributes:
         info: the environment's place and platform; its virtual packages are this host's.
         records: all packages, sorted by path. A URL may hold a secret.
-        found: archives in package caches by SHA-256; the others are to be fetched.
+        archives: those in package caches, by SHA-256; the others are to be fetched.
         secrets: those in the records' URLs.
         warnings: a line each.
     """
@@ -59,7 +60,7 @@ class Harvest(Value, frozen=True):
 
     info: EnvInfo
     records: tuple[Record, ...]
-    found: Mapping[Digest, Path]
+    archives: Mapping[Digest, Path]
     secrets: frozenset[str]
     warnings: tuple[str, ...] = ()
 
@@ -117,7 +118,7 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
     return Harvest(
         info=info,
         records=tuple(sorted((record for record, _ in pairs), key=lambda record: record.path)),
-        found={record.sha256: archive for record, archive in pairs if archive},
+        archives={record.sha256: archive for record, archive in pairs if archive},
         secrets=frozenset(secret for record, _ in pairs for secret in secrets_in_url(record.url)),
         warnings=tuple(warnings),
     )
@@ -236,13 +237,13 @@ def _other_records(
 
 def _find_archive(
     package: PrefixRecord, caches: tuple[Path, ...], warnings: list[str]
-) -> tuple[Path | None, conda_meta.Hashes | None]:
+) -> tuple[Path | None, ArchiveHashes | None]:
     candidates = [cache / package.fn for cache in caches]
     candidates += [Path(path) for path in package.archives]
     for path in dict.fromkeys(candidates):
-        hashes = conda_meta.hashes(path)
-        if hashes is None:
+        if not path.is_file():
             continue
+        hashes = hash_archive(path)
         if package.sha256:
             fits = hashes.sha256 == package.sha256
         elif package.md5:

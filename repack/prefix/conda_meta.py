@@ -5,16 +5,12 @@ The name of a file in a cache proves nothing: whoever takes an archive from ther
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
-
 from repack.errors import RepackError, UsageError
 from repack.fs import atomic
-from repack.names import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,14 +20,6 @@ if TYPE_CHECKING:
 _MAX_META: Final = 256 << 20
 _MAX_RECORD: Final = 8 << 20
 _DIST_INFO: Final = re.compile(r"(?P<name>[^-]+)-[^/]*\.(dist|egg)-info\Z")
-
-
-class Hashes(Struct, frozen=True):
-    """The digests and the size in bytes of an archive."""
-
-    sha256: Digest
-    md5: str
-    size: int
 
 
 def read_meta(prefix: Path, where: object) -> dict[str, Mapping[str, Any]]:
@@ -74,25 +62,6 @@ def cached_records(caches: Iterable[Path], dist: str) -> Iterator[tuple[str, Map
                 yield name, _json_object(path, _MAX_RECORD)
             except RepackError:
                 continue
-
-
-def hashes(path: Path) -> Hashes | None:
-    """Hash an archive; None when there is no such file.
-
-    Raises:
-        PlaceError: it cannot be read.
-    """
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    size, buffer = 0, bytearray(atomic.CHUNK)
-    view = memoryview(buffer)
-    if not path.is_file():
-        return None
-    with atomic.os_errors_at(path), path.open("rb", buffering=0) as stream:
-        while count := stream.readinto(buffer):
-            sha256.update(view[:count])
-            md5.update(view[:count])
-            size += count
-    return Hashes(Digest(sha256.hexdigest()), md5.hexdigest(), size)
 
 
 def foreign_distributions(prefix: Path, metas: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ def solution_of_environment(
     """
     taken = harvest(env_file, progress)
     profile = _profile(taken.subdir, env_file, label)
-    for sha256, archive in taken.found.items():
+    for sha256, archive in taken.archives.items():
         if not store.contains(sha256, archive.stat().st_size):
             store.add(archive, sha256)
     specs = tuple(f"{r.name} =={r.version} {r.build}" for r in taken.records)

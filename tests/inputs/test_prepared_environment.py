@@ -49,8 +49,8 @@ def test_exactly_the_environment_s_packages_each_in_its_subdir(environment):
         f"linux-64/thing-1.0-0{environment.suffix}",
         f"noarch/data-2.0-py_0{environment.suffix}",
     ]
-    assert sorted(got.found.values()) == sorted(archives)
-    for digest, path in got.found.items():
+    assert sorted(got.archives.values()) == sorted(archives)
+    for digest, path in got.archives.items():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     assert got.warnings == ()
     assert got.subdir == "linux-64"
@@ -87,14 +87,14 @@ def test_what_is_in_no_cache_is_left_to_be_fetched(current):
     current.add(DATA)
     got = harvest(current.info())
     assert len(got.records) == 2
-    assert [path.name for path in got.found.values()] == ["data-2.0-py_0.conda"]
+    assert [path.name for path in got.archives.values()] == ["data-2.0-py_0.conda"]
 
 
 def test_an_archive_with_another_hash_is_not_used(current):
     archive = current.add(THING)
     archive.write_bytes(archive.read_bytes() + b"x")
     got = harvest(current.info())
-    assert got.found == {}
+    assert got.archives == {}
     assert got.warnings == (f"{archive}: is not the archive that was installed, so not used",)
 
 
@@ -104,13 +104,13 @@ def test_the_right_archive_is_found_behind_a_wrong_one(current):
     wrong.mkdir()
     (wrong / "thing-1.0-0.conda").write_bytes(b"from another channel")
     got = harvest(current.info())
-    assert [path.parent for path in got.found.values()] == [current.cache]
+    assert [path.parent for path in got.archives.values()] == [current.cache]
 
 
 def test_an_archive_is_found_where_the_client_says_it_is(current):
     current.add(THING)
     got = harvest(current.info(pkgs_dirs=[str(current.root / "none")]))
-    assert len(got.found) == 1
+    assert len(got.archives) == 1
 
 
 def test_all_that_cannot_be_had_is_reported_together(tmp_path):
@@ -375,7 +375,7 @@ def test_a_real_conda_s_environment(tmp_path, age):
     got = harvest(env_file)
     assert {record.dist for record in got.records} == {package.dist for package in packages}
     assert got.warnings == ()
-    assert len(got.found) == len(got.records)
+    assert len(got.archives) == len(got.records)
     published = {}
     for subdir in ("noarch", "linux-64"):
         repodata = json.loads((channel / subdir / "repodata.json").read_text())
