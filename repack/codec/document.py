@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TAG: Final = "tag:yaml.org,2002:"
-# A string of JSON, or one of the three words that Python's reader takes although JSON has them not.
-_JSON_CONSTANT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
+# A string of JSON, with the colon if it is a key, or one of the three words that Python's reader
+# accepts although JSON has none of them.
+_JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"(?P<colon>\s*:)?|(?P<constant>NaN|-?Infinity)')
+_SIMPLE_KEY: Final = 1000  # characters; YAML 1.2.2, 7.4.2 allows 1024 on one line
 _HINTS: Final = {  # by words of ruamel's messages; the first that occurs counts
     r"'\t'": "indent with spaces, not with tabs",
     "mapping values are not allowed": "quote a text that holds ': ', and check the indentation",
@@ -90,12 +92,13 @@ def _json_as_yaml(text: str, problems: ProblemList) -> str:
     YAML 1.2 contains JSON, but not all of its characters: tabs and carriage returns between tokens,
     U+2028 and its like inside strings. Once the text is known to be JSON, the former cannot stand
     in a string and all that is not ASCII can stand nowhere else, so both are simple to replace.
+    Keys that are long, or on another line than their colon, need YAML's ``?`` in front.
     """
     try:
         # Numbers stay text: Python refuses to convert those of more than 4,300 digits.
         json.loads(text, parse_int=str, parse_float=str)
-        for match in _JSON_CONSTANT.finditer(text):
-            if match[1]:
+        for match in _JSON_TOKEN.finditer(text):
+            if match["constant"]:
                 raise json.JSONDecodeError("Expecting value", text, match.start())  # noqa: TRY301 - one handler
     except json.JSONDecodeError as error:
         problems.add(error.lineno, f"not JSON: {error.msg}, column {error.colno}")
@@ -103,8 +106,14 @@ def _json_as_yaml(text: str, problems: ProblemList) -> str:
         problems.add(1, "nested too deeply")
     else:
         text = text.replace("\t", " ").replace("\r", " ")
-        return _NOT_ASCII.sub(lambda match: f"\\U{ord(match[0]):08x}", text)
+        text = _NOT_ASCII.sub(lambda match: f"\\U{ord(match[0]):08x}", text)
+        return _JSON_TOKEN.sub(_mark_key, text)
     raise problems.error()
+
+
+def _mark_key(match: re.Match[str]) -> str:
+    is_simple = len(match[0]) <= _SIMPLE_KEY and "\n" not in (match["colon"] or "")
+    return match[0] if is_simple or not match["colon"] else f"? {match[0]}"
 
 
 def _parse_yaml(text: str, problems: ProblemList) -> Node:

@@ -102,9 +102,13 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
     ):
 
         def take(item: tuple[str, Mapping[str, Any]]) -> _Package:
-            package = _take(item[0], parse_prefix_record(item[1], info.subdir), caches)
-            done(1)
-            return package
+            name, meta = item
+            try:
+                return _take(name, parse_prefix_record(meta, info.subdir), caches)
+            except _UnavailableError as error:
+                return _Package(fault=str(error))
+            finally:
+                done(1)
 
         packages = list(pool.map(take, metas.items()))
     _report_faults([package.fault for package in packages if package.fault], prefix)
@@ -137,14 +141,7 @@ def _report_faults(faults: list[str], prefix: Path) -> None:
 
 def _take(name: str, package: PrefixRecord | None, caches: tuple[Path, ...]) -> _Package:
     if package is None:
-        return _Package(fault=f"{name}: names no package, version and build")
-    try:
-        return _complete(package, caches)
-    except _UnavailableError as error:
-        return _Package(fault=str(error))
-
-
-def _complete(package: PrefixRecord, caches: tuple[Path, ...]) -> _Package:
+        raise _UnavailableError(f"{name}: names no package, version and build")
     if package.origin == "pypi":
         raise _UnavailableError(f"{package.raw['name']}: is no conda package, it came from PyPI")
     warnings: list[str] = []

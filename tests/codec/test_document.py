@@ -105,6 +105,15 @@ def test_json_is_read_as_the_library_reads_it(value, ascii_only, indent):
     assert plain(parse_document(text.encode(), "x.json", MAX_LABEL)) == value
 
 
+def test_json_that_yaml_reads_otherwise():
+    key = "é" * 2000
+    text = f'{{"{key}": 1,\r\n\t"a"\n\n: [{{"b" :2}}],\n"c":"\\/\u2028\x85"}}'
+    node = parse_document(text.encode(), "x.json", MAX_LABEL)
+    assert plain(node) == {key: 1, "a": [{"b": 2}], "c": "/\u2028\x85"}
+    assert isinstance(node, Table)
+    assert [entry.line for entry in node.entries] == [1, 2, 5]
+
+
 KEYS = ["label", "channels", "platforms", "packages", "bundles", "signing", "linux-64", "from"]
 pieces = st.sampled_from(
     [*KEYS, ": ", "\n", "  ", "- ", "{", "}", "[", "]", ", ", '"', "'", "&a ", "*a", "!!str ", "| ",
