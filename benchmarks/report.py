@@ -70,6 +70,7 @@ def targets(middle: Mapping[str, Sample], facts: Mapping[str, float]) -> list[Ta
         *_builds(wall, middle),
         *_repeats(wall, facts),
         *_indexing(wall, facts),
+        _verifying(facts),
         *_update(wall, facts),
         *_million(middle),
     ]
@@ -143,6 +144,12 @@ def _indexing(wall: Mapping[str, float], facts: Mapping[str, float]) -> list[Tar
             f"{ours:.3f} s : {wall['index_fs']:.2f} s",
         ),
     ]
+
+
+def _verifying(facts: Mapping[str, float]) -> Target:
+    ours, theirs = facts["verify"], facts["sha256sum"]
+    name = "the channel's verify.py : sha256sum, one process a core"
+    return Target(name, 1.25, ours / theirs, "x", f"{ours:.2f} s : {theirs:.2f} s")
 
 
 def _update(wall: Mapping[str, float], facts: Mapping[str, float]) -> list[Target]:

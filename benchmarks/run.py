@@ -15,7 +15,11 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts import venvs  # noqa: E402 - found by the line above
+from scripts.oldest import require_python  # noqa: E402 - found by the line above
+
+require_python()
+
+from scripts import venvs  # noqa: E402
 
 TOOLS: Final = {
     "conda-ship": ["--no-deps", "conda-ship==0.11.*"],

@@ -67,6 +67,9 @@ class Suite:
         command = [sys.executable, "-m", "benchmarks.indexing", arena.work / "floor", RECORDS]
         indexing = arena.run("indexing", command)
         self.facts["indexing"] = min(float(indexing.output), self.facts.get("indexing", 1e9))
+        channel = arena.work / "channels" / c.LABEL
+        done = arena.run("verifying", [sys.executable, "-m", "benchmarks.verifying", channel])
+        self.facts["verify"], self.facts["sha256sum"] = map(float, done.output.split())
 
     def second_label(self) -> None:
         """A label that shares about 95 % of the first one's packages."""

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from scripts.venvs import PARALLEL
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 CHECKS: Final = {
     "format": ["ruff", "format", "--check", "."],
@@ -19,7 +21,7 @@ CHECKS: Final = {
     "types": ["mypy"],
     "docs": ["scripts.docs", "--check"],
     "site": ["mkdocs", "build", "--strict", "--quiet", "--site-dir", ".test/site"],
-    "tests": ["pytest"],
+    "tests": ["pytest", *PARALLEL],
 }
 
 

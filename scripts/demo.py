@@ -5,8 +5,6 @@ Needs Python 3.11 or newer and a package index, nothing else. Everything it make
 ``scripts/walkthrough.py``.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts import venvs  # noqa: E402 - found by the line above
+from scripts.oldest import require_python  # noqa: E402 - found by the line above
+
+require_python()
+
+from scripts import venvs  # noqa: E402
 
 
 def main() -> int:

@@ -10,7 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from repack.cli.main import leave, run
+from scripts.oldest import require_python
+
+require_python()
+
+from repack.cli.main import leave, run  # noqa: E402
 
 if __name__ == "__main__":
     leave(run(["license", *sys.argv[1:]]))

@@ -17,6 +17,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.oldest import require_python
+
+require_python()
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -33,7 +33,11 @@ from typing import TYPE_CHECKING, Any, Final
 PROJECT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from repack.errors import RepackError, UsageError  # noqa: E402 - found by the line above
+from scripts.oldest import require_python  # noqa: E402 - found by the line above
+
+require_python()
+
+from repack.errors import RepackError, UsageError  # noqa: E402
 from repack.fs import atomic  # noqa: E402
 from repack.inputs.conda_info import MAX_ENV_INFO, EnvInfo, parse_env_info  # noqa: E402
 from repack.urls import redact_url  # noqa: E402

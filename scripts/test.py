@@ -1,10 +1,8 @@
 """Runs everything the checks run: ``python3 scripts/test.py [pytest arguments]``.
 
 Makes its environment in ``.test/venv`` with this project and its development tools, then runs
-``scripts/check.py`` there.
+``scripts/check.py`` there. Tests run in several processes; ``-n 0`` runs them in one, as ``--pdb`` needs.
 """
-
-from __future__ import annotations
 
 import subprocess
 import sys
@@ -13,7 +11,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts import venvs  # noqa: E402 - found by the line above
+from scripts.oldest import require_python  # noqa: E402 - found by the line above
+
+require_python()
+
+from scripts import venvs  # noqa: E402
 
 
 def main() -> int:

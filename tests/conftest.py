@@ -9,6 +9,9 @@ from hypothesis import settings
 
 from scripts import upstream
 
+# How long an example takes is a matter of the machine's load, and no property of what is tested.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 # For `--hypothesis-profile=long`: a fuzz run of minutes.
 settings.register_profile("long", max_examples=20_000, deadline=None)
 

@@ -345,7 +345,9 @@ def test_no_conda_is_said(tmp_path):
     tools.mkdir()
     for name in ("sh", "dirname"):
         (tools / name).symlink_to(shutil.which(name))
-    (tools / "python3").symlink_to(sys.executable)
+    # Not a link: a Python that is started by a link does not find its virtual environment.
+    (tools / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    (tools / "python3").chmod(0o755)
     root = channel(tmp_path / "ch")
     variables = {"HOME": str(tmp_path), "PATH": str(tools)}
     if any(Path("/opt").glob("*conda*/bin/conda")):

@@ -32,7 +32,9 @@ def clone(tmp_path_factory):
     walkthrough.make_vendor(channels / "prometeia")
     tools = folder / "tools"
     tools.mkdir()
-    (tools / "python3").symlink_to(sys.executable)
+    # Not a link: a Python that is started by a link does not find its virtual environment.
+    (tools / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tools / "python3").chmod(0o755)
     (tools / "repack").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m repack "$@"\n')
     (tools / "repack").chmod(0o755)
     shell = {

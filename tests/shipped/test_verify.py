@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import base64
-import hashlib
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -173,35 +171,6 @@ def test_malformed_manifests_end_without_traceback(channel, document):
         done = run(channel, *arguments)
         assert done.returncode == 6, done.stderr
         assert not done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("sha256sum"), reason="nothing to compare with")
-def test_it_is_as_fast_as_sha256sum(tmp_path):
-    """At least 80 % of `sha256sum` over the same files with one process a core."""
-    channel = channels.build(tmp_path / "c")
-    manifest = json.loads((channel / "repack/manifest.json").read_bytes())
-    listed = json.loads((channel / "repack/integrity.json").read_bytes())
-    blob = os.urandom(1 << 22)
-    for number in range(100):
-        path = f"linux-64/big-{number}.conda"
-        (channel / path).write_bytes(blob)
-        sha256 = hashlib.sha256(blob).hexdigest()
-        listed["files"].append({"path": path, "sha256": sha256, "size": len(blob)})
-    data = json.dumps(listed).encode()
-    (channel / "repack/integrity.json").write_bytes(data)
-    manifest["integrity_manifest"]["sha256"] = hashlib.sha256(data).hexdigest()
-    (channel / "repack/manifest.json").write_text(json.dumps(manifest))
-    yardstick = f"find . -type f -print0 | xargs -0 -n 8 -P {os.cpu_count()} sha256sum"
-
-    def seconds(command):
-        began = time.monotonic()
-        subprocess.run(command, cwd=channel, check=True, capture_output=True)
-        return time.monotonic() - began
-
-    ours = min(seconds([sys.executable, "-B", "repack/verify.py"]) for _ in range(4))
-    theirs = min(seconds(["sh", "-c", yardstick]) for _ in range(4))
-    assert theirs / ours >= 0.8, f"{ours:.2f} s against {theirs:.2f} s"
 
 
 def module():
