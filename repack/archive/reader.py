@@ -16,19 +16,18 @@ import zipfile
 import zlib
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
-from repack.archive.facts import Facts
 from repack.archive.scan import ArchiveScan
 from repack.archive.tar_reader import TarReader
 from repack.codec import zstd
-from repack.errors import IntegrityError, PlaceError
-from repack.fs.atomic import os_errors_at, read, write_cached
+from repack.errors import IntegrityError
+from repack.fs.atomic import os_errors_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
     from typing import Any
 
-    from repack.archive.facts import Depth
+    from repack.archive.facts import Depth, Facts
     from repack.conda.record import Record
 
 
@@ -38,7 +37,6 @@ _PATHS: Final = "info/paths.json"
 # Bytes read from an archive at once, and bytes decompressed at once. Both fit the processor's cache,
 # which is a quarter faster than 1 MiB.
 _CHUNK: Final = 128 << 10
-_FACTS_LIMIT: Final = 16 << 20  # bytes of a file of facts
 _LOCAL_HEADER: Final = 30
 _DESCRIPTOR: Final = 24  # bytes a zip may have behind a member, at most
 # What the readers of zip and zstd raise on bad data. For zip this is undocumented; fuzzing gave it.
@@ -88,19 +86,6 @@ def scan_archive(path: Path, record: Record, depth: Depth) -> Facts:
                 if depth == "info" and scan.is_described():
                     break
         return scan.facts(depth)
-
-
-def read_facts(cache: Path) -> Facts | None:
-    """Read a file of facts; None when it is missing, damaged or of another version."""
-    try:
-        return Facts.of_json(json.loads(read(cache, _FACTS_LIMIT)))
-    except (PlaceError, IntegrityError, ValueError, RecursionError):
-        return None
-
-
-def write_facts(cache: Path, facts: Facts) -> None:
-    """Write a file of facts. Raises as :func:`repack.fs.atomic.write` does."""
-    write_cached(cache, json.dumps(facts.to_json()).encode("ascii"))
 
 
 def _walk(chunks: Iterator[bytes], scan: ArchiveScan, depth: Depth) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from repack.conda.record import Record
@@ -29,6 +27,10 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
 
     Also inside a running event loop, as in a notebook: there it runs in a thread of its own.
     """
+    # An unchanged rebuild asks nothing of the solver, and is spared these imports.
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

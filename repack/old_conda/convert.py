@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from repack.archive.reader import read_facts, write_facts
+from repack.archive.facts_file import read_facts, write_facts
 from repack.errors import RepackError
 from repack.old_conda.archive import convert, recipe
 from repack.old_conda.records import ConversionChange, for_old_conda

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from repack.channel import history
+from repack.bundle.package import manifest_package, metapackage
+from repack.channel import history, manifest
 from repack.channel.contents import ChannelContents, check_same_content
 from repack.channel.folder import ChannelTree
 from repack.channel.index import index
@@ -18,16 +19,18 @@ from repack.channel.layout import METADATA_DIR, check_names
 from repack.channel.metadata_folder import newest, read_folder
 from repack.fs.atomic import write
 from repack.fs.walk import read_or_none
+from repack.names import RelPath
 from repack.prove.channel import prove_channel, read_whole, reading_archives
 from repack.release.checks import check_licences, check_scripts, search_secrets
 from repack.release.draft import artifacts, file_entries, installer_files
 from repack.release.outcome import Outcome, platform_results
-from repack.release.own_packages import add_release_packages
+from repack.release.own_packages import pack_package
 from repack.release.published import next_number
 from repack.report.compose import ReportSubject, compose_report
 from repack.report.history import describe_bundles, earlier_releases
 from repack.report.overview import write_page
 from repack.report.render import render_report
+from repack.store.inspect import inspect
 from repack.timestamps import stamp
 from repack.trust.sign import Contents, outlook, sign
 
@@ -136,6 +139,41 @@ def compose_release(
     search_secrets(texts, archives, secrets)
     before = published.packages if published else {}
     return NewRelease(draft, release, contents, requested, tree, report, before, warnings)
+
+
+def add_release_packages(
+    draft: Draft, release: Release, context: BuildContext
+) -> tuple[ChannelContents, dict[str, tuple[Record, ...]]]:
+    """Make the manifest package and, per subdir, the metapackage of ``release``.
+
+    Returns:
+        The contents with them, and per subdir what a target asks for to get all of it.
+
+    Raises:
+        SpaceError: the disk is full.
+    """
+    name, contents = context.label.name, draft.contents
+    inner = manifest.build(release.head(), artifacts(contents))
+    if draft.signing.hmac is not None:
+        inner = inner.signed(draft.signing.hmac)
+    carried = {
+        "manifest.json": inner.to_bytes(),
+        "lock.yml": draft.texts[RelPath("repack/lock.yml")],
+        "profile.json": draft.texts[RelPath("repack/profile.json")],
+    }
+    described = pack_package(manifest_package(name, release.number, carried), context)
+    packages, requested = [described], {}
+    for subdir, roots in draft.roots.items():
+        requested[subdir] = (*roots, described)
+        if any(record.name == name for record in contents.records_by_subdir[subdir]):
+            context.progress.note(f"{subdir}: a package is called {name!r} like the label itself")
+            continue
+        requested[subdir] = (
+            pack_package(metapackage(name, release.number, subdir, requested[subdir]), context),
+        )
+        packages += requested[subdir]
+    facts = inspect([(record, "info") for record in packages], context.store, "sha384")
+    return contents.with_packages(packages, facts), requested
 
 
 def prove_release(release: NewRelease, staged: Path, context: BuildContext) -> dict[str, Proof]:

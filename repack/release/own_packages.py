@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repack.archive.package import with_content_build
-from repack.archive.writer import pack
-from repack.bundle.build import Bundling, build_bundle
-from repack.bundle.package import follow, manifest_package, metapackage
-from repack.channel import manifest
 from repack.errors import FolderError, LabelError, Problem
 from repack.label.agent import NEEDS, agent_package, own_sources
 from repack.label.label import package_names
 from repack.names import RelPath
-from repack.release.draft import artifacts
-from repack.store.inspect import inspect
 from repack.version import __version__
 
 if TYPE_CHECKING:
@@ -22,12 +16,9 @@ if TYPE_CHECKING:
 
     from repack.archive.package import PackageSpec
     from repack.bundle.package import Bundled
-    from repack.channel.contents import ChannelContents
-    from repack.channel.manifest import Release
     from repack.conda.record import Record
     from repack.label.label import Label
     from repack.release.context import BuildContext
-    from repack.release.draft import Draft
     from repack.solve.solution import Solution
 
 
@@ -59,6 +50,10 @@ def _bundled(context: BuildContext, stamps: Path | None) -> list[Bundled]:
     if not label.bundles and not label.agent:
         return []
     previous = context.channels.own_records(label.name)
+    # Most labels have neither, and an unchanged rebuild is spared these imports.
+    from repack.bundle.build import Bundling, build_bundle
+    from repack.bundle.package import follow
+
     how = Bundling(context.archive_format, stamps, previous, context.progress)
     bundles, problems = [], []
     for name, spec in sorted(label.bundles.items()):
@@ -77,14 +72,23 @@ def _bundled(context: BuildContext, stamps: Path | None) -> list[Bundled]:
 def _packed(bundle: Bundled, context: BuildContext) -> Record:
     if bundle.unchanged is not None and context.store.contains_record(bundle.unchanged):
         return bundle.unchanged
-    record = _pack(bundle.spec, context)
+    record = pack_package(bundle.spec, context)
     if bundle.unchanged is not None and bundle.unchanged.sha256 != record.sha256:
         # The old archive is gone and cannot be made again byte for byte: a name keeps its content.
-        record = _pack(with_content_build(bundle.spec, bundle.unchanged.build_number + 1), context)
+        record = pack_package(
+            with_content_build(bundle.spec, bundle.unchanged.build_number + 1), context
+        )
     return record
 
 
-def _pack(spec: PackageSpec, context: BuildContext) -> Record:
+def pack_package(spec: PackageSpec, context: BuildContext) -> Record:
+    """Pack ``spec`` into the store and return its record.
+
+    Raises:
+        SpaceError: the disk is full.
+    """
+    from repack.archive.writer import pack
+
     folder = context.store.scratch(f"{context.key}.pack")
     packed = pack(spec, folder, context.archive_format, progress=context.progress)
     context.store.add(packed.path, packed.record.sha256, "move")
@@ -94,7 +98,7 @@ def _pack(spec: PackageSpec, context: BuildContext) -> Record:
 def check_names(solution: Solution, label: Label) -> None:
     """Make sure that no package is called like one of repack's, and that the agent can run.
 
-    The metapackage may have a namesake: then there is none, see :func:`add_release_packages`.
+    The metapackage may have a namesake: then there is none, see :func:`repack.release.new_release.add_release_packages`.
 
     Raises:
         LabelError: one is, or a given lock or environment lacks what the agent needs.
@@ -112,38 +116,3 @@ def check_names(solution: Solution, label: Label) -> None:
         raise LabelError(
             [Problem(where, f"{name} is a package of upstream", hint) for name in twins]
         )
-
-
-def add_release_packages(
-    draft: Draft, release: Release, context: BuildContext
-) -> tuple[ChannelContents, dict[str, tuple[Record, ...]]]:
-    """Make the manifest package and, per subdir, the metapackage of ``release``.
-
-    Returns:
-        The contents with them, and per subdir what a target asks for to get all of it.
-
-    Raises:
-        SpaceError: the disk is full.
-    """
-    name, contents = context.label.name, draft.contents
-    inner = manifest.build(release.head(), artifacts(contents))
-    if draft.signing.hmac is not None:
-        inner = inner.signed(draft.signing.hmac)
-    carried = {
-        "manifest.json": inner.to_bytes(),
-        "lock.yml": draft.texts[RelPath("repack/lock.yml")],
-        "profile.json": draft.texts[RelPath("repack/profile.json")],
-    }
-    described = _pack(manifest_package(name, release.number, carried), context)
-    packages, requested = [described], {}
-    for subdir, roots in draft.roots.items():
-        requested[subdir] = (*roots, described)
-        if any(record.name == name for record in contents.records_by_subdir[subdir]):
-            context.progress.note(f"{subdir}: a package is called {name!r} like the label itself")
-            continue
-        requested[subdir] = (
-            _pack(metapackage(name, release.number, subdir, requested[subdir]), context),
-        )
-        packages += requested[subdir]
-    facts = inspect([(record, "info") for record in packages], context.store, "sha384")
-    return contents.with_packages(packages, facts), requested

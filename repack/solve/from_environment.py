@@ -37,11 +37,11 @@ def solution_of_environment(
             store.add(archive, sha256)
     specs = tuple(f"{r.name} =={r.version} {r.build}" for r in taken.records)
     add_pip = label.add_pip and any(record.name == "pip" for record in taken.records)
-    question = SolveRequest(profile, specs, add_pip=add_pip)
+    request = SolveRequest(profile, specs, add_pip=add_pip)
     records = {taken.subdir: taken.records}
     lock = lockfile.write_lock(label.channels, {profile: taken.records})
     warnings = (*label.notes, *taken.warnings)
-    return Solution({taken.subdir: question}, records, lock, "harvested", warnings, taken.secrets)
+    return Solution({taken.subdir: request}, records, lock, "harvested", warnings, taken.secrets)
 
 
 def _profile(subdir: str, env_file: Path, label: Label) -> TargetProfile:

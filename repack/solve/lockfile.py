@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from repack.codec.canonical import canonical
+from repack.codec.decode import Document, decode, encode
 from repack.conda.rattler import is_same_package, to_rattler_records, to_records, without_derived
 from repack.conda.record import Record
 from repack.conda.repodata import read_rows
@@ -125,44 +127,68 @@ def bare(lock: bytes) -> bytes:
     return b"".join(line for line in lock.splitlines(True) if not line.startswith(_MARK.encode()))
 
 
-def remember(path: Path, lock: bytes, records: Mapping[str, Sequence[Record]]) -> None:
-    """Keep upstream's own records beside the store; a lock holds them in rattler's form only.
+class LockMemory(Document, frozen=True):
+    """What the store keeps of the lock that a label was last solved to; a cache.
+
+    Attributes:
+        lock: SHA-256 of the lock.
+        records: by path, as upstream published them; a lock holds them in rattler's form only.
+        satisfied: SHA-256 of the request that the lock is known to satisfy.
+    """
+
+    lock: str
+    records: dict[str, dict[str, Any]]
+    satisfied: str = ""
+
+
+def digest_request(request: object) -> str:
+    """SHA-256 over a request, as structs, and the version of the solver that answers it."""
+    import rattler
+
+    return hashlib.sha256(canonical([rattler.__version__, encode(request)])).hexdigest()
+
+
+def remember_lock(path: Path, lock: bytes, records: Iterable[Record], satisfied: str) -> None:
+    """Write the memory of ``lock``.
 
     Raises:
         SpaceError: the disk is full.
         PlaceError: the file cannot be written.
     """
-    raw = {r.path: dict(r.raw) for group in records.values() for r in group}
-    atomic.write_cached(path, json.dumps({"lock": _digest(lock), "records": raw}).encode())
+    raw = {str(record.path): dict(record.raw) for record in records}
+    memory = LockMemory(hashlib.sha256(lock).hexdigest(), raw, satisfied)
+    atomic.write_cached(path, json.dumps(encode(memory)).encode())
 
 
-def recall(
-    path: Path, lock: bytes, records: Mapping[str, Sequence[Record]], channel: Path
+def recall_lock(path: Path, lock: bytes) -> LockMemory:
+    """The memory of this very lock; an empty one when there is none, or of another lock."""
+    digest = hashlib.sha256(lock).hexdigest()
+    with contextlib.suppress(PlaceError, IntegrityError, ValueError):
+        memory = decode(LockMemory, json.loads(atomic.read(path, _LIMIT)), path, "memory of a lock")
+        if memory.lock == digest:
+            return memory
+    return LockMemory(digest, {})
+
+
+def restore_upstream_form(
+    records: Mapping[str, Sequence[Record]], memory: LockMemory, channel: Path
 ) -> dict[str, tuple[Record, ...]]:
-    """Give the records of ``lock`` the form back in which upstream published them.
+    """Give the records of a lock the form back in which upstream published them.
 
-    Without memory of this very lock, the ``channel`` that was last made of it may know; else
-    rattler's form serves.
+    Without memory of the lock, the ``channel`` that was last made of it may have that form; else
+    rattler's serves.
     """
-    raw: dict[str, Any] = {}
-    with contextlib.suppress(PlaceError, ValueError, KeyError, TypeError):
-        memory = json.loads(atomic.read(path, _LIMIT))
-        if memory["lock"] == _digest(lock):
-            raw = dict(memory["records"])
+    raw = dict(memory.records)
     for subdir in ("noarch", *records) if not raw else ():
         with contextlib.suppress(PlaceError, ValueError, IntegrityError):
             file = channel / subdir / "repodata.json"
             rows = read_rows(json.loads(atomic.read(file, _LIMIT)), file)
             raw |= {f"{subdir}/{fn}": row for fn, row in rows.items()}
 
-    def published(record: Record) -> Record:
-        known = raw.get(record.path)
-        if not isinstance(known, dict) or not is_same_package(known, record.raw):
+    def upstream_form(record: Record) -> Record:
+        published = raw.get(record.path)
+        if not isinstance(published, dict) or not is_same_package(published, record.raw):
             return record
-        return Record.of(known, record.fn, record.url)
+        return Record.of(published, record.fn, record.url)
 
-    return {subdir: tuple(map(published, group)) for subdir, group in records.items()}
-
-
-def _digest(lock: bytes) -> str:
-    return hashlib.sha256(lock).hexdigest()
+    return {subdir: tuple(map(upstream_form, group)) for subdir, group in records.items()}

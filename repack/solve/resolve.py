@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from repack.store.store import Store
 
 
-class Resolution(Struct, frozen=True):
+class LabelRequest(Struct, frozen=True):
     """What a label asks of its upstream.
 
     Attributes:
@@ -63,26 +63,34 @@ def resolve(
         IntegrityError: the lock is damaged, or the result is not what a given lock pins.
         LabelError: the file that the label names in ``from`` has mistakes.
     """
-    asked = _ask(label)
-    by_subdir = {request.profile.subdir: request for request in asked.requests}
-    memory = store.records_path(label.name)
+    label_request = _read_request(label)
+    by_subdir = {request.profile.subdir: request for request in label_request.requests}
+    path = store.records_path(label.name)
+    # Channels are compared with those of the lock, secrets aside.
+    digest = lockfile.digest_request([label_request.requests, label_request.pins])
     if old_lock is not None and old_lock.is_file():
         lock = lockfile.read_lock(old_lock)
-        kept = keep(asked, lock)
+        memory = lockfile.recall_lock(path, lock.data)
+        kept = keep_lock(label_request, lock, is_satisfied=memory.satisfied == digest)
         if kept is not None:
-            records = lockfile.recall(memory, lock.data, kept, channel)
-            return Solution(by_subdir, records, lock.data, "kept", asked.warnings)
-    records = solve_all(asked, store.repodata_cache, progress)
+            records = lockfile.restore_upstream_form(kept, memory, channel)
+            solution = Solution(by_subdir, records, lock.data, "kept", label_request.warnings)
+            if memory.records and memory.satisfied != digest:
+                lockfile.remember_lock(path, lock.data, solution.unique_records, digest)
+            return solution
+    records = solve_all(label_request, store.repodata_cache, progress)
     data = lockfile.write_lock(
-        asked.channels, {q.profile: records[q.profile.subdir] for q in asked.requests}
+        label_request.channels,
+        {q.profile: records[q.profile.subdir] for q in label_request.requests},
     )
-    lockfile.remember(memory, data, records)
-    return Solution(by_subdir, records, data, "solved", asked.warnings)
+    solution = Solution(by_subdir, records, data, "solved", label_request.warnings)
+    lockfile.remember_lock(path, data, solution.unique_records, digest)
+    return solution
 
 
-def _ask(label: Label) -> Resolution:
-    wanted = read_source(label.source, tuple(label.platforms)) if label.source else None
-    pins = wanted.pins if wanted and wanted.pins else None
+def _read_request(label: Label) -> LabelRequest:
+    source = read_source(label.source, tuple(label.platforms)) if label.source else None
+    pins = source.pins if source and source.pins else None
     requests = []
     for subdir, profile in label.platforms.items():
         specs, add_pip = label.packages, label.add_pip
@@ -90,59 +98,72 @@ def _ask(label: Label) -> Resolution:
             # What the given lock holds is all there will be, pip or not.
             specs = tuple(pin.spec for pin in pins[subdir])
             add_pip = add_pip and any(pin.name == "pip" for pin in pins[subdir])
-        elif wanted is not None:
-            specs = wanted.specs
+        elif source is not None:
+            specs = source.specs
         if label.agent and pins is None:
             specs = (*specs, *agent.NEEDS)
         requests.append(
             SolveRequest(profile, specs, label.constraints, label.exclude_newer, add_pip)
         )
-    warnings = (*label.notes, *(wanted.notes if wanted else ()))
-    return Resolution(label.channels, tuple(requests), pins, warnings)
+    warnings = (*label.notes, *(source.notes if source else ()))
+    return LabelRequest(label.channels, tuple(requests), pins, warnings)
 
 
 def solve_all(
-    asked: Resolution, cache: Path, progress: Progress = SILENT
+    label_request: LabelRequest, cache: Path, progress: Progress = SILENT
 ) -> dict[str, tuple[Record, ...]]:
     """Solve every subdir from upstream; raises as :func:`resolve` does."""
-    found: dict[str, tuple[Record, ...]] = {}
+    records: dict[str, tuple[Record, ...]] = {}
     unsolvable: list[UnsolvableError] = []
-    with progress.phase("solve", len(asked.requests), "files") as done:
-        for request in asked.requests:
+    with progress.phase("solve", len(label_request.requests), "files") as done:
+        for request in label_request.requests:
             try:
-                found[request.profile.subdir] = solve(asked.channels, request, cache)
+                records[request.profile.subdir] = solve(label_request.channels, request, cache)
             except UnsolvableError as error:
                 unsolvable.append(error)
             done(1)
     if unsolvable:
         raise UnsolvableError.together(unsolvable)
-    _check_pins(asked, found)
-    return found
+    _check_pins(label_request, records)
+    return records
 
 
-def keep(asked: Resolution, lock: lockfile.Lock) -> dict[str, tuple[Record, ...]] | None:
+def keep_lock(
+    label_request: LabelRequest, lock: lockfile.Lock, *, is_satisfied: bool
+) -> dict[str, tuple[Record, ...]] | None:
     """The lock's records when they still are the answer to what is asked, else None.
 
     No repodata is read: the lock satisfies the label if solving among its records alone takes
     every one of them.
+
+    Args:
+        label_request: the request.
+        lock: the lock.
+        is_satisfied: whether this lock was found to satisfy this very request before; then
+            nothing is solved.
     """
-    wanted = {
-        q.profile.subdir: tuple(str(package) for package in q.profile.virtual_packages)
-        for q in asked.requests
+    virtual_packages = {
+        request.profile.subdir: tuple(map(str, request.profile.virtual_packages))
+        for request in label_request.requests
     }
-    channels = tuple(redact_url(url).rstrip("/") for url in asked.channels)
-    if lock.virtual_packages != wanted or channels != tuple(c.rstrip("/") for c in lock.channels):
+    channels = [redact_url(url).rstrip("/") for url in label_request.channels]
+    if lock.virtual_packages != virtual_packages:
         return None
-    found = {subdir: _with_secrets(lock.records[subdir], asked.channels) for subdir in wanted}
+    if channels != [channel.rstrip("/") for channel in lock.channels]:
+        return None
+    records = {
+        subdir: _with_secrets(lock.records[subdir], label_request.channels)
+        for subdir in virtual_packages
+    }
     try:
-        for request in asked.requests:
-            records = found[request.profile.subdir]
-            if identities(solve_among(records, request)) != identities(records):
+        for request in () if is_satisfied else label_request.requests:
+            locked = records[request.profile.subdir]
+            if identities(solve_among(locked, request)) != identities(locked):
                 return None
-        _check_pins(asked, found)
+        _check_pins(label_request, records)
     except RepackError:
         return None
-    return found
+    return records
 
 
 def identities(records: Sequence[Record]) -> frozenset[tuple[str, str]]:
@@ -165,11 +186,13 @@ def _with_secrets(records: Sequence[Record], channels: Sequence[str]) -> tuple[R
     return tuple(map(full, records))
 
 
-def _check_pins(asked: Resolution, found: Mapping[str, Sequence[Record]]) -> None:
-    if asked.pins is None:
+def _check_pins(
+    label_request: LabelRequest, records_by_subdir: Mapping[str, Sequence[Record]]
+) -> None:
+    if label_request.pins is None:
         return
-    for subdir, records in found.items():
-        pins = {pin.name: pin for pin in asked.pins[subdir]}
+    for subdir, records in records_by_subdir.items():
+        pins = {pin.name: pin for pin in label_request.pins[subdir]}
         for record in records:
             pin = pins.get(record.name)
             if pin is None:

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 def solve(
     channels: Sequence[str],
-    question: SolveRequest,
+    request: SolveRequest,
     cache: Path,
 ) -> tuple[Record, ...]:
     """Ask upstream ``channels``, in priority order, for one subdir's packages.
 
     Args:
         channels: URLs, secrets included.
-        question: what to solve for.
+        request: what to solve for.
         cache: folder for upstream's repodata; it may end up holding secret URLs.
 
     Returns:
@@ -52,27 +52,27 @@ def solve(
         FetchError: a channel cannot be read.
         IntegrityError: a record lacks what repack identifies packages by.
     """
-    found = to_records(_run(channels, question, cache))
+    found = to_records(_run(channels, request, cache))
     published = UpstreamRepodata(cache)
-    return tuple(_as_published(_without_pip(r, question), published) for r in found)
+    return tuple(_as_published(_without_pip(r, request), published) for r in found)
 
 
-def solve_folder(channel: Path, question: SolveRequest) -> tuple[Record, ...]:
+def solve_folder(channel: Path, request: SolveRequest) -> tuple[Record, ...]:
     """Solve from a channel on disk and nothing else, as the target will.
 
     Raises:
         UnsolvableError: with the solver's own explanation.
         FetchError: the channel's index cannot be read.
     """
-    return to_records(_run([folder_url(channel)], question, None))
+    return to_records(_run([folder_url(channel)], request, None))
 
 
-def solve_among(records: Iterable[Record], question: SolveRequest) -> tuple[Record, ...]:
+def solve_among(records: Iterable[Record], request: SolveRequest) -> tuple[Record, ...]:
     """Solve as if ``records`` were all there is; raises as :func:`solve_folder` does."""
     # Windows removes no file that the solver still has open, and it holds on to them for a while.
     with tempfile.TemporaryDirectory(prefix="repack-solve-", ignore_cleanup_errors=True) as name:
-        _write_index(records, Path(name), question.profile.subdir)
-        return solve_folder(Path(name), question)
+        _write_index(records, Path(name), request.profile.subdir)
+        return solve_folder(Path(name), request)
 
 
 def _write_index(records: Iterable[Record], folder: Path, subdir: str) -> None:
@@ -85,7 +85,7 @@ def _write_index(records: Iterable[Record], folder: Path, subdir: str) -> None:
 
 
 async def _solve(
-    channels: Sequence[str], question: SolveRequest, cache: Path | None
+    channels: Sequence[str], request: SolveRequest, cache: Path | None
 ) -> list[rattler.RepoDataRecord]:
     import rattler
     from rattler.config import Config
@@ -98,27 +98,27 @@ async def _solve(
         client = Client.from_config(settings, timeout=60, user_agent="repack")
     return await rattler.solve(
         [rattler.Channel(url) for url in channels],
-        list(question.specs),
+        list(request.specs),
         gateway=rattler.Gateway(cache_dir=cache, client=client),
-        platforms=[question.profile.subdir, "noarch"],  # type: ignore[list-item]
-        virtual_packages=to_rattler_virtual_packages(question.profile.virtual_packages),
-        constraints=list(question.constraints),
-        exclude_newer=question.exclude_newer,
-        add_pip_as_python_dependency=question.add_pip,
+        platforms=[request.profile.subdir, "noarch"],  # type: ignore[list-item]
+        virtual_packages=to_rattler_virtual_packages(request.profile.virtual_packages),
+        constraints=list(request.constraints),
+        exclude_newer=request.exclude_newer,
+        add_pip_as_python_dependency=request.add_pip,
         channel_relations="disabled",
     )
 
 
 def _run(
     channels: Sequence[str],
-    question: SolveRequest,
+    request: SolveRequest,
     cache: Path | None,
 ) -> list[rattler.RepoDataRecord]:
     from rattler import exceptions as rx
 
-    subdir = question.profile.subdir
+    subdir = request.profile.subdir
     try:
-        return run_async(_solve(channels, question, cache))
+        return run_async(_solve(channels, request, cache))
     except rx.SolverError as error:
         explanation = redact_text(str(error)).removeprefix("Cannot solve the request because of: ")
         raise UnsolvableError(subdir, explanation.strip()) from None
@@ -150,9 +150,9 @@ def _fetch_error(text: str, channels: Sequence[str]) -> FetchError:
     )
 
 
-def _without_pip(record: Record, question: SolveRequest) -> Record:
+def _without_pip(record: Record, request: SolveRequest) -> Record:
     """Take back the ``pip`` that rattler puts behind python's dependencies when told to add it."""
-    if not question.add_pip or record.name != "python" or record.depends[-1:] != ("pip",):
+    if not request.add_pip or record.name != "python" or record.depends[-1:] != ("pip",):
         return record
     raw = {**record.raw, "depends": list(record.depends[:-1])}
     return Record.of(raw, record.fn, record.url)

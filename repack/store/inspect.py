@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from repack.archive.facts import Facts, check_archive
-from repack.archive.reader import read_facts, scan_archive, write_facts
+from repack.archive.facts_file import read_facts, write_facts
 from repack.errors import IntegrityError, RepackError
 from repack.fs.digests import sha384
 from repack.progress import SILENT, Progress
@@ -139,6 +139,8 @@ def _read(job: _Job) -> Facts | RepackError:
     """The archive's facts as far as they are wanted, without new hashes; or what is wrong."""
     if job.known is not None and job.known.covers(job.depth):
         return job.known
+    from repack.archive.reader import scan_archive
+
     try:
         facts = scan_archive(job.archive, job.record, job.depth)
     except RepackError as fault:
