@@ -98,7 +98,7 @@ def pack_package(spec: PackageSpec, context: BuildContext) -> Record:
 def check_names(solution: Solution, label: Label) -> None:
     """Make sure that no package is called like one of repack's, and that the agent can run.
 
-    The metapackage may have a namesake: then there is none, see :func:`repack.release.new_release.add_release_packages`.
+    The metapackage may have a namesake: then none is made.
 
     Raises:
         LabelError: one is, or a given lock or environment lacks what the agent needs.

@@ -1,7 +1,7 @@
 """The last failed build of each label, ``channels/.history/NAME/last-failure.json``.
 
-Tiny, and free of secrets: what an error says was scrubbed where it was raised, and URLs in it are
-scrubbed once more. It is gone after the next build that works.
+It holds no secret: texts of errors are redacted where they are raised, and URLs in them once more
+here. The next build that succeeds removes it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from repack.errors import BusyError, RepackError, UsageError
 from repack.fs import atomic
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
 
     from repack.channel.folder import Channels
     from repack.names import LabelName
-
-from typing import TYPE_CHECKING
-
-from msgspec import Struct
 
 _NAME: Final = "last-failure.json"
 _LONGEST: Final = 240
@@ -62,12 +60,12 @@ def last_failure(channels: Channels, label: LabelName) -> LastFailure | None:
 
 def labels(channels: Channels) -> tuple[str, ...]:
     """The names of all folders of channels and of their history."""
-    found = set()
+    folder_names = set()
     for folder in (channels.root, channels.root / ".history"):
         if folder.is_dir():
             with atomic.os_errors_at(folder):
-                found |= {path.name for path in folder.iterdir() if path.is_dir()}
-    return tuple(sorted(name for name in found if not name.startswith(".")))
+                folder_names |= {path.name for path in folder.iterdir() if path.is_dir()}
+    return tuple(sorted(name for name in folder_names if not name.startswith(".")))
 
 
 def _path(channels: Channels, label: LabelName) -> Path:
@@ -75,6 +73,7 @@ def _path(channels: Channels, label: LabelName) -> Path:
 
 
 def _words(error: RepackError) -> str:
+    # Imported only here: a build that goes well is started with less.
     from repack.display import shown
 
     where = f"{error.where}: " if error.where else ""
@@ -83,8 +82,6 @@ def _words(error: RepackError) -> str:
 
 
 def _keep(path: Path, when: str, error: RepackError) -> None:
-    # Imported only now: a build that goes well is started with less.
-
     failure = LastFailure(when, error.kind, _words(error))
     # The build's own error is what people must see, also where the disk is full.
     with contextlib.suppress(RepackError, OSError):

@@ -46,12 +46,6 @@ def render(template: str, script: str | None, **values: object) -> bytes:
     return text.encode("utf-8") + b"\n"
 
 
-def make_ready() -> None:
-    """Load what :func:`render` needs."""
-    for name in _environment().list_templates(("j2",)):
-        _environment().get_template(name)
-
-
 @cache
 def _environment() -> Environment:
     """Where templates come from; jinja2 is imported here, it costs 30 ms."""

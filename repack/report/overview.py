@@ -141,30 +141,32 @@ def _state(channels: Channels, name: str) -> LabelState:
         data = channels.text(label, MANIFEST)
         if data is None:
             return LabelState(name, failure=failure)
-        found = manifest.parse(data, MANIFEST)
+        published = manifest.parse(data, MANIFEST)
         folder = channels.published(label) / METADATA_DIR
-        platforms = (found.platform,) if isinstance(found.platform, str) else found.platform
+        platforms = (
+            (published.platform,) if isinstance(published.platform, str) else published.platform
+        )
         return LabelState(
             label=name,
-            release=found.release,
-            date=found.generated_at,
-            bytes=sum(artifact.size for artifact in found.artifacts),
-            packages=len(found.artifacts),
-            platforms=tuple(one for one in platforms if one != NOARCH),
+            release=published.release,
+            date=published.generated_at,
+            bytes=sum(artifact.size for artifact in published.artifacts),
+            packages=len(published.artifacts),
+            platforms=tuple(name for name in platforms if name != NOARCH),
             signed=summarize_metadata(read_folder(folder)),
-            hmac=found.signature is not None,
-            lock_since=_lock_since(channels, label, found),
+            hmac=published.signature is not None,
+            lock_since=_lock_since(channels, label, published),
             failure=failure,
         )
     except RepackError as error:
         return LabelState(name, problem=error.what)
 
 
-def _lock_since(channels: Channels, label: LabelName, found: Manifest) -> str | None:
+def _lock_since(channels: Channels, label: LabelName, published: Manifest) -> str | None:
     """When the first of the kept releases was made that has the lock of the published one."""
-    lock, since = channels.text(label, _LOCK), found.generated_at
+    lock, since = channels.text(label, _LOCK), published.generated_at
     for number in reversed(channels.releases(label)):
-        if number >= found.release:
+        if number >= published.release:
             continue
         if channels.remembered(label, number, _LOCK) != lock:
             break

@@ -7,7 +7,7 @@ names its own style and script by hash; so no text that comes from a package can
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -23,29 +23,30 @@ if TYPE_CHECKING:
 
     from repack.channel.folder import Channels
     from repack.names import LabelName, RelPath
+    from repack.report.document import ReportPackage
 
 
-def render_report(told: Report) -> dict[RelPath, bytes]:
+def render_report(report: Report) -> dict[RelPath, bytes]:
     """The files of the report, by path in the channel."""
     return {
-        REPORT_PAGE: page(told),
-        REPORT_DATA: told.to_bytes(),
-        REPORT_SBOM: cyclonedx(told),
+        REPORT_PAGE: page(report),
+        REPORT_DATA: report.to_bytes(),
+        REPORT_SBOM: cyclonedx(report),
     }
 
 
-def page(told: Report) -> bytes:
+def page(report: Report) -> bytes:
     """``index.html``."""
     return render(
         "report.html.j2",
         "report.js",
-        report=told,
-        licences=_licences(told),
+        report=report,
+        licences=_licences(report),
         tiles=[
-            (tile, None if tile.index is None else told.packages[tile.index])
-            for tile in layout([one.size for one in told.packages])
+            (tile, None if tile.index is None else report.packages[tile.index])
+            for tile in layout([package.size for package in report.packages])
         ],
-        bars=bars(told.releases),
+        bars=bars(report.releases),
         bar_step=STEP,
         bar_height=HEIGHT,
     )
@@ -60,10 +61,10 @@ class LicenceRow(Struct, frozen=True):
     bytes: int
 
 
-def _licences(told: Report) -> list[LicenceRow]:
-    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for one in told.packages:
-        groups[one.licence, one.licence_verdict].append(one)
+def _licences(report: Report) -> list[LicenceRow]:
+    groups: dict[tuple[str, str], list[ReportPackage]] = defaultdict(list)
+    for package in report.packages:
+        groups[package.licence, package.licence_verdict].append(package)
     rows = [
         LicenceRow(
             text, verdict, tuple(sorted({p.name for p in group})), sum(p.size for p in group)
@@ -104,8 +105,8 @@ def document(channels: Channels, label: LabelName, release: int | None, form: st
     carried = {"html": REPORT_PAGE, "json": REPORT_DATA, "cyclonedx": REPORT_SBOM}
     if form in carried:
         return atomic.read(folder / carried[form], MAX_BYTES)
-    found = Report.parse(atomic.read(folder / REPORT_DATA, MAX_BYTES), folder / REPORT_DATA)
-    return table(found) if form == "csv" else spdx(found)
+    report = Report.parse(atomic.read(folder / REPORT_DATA, MAX_BYTES), folder / REPORT_DATA)
+    return table(report) if form == "csv" else spdx(report)
 
 
 def _folder(channels: Channels, label: LabelName, release: int | None) -> Path:

@@ -66,12 +66,17 @@ def cyclonedx(report: Report) -> bytes:
                 **({"description": report.description} if report.description else {}),
             },
         },
-        "components": [_component(one, bundles.get(one.path)) for one in report.packages],
+        "components": [
+            _component(package, bundles.get(package.path)) for package in report.packages
+        ],
         "dependencies": [
             {"ref": top, "dependsOn": _asked_for(report)},
             *(
-                {"ref": one.path, **({"dependsOn": list(one.depends)} if one.depends else {})}
-                for one in report.packages
+                {
+                    "ref": package.path,
+                    **({"dependsOn": list(package.depends)} if package.depends else {}),
+                }
+                for package in report.packages
             ),
         ],
     }
@@ -81,10 +86,10 @@ def cyclonedx(report: Report) -> bytes:
 
 def spdx(report: Report) -> bytes:
     """The release as SPDX."""
-    ids = {one.path: f"SPDXRef-Package-{n}" for n, one in enumerate(report.packages)}
-    packages = [_spdx_package(one, ids[one.path]) for one in report.packages]
+    ids = {package.path: f"SPDXRef-Package-{n}" for n, package in enumerate(report.packages)}
+    packages = [_spdx_package(package, ids[package.path]) for package in report.packages]
     references = sorted(
-        {ref for one in packages for ref in _REFERENCE.findall(one["licenseDeclared"])}
+        {ref for row in packages for ref in _REFERENCE.findall(row["licenseDeclared"])}
     )
     document: Document = {
         "spdxVersion": "SPDX-2.3",
@@ -96,15 +101,16 @@ def spdx(report: Report) -> bytes:
         "relationships": [
             *(_related("SPDXRef-DOCUMENT", "DESCRIBES", ids[path]) for path in _asked_for(report)),
             *(
-                _related(ids[one.path], "DEPENDS_ON", ids[path])
-                for one in report.packages
-                for path in one.depends
+                _related(ids[package.path], "DEPENDS_ON", ids[path])
+                for package in report.packages
+                for path in package.depends
             ),
         ],
     }
     if references:
         document["hasExtractedLicensingInfos"] = [
-            {"licenseId": one, "extractedText": "See the package itself."} for one in references
+            {"licenseId": reference, "extractedText": "See the package itself."}
+            for reference in references
         ]
     document["documentNamespace"] = f"urn:uuid:{_serial(document)}"
     return encode_rows(document)
@@ -115,12 +121,24 @@ def table(report: Report) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream)
     writer.writerow(_COLUMNS)
-    for one in report.packages:
-        ways = {" > ".join(way): None for way in one.why.values()}
+    for package in report.packages:
+        ways = {" > ".join(way): None for way in package.why.values()}
         row = [
-            *(one.name, one.version, one.build, one.subdir, one.size, one.licence),
-            *(one.licence_verdict, one.source, " ".join(one.hotfixed), " ".join(one.scripts)),
-            *(one.status, "; ".join(ways), one.sha256),
+            *(
+                package.name,
+                package.version,
+                package.build,
+                package.subdir,
+                package.size,
+                package.licence,
+            ),
+            *(
+                package.licence_verdict,
+                package.source,
+                " ".join(package.hotfixed),
+                " ".join(package.scripts),
+            ),
+            *(package.status, "; ".join(ways), package.sha256),
         ]
         writer.writerow([_inert(cell) for cell in row])
     return stream.getvalue().encode()
@@ -134,9 +152,9 @@ def _inert(cell: object) -> object:
 
 def _asked_for(report: Report) -> list[str]:
     return [
-        one.path
-        for one in report.packages
-        if any(len(way) == 1 for way in one.why.values()) or one.kind != "upstream"
+        package.path
+        for package in report.packages
+        if any(len(way) == 1 for way in package.why.values()) or package.kind != "upstream"
     ]
 
 
@@ -164,11 +182,11 @@ def _component(package: ReportPackage, bundle: ReportBundle | None) -> Document:
         component["components"] = [
             {
                 "type": "file",
-                "bom-ref": f"{package.path}#{one.path}",
-                "name": one.path,
-                "hashes": [{"alg": "SHA-256", "content": one.sha256}],
+                "bom-ref": f"{package.path}#{file.path}",
+                "name": file.path,
+                "hashes": [{"alg": "SHA-256", "content": file.sha256}],
             }
-            for one in bundle.files
+            for file in bundle.files
         ]
     return component
 
@@ -220,8 +238,12 @@ def _spdx_package(package: ReportPackage, identifier: str) -> Document:
     }
 
 
-def _related(one: str, how: str, other: str) -> Document:
-    return {"spdxElementId": one, "relationshipType": how, "relatedSpdxElement": other}
+def _related(element: str, relationship: str, related: str) -> Document:
+    return {
+        "spdxElementId": element,
+        "relationshipType": relationship,
+        "relatedSpdxElement": related,
+    }
 
 
 def _serial(document: Document) -> UUID:

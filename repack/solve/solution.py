@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from repack.conda.record import merge_records
 from repack.structs import Value
@@ -59,10 +58,6 @@ class Solution(Value, frozen=True):
     how: How
     warnings: tuple[str, ...] = ()
     secrets: frozenset[str] = frozenset()
-
-    def with_records(self, records: Mapping[str, tuple[Record, ...]]) -> Solution:
-        """The same answer with other records for the same packages."""
-        return replace(self, records=records)
 
     @property
     def unique_records(self) -> tuple[Record, ...]:

@@ -52,9 +52,9 @@ def solve(
         FetchError: a channel cannot be read.
         IntegrityError: a record lacks what repack identifies packages by.
     """
-    found = to_records(_run(channels, request, cache))
+    records = to_records(_run(channels, request, cache))
     published = UpstreamRepodata(cache)
-    return tuple(_as_published(_without_pip(r, request), published) for r in found)
+    return tuple(_as_published(_without_pip(r, request), published) for r in records)
 
 
 def solve_folder(channel: Path, request: SolveRequest) -> tuple[Record, ...]:

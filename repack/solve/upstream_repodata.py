@@ -50,7 +50,7 @@ class RepodataIndex:
 
 def _bisect(data: mmap.mmap, fn: bytes) -> Mapping[str, Any] | None:
     # Indexers write `packages` (.tar.bz2) before `packages.conda`, each sorted by file name.
-    wanted = (fn.endswith(b".conda"), fn)
+    key = (fn.endswith(b".conda"), fn)
     low, high = 0, len(data)
     while low < high:
         middle = (low + high) // 2
@@ -61,9 +61,9 @@ def _bisect(data: mmap.mmap, fn: bytes) -> Mapping[str, Any] | None:
             high = middle
             continue
         here = (match[2] == b".conda", match[1])
-        if here == wanted:
+        if here == key:
             return _decode(data, match.end() - 1)
-        if here < wanted:
+        if here < key:
             low = match.end()
         else:
             high = middle
@@ -120,12 +120,12 @@ class UpstreamRepodata:
             from urllib.request import url2pathname
 
             return Path(url2pathname(host + parts.path)) / "repodata.json"
-        wanted = f"{folder_url}/repodata.json"
+        repodata_url = f"{folder_url}/repodata.json"
         for info in self._cache.glob("*.info.json"):
             try:
                 url = json.loads(info.read_bytes())["url"]
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-            if url.removesuffix(".zst").removesuffix(".bz2") == wanted:
+            if url.removesuffix(".zst").removesuffix(".bz2") == repodata_url:
                 return info.with_name(info.name.removesuffix(".info.json") + ".json")
         return None
