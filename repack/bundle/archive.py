@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from repack.archive.verified_tar import SECTIONS, ReleaseFile
 from repack.bundle.package import path_problems
 from repack.codec import canonical
+from repack.codec.decode import Document, decode
 from repack.display import some
 from repack.errors import IntegrityError, SignatureError, UsageError
 from repack.keys.shared_key import HMAC_SHA384, check_hmac_sha384, sign_hmac_sha384
@@ -34,7 +35,6 @@ SIGNATURE: Final = "manifest.sig"
 MANIFEST_LIMIT: Final = 32 << 20
 SIGNATURE_LIMIT: Final = 64 << 10
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,127}\Z")
-_SHOWN: Final = 20
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z")
 
 Demand = Literal["required", "if-key"]
@@ -42,11 +42,11 @@ Checked = Literal["verified", "not checked", "unsigned"]
 
 
 class Trust(Struct, frozen=True):
-    """What a release must show.
+    """The key that a release is checked with, and whether it has to be signed.
 
     Attributes:
-        demand: a release that a key is given for must be signed in any case: else taking the
-            signature away would be the way around it.
+        demand: with a key a release must be signed in any case; otherwise removing the signature
+            would be a way around the check.
 
     Raises:
         UsageError: a signature is demanded, but there is no key to check it with.
@@ -56,7 +56,7 @@ class Trust(Struct, frozen=True):
     demand: Demand = "if-key"
 
     def __post_init__(self) -> None:
-        """See that there is a key where one is needed."""
+        """Check that there is a key where one is needed."""
         if self.demand == "required" and self.key is None:
             raise UsageError("a signature is required, but no key was given to check it")
 
@@ -72,6 +72,18 @@ class Trust(Struct, frozen=True):
                 hint="leave the key out to take it all the same; then nothing shows who made it",
             )
         return "unsigned"
+
+
+class _ArtifactFields(Document, frozen=True):
+    path: RelPath
+    size: Annotated[int, Meta(ge=0)]
+    sha384: Digest384
+
+
+class _ManifestFields(Document, frozen=True):
+    version: str
+    generated_at: str
+    artifacts: tuple[_ArtifactFields, ...]
 
 
 class ReleaseManifest(Value, frozen=True):
@@ -95,11 +107,11 @@ class ReleaseManifest(Value, frozen=True):
 
     def __post_init__(self) -> None:
         """Check what came from outside."""
-        if not isinstance(self.version, str) or not _VERSION.match(self.version):
-            raise IntegrityError("no usable version", where=MANIFEST, got=repr(self.version)[:128])
-        if not isinstance(self.generated_at, str) or not _TIME.match(self.generated_at):
+        if not _VERSION.match(self.version):
+            raise IntegrityError("no usable version", where=MANIFEST, got=self.version[:128])
+        if not _TIME.match(self.generated_at):
             raise IntegrityError(
-                "generated_at is no time", where=MANIFEST, got=repr(self.generated_at)[:80]
+                "generated_at is no time", where=MANIFEST, got=self.generated_at[:80]
             )
         if not self.artifacts:
             raise IntegrityError("the release holds no file", where=MANIFEST)
@@ -108,8 +120,8 @@ class ReleaseManifest(Value, frozen=True):
             for section in SECTIONS
             for problem in path_problems({a.inside for a in self.artifacts if a.section == section})
         ]
-        times = Counter(artifact.path for artifact in self.artifacts)
-        problems += [f"{path}: is listed twice" for path, count in times.items() if count > 1]
+        counts = Counter(artifact.path for artifact in self.artifacts)
+        problems += [f"{path}: is listed twice" for path, count in counts.items() if count > 1]
         if problems:
             raise IntegrityError("bad paths in the manifest", where=MANIFEST, got=some(problems))
 
@@ -137,22 +149,30 @@ class ReleaseManifest(Value, frozen=True):
         Raises:
             IntegrityError: not strict JSON, a field is missing or odd, or a path is bad.
         """
-        raw = canonical.loads(data, MANIFEST, MANIFEST_LIMIT)
-        if not isinstance(raw, dict) or not isinstance(raw.get("artifacts"), list):
-            raise IntegrityError("no release manifest", where=MANIFEST, expected="artifacts")
-        artifacts = tuple(_artifact(row) for row in raw["artifacts"])
-        return cls(raw.get("version"), raw.get("generated_at"), artifacts, raw)  # type: ignore[arg-type]
+        raw: Any = canonical.loads(data, MANIFEST, MANIFEST_LIMIT)
+        fields = decode(_ManifestFields, raw, MANIFEST, "release manifest")
+        for row in fields.artifacts:
+            section, slash, _ = row.path.partition("/")
+            if section not in SECTIONS or not slash:
+                raise IntegrityError(
+                    "an artifact has no usable path",
+                    where=MANIFEST,
+                    expected=" or ".join(f"{section}/…" for section in SECTIONS),
+                    got=row.path[:200],
+                )
+        artifacts = tuple(ReleaseFile(row.path, row.size, row.sha384) for row in fields.artifacts)
+        return cls(fields.version, fields.generated_at, artifacts, raw)
 
     def to_bytes(self) -> bytes:
         """The file, for people too."""
         return _file(self.raw)
 
     def sign(self, key: SharedKey) -> bytes:
-        """``manifest.sig``."""
+        """The content of ``manifest.sig``."""
         return _file({"signature": sign_hmac_sha384(self.raw, key)})
 
     def check(self, signature: bytes | None, trust: Trust) -> Checked:
-        """Check ``manifest.sig``, and say what that proved.
+        """Check ``manifest.sig`` and return what that proves.
 
         Raises:
             SignatureError: missing, malformed, of another algorithm, or by another key.
@@ -177,25 +197,6 @@ def check_version(version: str) -> None:
     """
     if not _VERSION.match(version):
         raise UsageError("no usable version", expected="such as 2024.10.0", got=version[:128])
-
-
-def _artifact(row: object) -> ReleaseFile:
-    if not isinstance(row, dict):
-        raise IntegrityError("an artifact is no object", where=MANIFEST)
-    path, size, digest = row.get("path"), row.get("size"), row.get("sha384")
-    if not isinstance(path, str) or RelPath(path).split("/")[0] not in SECTIONS or "/" not in path:
-        expected = " or ".join(f"{section}/…" for section in SECTIONS)
-        raise IntegrityError(
-            "an artifact has no usable path",
-            where=MANIFEST,
-            expected=expected,
-            got=repr(path)[:200],
-        )
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise IntegrityError(f"{path} has no usable size", where=MANIFEST, got=repr(size)[:40])
-    if not isinstance(digest, str):
-        raise IntegrityError(f"{path} has no sha384", where=MANIFEST)
-    return ReleaseFile(RelPath(path), size, Digest384(digest))
 
 
 def _file(value: object) -> bytes:

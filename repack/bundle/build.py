@@ -1,7 +1,7 @@
-"""Turn a folder of models, strategies or other data into the package it will be.
+"""Describe the package that a folder of models, strategies or other data becomes.
 
-Nothing is packed here, and a folder that did not change is not even read: its digests come from
-the stamp file, and its build from the record of the release before.
+Nothing is packed here. A folder that did not change is not even read: its digests come from the
+stamp file, and its build string from the record of the release before.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def build_bundle(label: LabelName, name: str, spec: BundleSpec, how: Bundling) -
     tree = scan_folder(folder)
     if tree.litter:
         how.progress.note(f"{name}: left out {', '.join(tree.litter)}")
-    if not tree.leaves:
+    if not tree.files:
         raise FolderError([Problem(".", "holds no file")], where=folder)
     stamps = how.stamps / f"{label}-{name}.json" if how.stamps else None
     members = [
-        PackageFile(one.leaf.path, one.leaf.size, Digest(one.digest), str(one.leaf.source))
-        for one in digests(tree, "sha256", stamps, how.progress)
+        PackageFile(row.file.path, row.file.size, Digest(row.digest), str(row.file.source))
+        for row in digests(tree, "sha256", stamps, how.progress)
     ]
     return follow(bundle_package(label, name, spec, members), how.previous, how.archive)

@@ -1,7 +1,7 @@
 """A folder of data files: what is in it, whether it can be carried, and its digests.
 
-Digests of files that did not change are taken from a stamp file (as git's index does): size, both
-times and inode are compared. A file touched within two seconds before it was hashed is hashed
+Digests of files that did not change are taken from a stamp file, as git does from its index: size,
+both times and inode are compared. A file touched within two seconds before it was hashed is hashed
 again next time, because a later change might not show in its times (FAT counts in two seconds).
 """
 
@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from repack.bundle.package import path_problems
 from repack.codec import canonical
+from repack.codec.decode import Document, decode, encode
 from repack.display import printable
 from repack.errors import FolderError, PlaceError, Problem, RepackError
 from repack.fs import atomic
@@ -66,14 +67,21 @@ class DataFolder(Struct, frozen=True):
     """The plain files of a folder, sorted, and the litter that was left out."""
 
     folder: Path
-    leaves: tuple[DataFile, ...]
+    files: tuple[DataFile, ...]
     litter: tuple[str, ...]
 
 
-class Hashed(Struct, frozen=True):
+class _Stamps(Document, frozen=True):
+    """The stamp file: format, folder and algorithm; then size, mtime, ctime, inode and digest."""
+
+    of: tuple[int, str, str]
+    files: dict[str, tuple[int, int, int, int, str]]
+
+
+class HashedFile(Struct, frozen=True):
     """A file and its digest in hex."""
 
-    leaf: DataFile
+    file: DataFile
     digest: str
 
 
@@ -87,7 +95,7 @@ def scan_folder(folder: Path) -> DataFolder:
     """
     if not folder.is_dir():
         raise PlaceError("no such folder", where=folder)
-    leaves: list[DataFile] = []
+    files: list[DataFile] = []
     litter: list[str] = []
     problems: list[Problem] = []
     for path, entry in _walk(folder, "", litter, problems):
@@ -102,13 +110,13 @@ def scan_folder(folder: Path) -> DataFolder:
             continue
         stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         # `path` may be none that RelPath takes; then path_problems names it below.
-        leaves.append(DataFile(str.__new__(RelPath, path), Path(entry.path), stamp))
-    problems += path_problems(leaf.path for leaf in leaves)
-    problems += _unreadable(leaves)
+        files.append(DataFile(str.__new__(RelPath, path), Path(entry.path), stamp))
+    problems += path_problems(file.path for file in files)
+    problems += _unreadable(files)
     if problems:
         raise FolderError(sorted(problems, key=lambda p: p.where), where=folder)
     return DataFolder(
-        folder, tuple(sorted(leaves, key=lambda leaf: leaf.path)), tuple(sorted(litter))
+        folder, tuple(sorted(files, key=lambda file: file.path)), tuple(sorted(litter))
     )
 
 
@@ -117,7 +125,7 @@ def digests(
     algorithm: Algorithm,
     stamps: Path | None = None,
     progress: Progress = SILENT,
-) -> tuple[Hashed, ...]:
+) -> tuple[HashedFile, ...]:
     """Hash every file, several at once; those that ``stamps`` knows are not read.
 
     Raises:
@@ -125,20 +133,20 @@ def digests(
         SpaceError: the stamp file cannot be written.
     """
     began = time.time_ns()
-    known = _load(stamps, tree.folder, algorithm)
-    found: dict[str, str] = {}
-    todo: list[DataFile] = []
-    for leaf in tree.leaves:
-        stamp, digest = known.get(leaf.path, ((), ""))
-        if stamp == leaf.stamp:
-            found[leaf.path] = digest
+    stored = _read_stamps(stamps, tree.folder, algorithm)
+    digest_by_path: dict[str, str] = {}
+    changed: list[DataFile] = []
+    for file in tree.files:
+        row = stored.get(file.path)
+        if row is not None and row[:4] == file.stamp:
+            digest_by_path[file.path] = row[4]
         else:
-            todo.append(leaf)
-    if todo:
-        found |= _hash_all(tree.folder, todo, algorithm, progress)
-    hashed = tuple(Hashed(leaf, found[leaf.path]) for leaf in tree.leaves)
-    if stamps and (todo or len(known) != len(hashed)):
-        _save(stamps, tree.folder, algorithm, hashed, began)
+            changed.append(file)
+    if changed:
+        digest_by_path |= _hash_all(tree.folder, changed, algorithm, progress)
+    hashed = tuple(HashedFile(file, digest_by_path[file.path]) for file in tree.files)
+    if stamps and (changed or len(stored) != len(hashed)):
+        _write_stamps(stamps, tree.folder, algorithm, hashed, began)
     return hashed
 
 
@@ -161,35 +169,36 @@ def _walk(
             yield path, entry
 
 
-def _unreadable(leaves: Sequence[DataFile]) -> list[Problem]:
+def _unreadable(files: Sequence[DataFile]) -> list[Problem]:
     return [
-        Problem(printable(leaf.path), "cannot be read")
-        for leaf in leaves
-        if not os.access(leaf.source, os.R_OK)
+        Problem(printable(file.path), "cannot be read")
+        for file in files
+        if not os.access(file.source, os.R_OK)
     ]
 
 
 def _hash_all(
-    folder: Path, leaves: Sequence[DataFile], algorithm: Algorithm, progress: Progress
+    folder: Path, files: Sequence[DataFile], algorithm: Algorithm, progress: Progress
 ) -> dict[str, str]:
     problems: list[Problem] = []
 
-    def one(leaf: DataFile) -> str:
+    def hash_one(file: DataFile) -> str:
         try:
-            return _hash(leaf.source, algorithm, advance)
+            return _hash(file.source, algorithm, advance)
         except RepackError as error:
-            problems.append(Problem(printable(leaf.path), error.what))
+            problems.append(Problem(printable(file.path), error.what))
             return ""
 
-    size = sum(leaf.size for leaf in leaves)
+    size = sum(file.size for file in files)
     with (
         progress.phase(f"hash {folder.name}", size, "bytes") as advance,
         ThreadPoolExecutor(_THREADS) as pool,
     ):
-        found = dict(zip([str(leaf.path) for leaf in leaves], pool.map(one, leaves), strict=True))
+        digests = pool.map(hash_one, files)
+        digest_by_path = dict(zip([str(file.path) for file in files], digests, strict=True))
     if problems:
         raise FolderError(sorted(problems, key=lambda p: p.where), where=folder)
-    return found
+    return digest_by_path
 
 
 def _hash(path: Path, algorithm: Algorithm, advance: Callable[[int], None]) -> str:
@@ -202,30 +211,30 @@ def _hash(path: Path, algorithm: Algorithm, advance: Callable[[int], None]) -> s
     return hasher.hexdigest()
 
 
-def _load(
-    stamps: Path | None, folder: Path, algorithm: Algorithm
-) -> dict[str, tuple[tuple[int, ...], str]]:
-    """What the stamp file says; anything odd about it means it says nothing."""
-    try:
-        if stamps is None:
-            return {}
-        data = canonical.loads(atomic.read(stamps, _STAMP_LIMIT), stamps, _STAMP_LIMIT)
-        rows = data["files"] if data["of"] == _of(folder, algorithm) else {}  # type: ignore[index]
-        return {path: (tuple(row[:4]), str(row[4])) for path, row in rows.items()}
-    except (RepackError, LookupError, TypeError, AttributeError):
+def _read_stamps(
+    path: Path | None, folder: Path, algorithm: Algorithm
+) -> dict[str, tuple[int, int, int, int, str]]:
+    """The rows of the stamp file by path; none if it is missing, damaged or another folder's."""
+    if path is None:
         return {}
+    try:
+        document = canonical.loads(atomic.read(path, _STAMP_LIMIT), path, _STAMP_LIMIT)
+        stamps = decode(_Stamps, document, path, "stamp file")
+    except RepackError:
+        return {}
+    return stamps.files if stamps.of == _key(folder, algorithm) else {}
 
 
-def _save(
-    stamps: Path, folder: Path, algorithm: Algorithm, hashed: Sequence[Hashed], began: int
+def _write_stamps(
+    path: Path, folder: Path, algorithm: Algorithm, hashed: Sequence[HashedFile], began: int
 ) -> None:
     rows = {
-        one.leaf.path: [*one.leaf.stamp, one.digest]
-        for one in hashed
-        if max(one.leaf.stamp[1:3]) < began - _RACY_NS
+        str(row.file.path): (*row.file.stamp, row.digest)
+        for row in hashed
+        if max(row.file.stamp[1:3]) < began - _RACY_NS
     }
-    atomic.write(stamps, json.dumps({"of": _of(folder, algorithm), "files": rows}).encode())
+    atomic.write(path, json.dumps(encode(_Stamps(_key(folder, algorithm), rows))).encode())
 
 
-def _of(folder: Path, algorithm: Algorithm) -> list[object]:
-    return [_STAMP_FORMAT, str(folder.absolute()), algorithm]
+def _key(folder: Path, algorithm: Algorithm) -> tuple[int, str, str]:
+    return _STAMP_FORMAT, str(folder.absolute()), algorithm

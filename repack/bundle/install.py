@@ -152,12 +152,12 @@ def _build(
 
 def _removed(manifest: ReleaseManifest, exchanges: Mapping[Section, Exchange]) -> tuple[str, ...]:
     kept = {artifact.path for artifact in manifest.artifacts}
-    gone: list[str] = []
+    removed: list[str] = []
     for section, exchange in exchanges.items():
         if exchange.target.is_dir():
-            gone += [
+            removed += [
                 f"{section}/{path.relative_to(exchange.target).as_posix()}"
                 for path, entry in walk(exchange.target)
                 if not entry.is_dir(follow_symlinks=False)
             ]
-    return tuple(sorted(path for path in gone if path not in kept))
+    return tuple(sorted(path for path in removed if path not in kept))

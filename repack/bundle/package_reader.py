@@ -11,6 +11,8 @@ import datetime as dt
 import hashlib
 from typing import TYPE_CHECKING, Final
 
+from msgspec import field
+
 from repack.archive.reader import open_tar_streams
 from repack.archive.tar_reader import TarReader
 from repack.archive.verified_tar import (
@@ -27,10 +29,12 @@ from repack.bundle.archive_reader import ReadRelease, read_archive
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST
 from repack.codec import canonical
+from repack.codec.decode import Document, decode
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, PlaceError, UsageError
 from repack.fs import atomic
 from repack.names import Digest, RelPath
+from repack.timestamps import stamp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +50,28 @@ _INDEX: Final = "info/index.json"
 _PATHS: Final = "info/paths.json"
 _NO_TIME: Final = "1980-01-01T00:00:00Z"
 _SHARE: Final = "share/repack/"
+
+
+class _Index(Document, frozen=True):
+    """``info/index.json`` (CEP 34), as far as it is needed; ``timestamp`` in milliseconds."""
+
+    name: str
+    version: str
+    build: str
+    timestamp: int | float
+
+
+class _PathRow(Document, frozen=True):
+    path: str = field(name="_path")
+    kind: str = field(name="path_type")
+    size: int = field(name="size_in_bytes")
+    sha256: Digest
+
+
+class _Paths(Document, frozen=True):
+    """``info/paths.json`` (CEP 34)."""
+
+    paths: tuple[_PathRow, ...]
 
 
 def read_release(source: Path, trust: Trust, take: Take = discard) -> ReadRelease:
@@ -92,8 +118,7 @@ def read_channel(folder: Path, trust: Trust, take: Take = discard) -> ReadReleas
     for section in SECTIONS:
         if package := _package(release, section):
             _check_file(folder / package.path, package)
-            found = read_package(folder / package.path, Trust(), take).manifest
-            artifacts += found.artifacts
+            artifacts += read_package(folder / package.path, Trust(), take).manifest.artifacts
     if not artifacts:
         raise UsageError(f"the channel has no bundle {' or '.join(SECTIONS)}", where=folder)
     generated = release.generated_at or _NO_TIME
@@ -108,15 +133,15 @@ def _check(release: manifest.Manifest, trust: Trust, path: Path) -> Checked:
 
 
 def _package(release: manifest.Manifest, section: Section) -> manifest.Artifact | None:
-    wanted = f"{NOARCH}/{release.id}-{section}"
-    found = [
+    name = f"{NOARCH}/{release.id}-{section}"
+    packages = [
         artifact
         for artifact in release.artifacts
-        if artifact.path.endswith(_SUFFIXES) and artifact.path.rsplit("-", 2)[0] == wanted
+        if artifact.path.endswith(_SUFFIXES) and artifact.path.rsplit("-", 2)[0] == name
     ]
-    if len(found) > 1:
+    if len(packages) > 1:
         raise IntegrityError(f"the release has more than one bundle {section}", where=MANIFEST)
-    return found[0] if found else None
+    return packages[0] if packages else None
 
 
 def _check_file(path: Path, listed: manifest.Artifact) -> None:
@@ -126,11 +151,11 @@ def _check_file(path: Path, listed: manifest.Artifact) -> None:
             size += len(data)
             for hasher in (sha256, sha384):
                 hasher.update(data)
-    got = (size, sha256.hexdigest(), sha384.hexdigest())
-    for expected, found in zip((listed.size, listed.sha256, listed.sha384), got, strict=True):
-        if expected is not None and expected != found:
+    actual = (size, sha256.hexdigest(), sha384.hexdigest())
+    for expected, got in zip((listed.size, listed.sha256, listed.sha384), actual, strict=True):
+        if expected is not None and expected != got:
             raise IntegrityError(
-                "is not what the manifest says", where=path, expected=expected, got=found
+                "is not what the manifest says", where=path, expected=expected, got=got
             )
 
 
@@ -180,26 +205,24 @@ class _Package:
 
 
 def _describe(index_file: bytes, paths_file: bytes, fn: str) -> tuple[str, ReleaseManifest]:
-    """What a package says of itself, and what stands before each artifact's path in it."""
-    index = canonical.loads(index_file, _INDEX, _FILE_LIMIT)
-    paths = canonical.loads(paths_file, _PATHS, _FILE_LIMIT)
+    """The release that a package describes, and what stands before each artifact's path in it."""
+    index = decode(_Index, canonical.loads(index_file, _INDEX, _FILE_LIMIT), fn, _INDEX)
+    paths = decode(_Paths, canonical.loads(paths_file, _PATHS, _FILE_LIMIT), fn, _PATHS)
+    if not fn.startswith(f"{index.name}-{index.version}-{index.build}."):
+        raise IntegrityError(
+            "the package is not what its name says", got=f"{index.name} {index.version}"
+        )
+    label, _, section = index.name.rpartition("-")
+    if section not in SECTIONS:
+        raise UsageError(f"{index.name} is no bundle {' or '.join(SECTIONS)}", where=fn)
+    prefix = f"{_SHARE}{label}/"
+    artifacts = []
+    for row in paths.paths:
+        if row.kind != "hardlink" or not row.path.startswith(f"{prefix}{section}/"):
+            raise IntegrityError("no bundle of repack: it holds other files", got=row.path[:200])
+        artifacts.append(ReleaseFile(RelPath(row.path.removeprefix(prefix)), row.size, row.sha256))
     try:
-        name, version, build = (index[key] for key in ("name", "version", "build"))  # type: ignore[index]
-        if not fn.startswith(f"{name}-{version}-{build}."):
-            raise IntegrityError("the package is not what its name says", got=f"{name} {version}")
-        label, _, section = name.rpartition("-")
-        if section not in SECTIONS:
-            raise UsageError(f"{name} is no bundle {' or '.join(SECTIONS)}", where=fn)
-        prefix = f"{_SHARE}{label}/"
-        rows = [_artifact(row, prefix, section) for row in paths["paths"]]  # type: ignore[index]
-        made = dt.datetime.fromtimestamp(index["timestamp"] / 1000, dt.UTC)  # type: ignore[index]
-        return prefix, ReleaseManifest.of(version, f"{made:%Y-%m-%dT%H:%M:%SZ}", rows)
-    except (LookupError, TypeError, ValueError, OverflowError, AttributeError, OSError) as fault:
-        raise IntegrityError("the package's description is incomplete", got=repr(fault)) from fault
-
-
-def _artifact(row: dict[str, object], prefix: str, section: str) -> ReleaseFile:
-    path, size, kind = str(row["_path"]), row["size_in_bytes"], row["path_type"]
-    if kind != "hardlink" or not path.startswith(f"{prefix}{section}/") or type(size) is not int:
-        raise IntegrityError("no bundle of repack: it holds other files", got=path[:200])
-    return ReleaseFile(RelPath(path.removeprefix(prefix)), size, Digest(str(row["sha256"])))
+        moment = dt.datetime.fromtimestamp(index.timestamp / 1000, dt.UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise IntegrityError("the package's timestamp is no time", got=index.timestamp) from error
+    return prefix, ReleaseManifest.of(index.version, stamp(moment), artifacts)

@@ -18,6 +18,7 @@ from repack.errors import FolderError, Problem, RepackError, UsageError
 from repack.fs import atomic
 from repack.names import Digest384, RelPath
 from repack.progress import SILENT, Progress
+from repack.timestamps import stamp
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from repack.bundle.archive import Trust
     from repack.bundle.archive_reader import ReadRelease
-    from repack.bundle.folder import DataFolder, Hashed
+    from repack.bundle.folder import DataFolder, HashedFile
     from repack.keys.shared_key import SharedKey
 
 _LEVEL: Final = 6
@@ -48,7 +49,7 @@ class PrepareRequest(Struct, frozen=True):
     key: SharedKey | None = None
 
 
-def prepare(order: PrepareRequest, archive: Path, progress: Progress = SILENT) -> ReleaseManifest:
+def prepare(request: PrepareRequest, archive: Path, progress: Progress = SILENT) -> ReleaseManifest:
     """Write a release archive; it appears whole or not at all.
 
     The same files, version and key give the same bytes: the time of a release is that of an
@@ -61,25 +62,22 @@ def prepare(order: PrepareRequest, archive: Path, progress: Progress = SILENT) -
         SpaceError: the disk is full.
         PlaceError: a file cannot be read or the archive not written.
     """
-    check_version(order.version)
-    found = _gather(order.folders, archive, progress)
-    if not found:
+    check_version(request.version)
+    hashed = _hash_folders(request.folders, archive, progress)
+    if not hashed:
         raise UsageError("there is nothing to package: the folders hold no file")
-    artifacts = {
-        path: ReleaseFile(path, one.leaf.size, Digest384(one.digest)) for path, one in found
-    }
-    stamp = f"{order.moment:%Y-%m-%dT%H:%M:%SZ}"
-    manifest = ReleaseManifest.of(order.version, stamp, artifacts.values())
+    artifacts = [ReleaseFile(p, row.file.size, Digest384(row.digest)) for p, row in hashed.items()]
+    manifest = ReleaseManifest.of(request.version, stamp(request.moment), artifacts)
     if earlier := _packaged_before(manifest, archive):
-        manifest = ReleaseManifest.of(order.version, earlier, artifacts.values())
-    signature = manifest.sign(order.key) if order.key else None
+        manifest = ReleaseManifest.of(request.version, earlier, artifacts)
+    signature = manifest.sign(request.key) if request.key else None
     size = sum(artifact.size for artifact in manifest.artifacts)
     with (
-        progress.phase(f"package {order.version}", size, "bytes") as advance,
+        progress.phase(f"package {request.version}", size, "bytes") as advance,
         atomic.writing(archive) as out,
         gzip.GzipFile("", "wb", _LEVEL, out, mtime=0) as sink,
     ):
-        _write(TarWriter(sink, advance), manifest, signature, dict(found))
+        _write(TarWriter(sink, advance), manifest, signature, hashed)
     return manifest
 
 
@@ -98,11 +96,12 @@ def verify(source: Path, trust: Trust, progress: Progress = SILENT) -> ReadRelea
         return read_release(source, trust)
 
 
-def _gather(
+def _hash_folders(
     folders: Mapping[Section, Path], archive: Path, progress: Progress
-) -> list[tuple[RelPath, Hashed]]:
-    there = {section: folder for section, folder in folders.items() if folder.is_dir()}
-    if not there:
+) -> dict[RelPath, HashedFile]:
+    """Hash every file of the folders that exist, by its path in the release."""
+    existing = {section: folder for section, folder in folders.items() if folder.is_dir()}
+    if not existing:
         raise UsageError(
             "there is nothing to package",
             expected="a folder of models, of strategies, or both",
@@ -111,7 +110,7 @@ def _gather(
     trees: dict[Section, DataFolder] = {}
     problems: list[Problem] = []
     for section, folder in folders.items():
-        if section not in there:
+        if section not in existing:
             progress.note(f"no folder {folder}: the release has no {section}")
             continue
         if folder.resolve() in archive.absolute().resolve().parents:
@@ -121,25 +120,24 @@ def _gather(
         except FolderError as error:
             problems += [Problem(f"{section}/{p.where}", p.what) for p in error.problems]
     if problems:
-        raise FolderError(problems, where=", ".join(str(folder) for folder in there.values()))
-    return [row for section, tree in trees.items() for row in _hashed(section, tree, progress)]
-
-
-def _hashed(section: Section, tree: DataFolder, progress: Progress) -> list[tuple[RelPath, Hashed]]:
-    if tree.litter:
-        progress.note(f"{section}: left out {', '.join(tree.litter)}")
-    hashed = digests(tree, "sha384", progress=progress)
-    return [(RelPath(f"{section}/{one.leaf.path}"), one) for one in hashed]
+        raise FolderError(problems, where=", ".join(str(folder) for folder in existing.values()))
+    hashed: dict[RelPath, HashedFile] = {}
+    for section, tree in trees.items():
+        if tree.litter:
+            progress.note(f"{section}: left out {', '.join(tree.litter)}")
+        for row in digests(tree, "sha384", progress=progress):
+            hashed[RelPath(f"{section}/{row.file.path}")] = row
+    return hashed
 
 
 def _packaged_before(manifest: ReleaseManifest, archive: Path) -> str | None:
     """When the same content was packaged as the same version, into the same folder."""
     same = {**manifest.raw, "generated_at": None}
     with contextlib.suppress(OSError):
-        for other in sorted(archive.parent.iterdir()):
-            if other.name.endswith(_SUFFIX) and other.is_file():
+        for path in sorted(archive.parent.iterdir()):
+            if path.name.endswith(_SUFFIX) and path.is_file():
                 with contextlib.suppress(RepackError):
-                    earlier = peek(other)
+                    earlier = peek(path)
                     if {**earlier.raw, "generated_at": None} == same:
                         return earlier.generated_at
     return None
@@ -149,12 +147,12 @@ def _write(
     tar: TarWriter,
     manifest: ReleaseManifest,
     signature: bytes | None,
-    found: Mapping[RelPath, Hashed],
+    hashed: Mapping[RelPath, HashedFile],
 ) -> None:
     tar.add_text(MANIFEST, manifest.to_bytes())
     if signature is not None:
         tar.add_text(SIGNATURE, signature)
     for artifact in manifest.artifacts:
-        source = str(found[artifact.path].leaf.source)
+        source = str(hashed[artifact.path].file.source)
         tar.add(artifact.path, artifact.size, source, artifact.digest)
     tar.close()

@@ -36,7 +36,7 @@ def test_lists_plain_files_sorted_and_leaves_litter(tmp_path):
     for litter in (".DS_Store", "._a", "sub/Thumbs.db"):
         (tmp_path / "m" / litter).write_bytes(b"x")
     tree = scan_folder(tmp_path / "m")
-    assert [leaf.path for leaf in tree.leaves] == ["a", "b", "sub/c"]
+    assert [file.path for file in tree.files] == ["a", "b", "sub/c"]
     assert tree.litter == (".DS_Store", "._a", "sub/Thumbs.db")
 
 
@@ -136,7 +136,7 @@ def reads(folder: Path, stamps: Path, monkeypatch) -> list[str]:
     got = digests(scan_folder(folder), "sha256", stamps)
     monkeypatch.setattr(module, "_hash", hash_one)
     assert [one.digest for one in got] == [
-        real("sha256", one.leaf.source.read_bytes()).hexdigest() for one in got
+        real("sha256", one.file.source.read_bytes()).hexdigest() for one in got
     ]
     return sorted(seen)
 
