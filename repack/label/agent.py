@@ -67,10 +67,10 @@ def own_sources() -> dict[str, bytes]:
 
 
 def _files(folder: Traversable, at: str) -> list[tuple[str, bytes]]:
-    found = []
+    files = []
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir() and entry.name not in _LEFT_OUT:
-            found += _files(entry, f"{at}{entry.name}/")
+        if entry.is_dir() and entry.name != "__pycache__":
+            files += _files(entry, f"{at}{entry.name}/")
         elif entry.is_file() and not entry.name.startswith("."):
-            found.append((f"{at}{entry.name}", entry.read_bytes()))
-    return found
+            files.append((f"{at}{entry.name}", entry.read_bytes()))
+    return files

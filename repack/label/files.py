@@ -6,6 +6,7 @@ in a label means the file beside the label, or, if there is none, the one in the
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -65,14 +66,12 @@ def names(folder: Path) -> tuple[LabelName, ...]:
         PlaceError: the folder cannot be read.
     """
     with atomic.os_errors_at(folder):
-        found = {path.stem for path in folder.iterdir() if path.suffix in SUFFIXES}
-    good = []
-    for name in found:
-        try:
-            good.append(LabelName(name))
-        except UsageError:
-            continue
-    return tuple(sorted(good))
+        stems = {path.stem for path in folder.iterdir() if path.suffix in SUFFIXES}
+    labels = []
+    for stem in stems:
+        with contextlib.suppress(UsageError):
+            labels.append(LabelName(stem))
+    return tuple(sorted(labels))
 
 
 def find(folder: Path, name: str) -> Path:
@@ -83,19 +82,21 @@ def find(folder: Path, name: str) -> Path:
         PlaceError: the folder cannot be read.
     """
     LabelName(name)
-    found = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
-    if len(found) > 1:
-        both = ", ".join(path.name for path in found)
+    paths = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
+    if len(paths) > 1:
+        both = ", ".join(path.name for path in paths)
         raise UsageError(f"label {name!r} is defined twice: {both}", where=folder)
-    if not found:
+    if not paths:
         if not folder.is_dir():
             raise UsageError(
                 "there is no such folder of labels", where=folder, hint="say --labels-dir"
             )
-        known = names(folder)
-        have = f"labels here: {', '.join(known[:20])}" if known else "the folder has no labels"
-        raise UsageError(f"unknown label {name!r}", where=folder, hint=suggest(name, known) or have)
-    return found[0]
+        labels = names(folder)
+        listing = f"labels here: {', '.join(labels[:20])}" if labels else "the folder has no labels"
+        raise UsageError(
+            f"unknown label {name!r}", where=folder, hint=suggest(name, labels) or listing
+        )
+    return paths[0]
 
 
 def load(
@@ -116,14 +117,14 @@ def load(
         LabelError: the file has mistakes; holds all of them.
         PlaceError: it cannot be read.
     """
-    around = LabelContext(
+    context = LabelContext(
         environment=Variables(environment, path.parent),
         check_spec=check_spec,
         locate=lambda text: locate(text, path.parent),
         expect_name=path.stem,
         packages_from=packages_from,
     )
-    return parse_label(_read(path, MAX_LABEL), str(path), around)
+    return parse_label(_read(path, MAX_LABEL), str(path), context)
 
 
 def locate(text: str, folder: Path) -> str:

@@ -1,8 +1,7 @@
 """Reads a label file.
 
-Rules of this module: all mistakes of a file are told at once, each with its line; a text is taken
-as spelt, so a version must be quoted where YAML would make a number of it; a secret never stands
-in a message.
+All mistakes of a file are reported at once, each with its line. A text is taken as it is spelt, so a
+version must be quoted where YAML would make a number of it. No message holds a secret.
 """
 
 from __future__ import annotations
@@ -62,27 +61,27 @@ class LabelContext(Value, frozen=True):
     packages_from: PackagesFrom = "label"
 
 
-def parse_label(data: bytes, where: str, around: LabelContext) -> Label:
+def parse_label(data: bytes, where: str, context: LabelContext) -> Label:
     """Read a label file, YAML or, when ``where`` ends in ``.json``, JSON.
 
     Raises:
         LabelError: it has mistakes; holds all of them.
     """
     tree = parse_document(data, where, MAX_LABEL)
-    findings = ProblemList(where)
-    check_schema(tree, SCHEMA, findings)
+    problems = ProblemList(where)
+    check_schema(tree, SCHEMA, problems)
     if not isinstance(tree, Table):
-        raise findings.error()
-    return _Reader(View(tree), findings, around).read()
+        raise problems.error()
+    return _Reader(View(tree), problems, context).read()
 
 
 class _Reader:
-    """Takes the tree apart; ``findings`` has what its schema found already."""
+    """Takes the tree apart; ``problems`` holds what the schema check found."""
 
-    def __init__(self, top: View, findings: ProblemList, around: LabelContext) -> None:
+    def __init__(self, top: View, problems: ProblemList, context: LabelContext) -> None:
         self._top = top
-        self._findings = findings
-        self._around = around
+        self._problems = problems
+        self._context = context
         self._secrets: set[str] = set()
         self._notes: list[str] = []
 
@@ -98,7 +97,7 @@ class _Reader:
         bundles = self._bundles()
         signing = self._signing()
         installers = self._installers()
-        self._findings.end()
+        self._problems.end()
         licences = top.view("licences")
         return Label(
             name=LabelName(name),
@@ -129,111 +128,111 @@ class _Reader:
         )
 
     def _name(self) -> str:
-        given = self._top.text("label")
-        if given is None:
+        line = self._top.text("label")
+        if line is None:
             return ""
         try:
-            LabelName(given.text)
+            LabelName(line.text)
         except UsageError as error:
-            self._findings.add(given.line, error.what, error.hint)
-        expected = self._around.expect_name
-        if expected is not None and given.text != expected:
-            self._findings.add(
-                given.line,
-                f"the label calls itself {given.text[:64]!r}, its file {expected!r}",
+            self._problems.add(line.line, error.what, error.hint)
+        expected = self._context.expect_name
+        if expected is not None and line.text != expected:
+            self._problems.add(
+                line.line,
+                f"the label calls itself {line.text[:64]!r}, its file {expected!r}",
                 "rename one of them",
             )
-        return given.text
+        return line.text
 
-    def _fill(self, given: Line) -> str | None:
-        """``given`` with its variables filled in; its secrets are remembered."""
-        filled = fill(given.text, self._around.environment)
+    def _fill(self, line: Line) -> str | None:
+        """``line`` with its variables filled in; its secrets are remembered."""
+        filled = fill(line.text, self._context.environment)
         for what, hint in filled.faults:
-            self._findings.add(given.line, what, hint)
+            self._problems.add(line.line, what, hint)
         self._secrets |= filled.secrets
         if filled.faults:
             return None
         self._secrets.update(secrets_in_url(filled.text))
         return filled.text
 
-    def _path(self, given: Line) -> str:
-        """``given`` as an absolute path. Its variables hide nothing: it is a path."""
-        filled = fill(given.text, self._around.environment)
+    def _path(self, line: Line) -> str:
+        """``line`` as an absolute path. Its variables hide nothing: it is a path."""
+        filled = fill(line.text, self._context.environment)
         for what, hint in filled.faults:
-            self._findings.add(given.line, what, hint)
-        return "" if filled.faults else self._around.locate(filled.text)
+            self._problems.add(line.line, what, hint)
+        return "" if filled.faults else self._context.locate(filled.text)
 
     def _channels(self) -> tuple[str, ...]:
-        found: dict[str, int] = {}
-        for given in self._top.lines("channels"):
-            text = self._fill(given)
+        line_by_url: dict[str, int] = {}
+        for line in self._top.lines("channels"):
+            text = self._fill(line)
             if text is None:
                 continue
             try:
-                url = read_channel(text, self._around.locate)
+                url = read_channel(text, self._context.locate)
             except ChannelFault as fault:
-                self._findings.add(given.line, redact_text(fault.what, self._secrets), fault.hint)
+                self._problems.add(line.line, redact_text(fault.what, self._secrets), fault.hint)
                 continue
-            if url in found:
-                first = f"first on line {found[url]}"
-                self._findings.add(given.line, "the channel stands here twice", first)
-            found.setdefault(url, given.line)
-        return tuple(found)
+            if url in line_by_url:
+                first = f"first on line {line_by_url[url]}"
+                self._problems.add(line.line, "the channel stands here twice", first)
+            line_by_url.setdefault(url, line.line)
+        return tuple(line_by_url)
 
     def _specs(self, key: str) -> tuple[str, ...]:
-        found: dict[str, None] = {}
-        for given in self._top.lines(key):
-            text = normalize_spec(given.text)
-            self._check_spec(key, Line(text, given.line))
-            found[text] = None
-        return tuple(found)
+        specs: dict[str, None] = {}
+        for line in self._top.lines(key):
+            text = normalize_spec(line.text)
+            self._check_spec(key, Line(text, line.line))
+            specs[text] = None
+        return tuple(specs)
 
-    def _check_spec(self, key: str, given: Line) -> None:
-        text, line = given.text, given.line
+    def _check_spec(self, key: str, spec: Line) -> None:
+        text, line = spec.text, spec.line
         if not text:
-            self._findings.add(line, f"'{key}' holds an empty text")
+            self._problems.add(line, f"'{key}' holds an empty text")
         elif "::" in text or _IN_BRACKETS.search(text):
-            self._findings.add(
+            self._problems.add(
                 line,
                 f"{text[:80]!r} names a channel",
                 f"write {text.rsplit('::', 1)[-1][:60]!r}; the order of 'channels' decides"
                 if "::" in text
                 else "leave the channel out; the order of 'channels' decides",
             )
-        elif fault := self._around.check_spec(text):
+        elif fault := self._context.check_spec(text):
             reason = " ".join(fault.split())[:160]
-            self._findings.add(line, f"{text[:80]!r} is no MatchSpec: {reason}")
+            self._problems.add(line, f"{text[:80]!r} is no MatchSpec: {reason}")
 
     def _source(self) -> Source | None:
         top, has_source = self._top, self._top.has("from")
         if has_source and top.has("packages"):
-            self._findings.add(top.line, "both 'packages' and 'from' are given", "keep one of them")
-        elif not has_source and not top.has("packages") and self._around.packages_from == "label":
-            self._findings.add(
+            self._problems.add(top.line, "both 'packages' and 'from' are given", "keep one of them")
+        elif not has_source and not top.has("packages") and self._context.packages_from == "label":
+            self._problems.add(
                 top.line, "'packages' is missing", "or 'from:' a lock or environment file"
             )
         if not has_source:
             return None
         table = top.view("from")
-        one = top.text("from") or table.text("file")
-        given = (one,) if one else top.lines("from")
+        file = top.text("from") or table.text("file")
+        files = (file,) if file else top.lines("from")
         return Source(
-            paths=tuple(self._path(line) for line in given),
+            paths=tuple(self._path(line) for line in files),
             environment=table.word("environment", "default"),
             categories=table.words("categories") or ("main",),
         )
 
     def _platforms(self) -> dict[str, TargetProfile]:
         table = self._top.view("platforms")
-        found: dict[str, TargetProfile] = {}
+        profiles: dict[str, TargetProfile] = {}
         for subdir, line, value in table.entries():
             if subdir in PLATFORMS:
-                profile = View(value if isinstance(value, Table) else Table(line, ()))
-                found[subdir] = self._profile(subdir, profile)
-        return found
+                table_of_subdir = View(value if isinstance(value, Table) else Table(line, ()))
+                profiles[subdir] = self._profile(subdir, table_of_subdir)
+        return profiles
 
     def _profile(self, subdir: str, table: View) -> TargetProfile:
-        profile = read_profile(subdir, table, self._findings)
+        profile = read_profile(subdir, table, self._problems)
         if not profile.reads_conda_archives and self._top.word("package_format", "keep") == "keep":
             self._notes.append(
                 f"{subdir}: conda {profile.conda} cannot read .conda packages;"
@@ -242,37 +241,37 @@ class _Reader:
         return profile
 
     def _exclude_newer(self) -> dt.datetime | None:
-        given = self._top.text("exclude_newer")
-        if given is None:
+        line = self._top.text("exclude_newer")
+        if line is None:
             return None
         try:
-            moment = dt.datetime.fromisoformat(given.text)
-            if re.fullmatch(r"[0-9-]+", given.text):
+            moment = dt.datetime.fromisoformat(line.text)
+            if re.fullmatch(r"[0-9-]+", line.text):
                 # A day counts as a whole, as in pixi and uv: what was built on it is not newer.
                 moment += dt.timedelta(days=1)
             return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
         except (ValueError, OverflowError):
-            self._findings.add(
-                given.line,
-                f"'exclude_newer' must be a day or a time, not {given.text[:60]!r}",
+            self._problems.add(
+                line.line,
+                f"'exclude_newer' must be a day or a time, not {line.text[:60]!r}",
                 "such as 2026-11-01 or 2026-11-01T12:00:00Z",
             )
             return None
 
     def _bundles(self) -> dict[str, BundleSpec]:
-        found: dict[str, BundleSpec] = {}
+        bundles: dict[str, BundleSpec] = {}
         for name, _, value in self._top.view("bundles").entries():
             if not isinstance(value, Table):
                 continue
             table = View(value)
             path = table.text("path")
-            found[name] = BundleSpec(
+            bundles[name] = BundleSpec(
                 path=self._path(path) if path else "",
                 version=table.word("version", ""),
                 compression_level=table.number("compression_level"),
                 license=table.word("license", "") or None,
             )
-        return found
+        return bundles
 
     def _signing(self) -> LabelSigning | None:
         if not self._top.has("signing"):
@@ -282,9 +281,9 @@ class _Reader:
         reference = _KEY_REFERENCE.match(hmac.text) if hmac else None
         if hmac and reference and reference[1] == "env":
             variable = hmac.text[reference.end(1) + 1 :]
-            if variable not in self._around.environment:
+            if variable not in self._context.environment:
                 what = f"variable {variable} is not set"
-                self._findings.add(hmac.line, what, f"export {variable}=…")
+                self._problems.add(hmac.line, what, f"export {variable}=…")
         if hmac and not reference:
             self._secrets.add(re.split(r"[=:]", hmac.text.rstrip("="))[-1])
             self._secrets.add(hmac.text)
@@ -298,13 +297,13 @@ class _Reader:
         )
 
     def _installers(self) -> tuple[Installer, ...]:
-        found: list[Installer] = []
+        installers: list[Installer] = []
         for table in self._top.views("installers"):
-            given, digest = table.text("url"), table.word("sha256", "")
-            url = self._fill(given) if given else None
-            if given and url and not _INSTALLER_URL.match(url):
+            line, digest = table.text("url"), table.word("sha256", "")
+            url = self._fill(line) if line else None
+            if line and url and not _INSTALLER_URL.match(url):
                 shown = redact_text(url, self._secrets)[:120]
-                self._findings.add(given.line, f"{shown!r} is no URL of a file")
+                self._problems.add(line.line, f"{shown!r} is no URL of a file")
             if url and re.fullmatch("[0-9A-Fa-f]{64}", digest):
-                found.append(Installer(url, Digest(digest)))
-        return tuple(found)
+                installers.append(Installer(url, Digest(digest)))
+        return tuple(installers)
