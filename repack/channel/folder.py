@@ -13,33 +13,34 @@ Rules of this module:
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from repack import urls
-from repack.channel.layout import publish_rank
+from repack.channel.publishing import (
+    ExchangedStorage,
+    FolderStorage,
+    PublishedStorage,
+    folders_below,
+    publish_in_order,
+    write_texts,
+)
 from repack.conda.record import Record
 from repack.conda.repodata import read_rows
 from repack.conda.subdir import ARCHIVE_FOLDERS
 from repack.errors import IntegrityError
 from repack.fs import atomic, exchange, links, locks
-from repack.fs.litter import is_litter
 from repack.fs.walk import read_or_none, walk
 from repack.label.agent import AGENT_PACKAGE
 from repack.names import LabelName, RelPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-# FAT keeps times in steps of 2 s; a client that caches by time must see that a file is new.
-_MTIME_STEP: Final = 2.0
+    import contextlib
+    from collections.abc import Mapping
 
 
 class ChannelTree(Struct, frozen=True):
@@ -138,7 +139,7 @@ class Channels:
         for path, source in tree.packages.items():
             if path not in lasting:
                 links.place(source, folder / path)
-        add_texts(folder, tree.texts)
+        write_texts(folder, tree.texts)
         return folder
 
     def _lasting(self, label: LabelName, tree: ChannelTree) -> frozenset[RelPath]:
@@ -164,40 +165,20 @@ class Channels:
             SpaceError: the disk is full; the published channel works as before.
         """
         staged, published = self._staged(label), self.published(label)
-        _touch_changed(staged, published, tree)
         if not published.exists():
-            _flush(staged, tree)
+            # Archives were flushed when the store took them in.
+            atomic.flush([staged / path for path in tree.texts] + folders_below(staged))
             with atomic.os_errors_at(published):
                 staged.rename(published)
                 atomic.sync_folder(self.root)
             return
         removed = sorted(set(walk(published)) - tree.paths)
-        whole = not self.unstaged(label, tree)
-        if not (whole and self._exchange(staged, published, tree, removed)):
-            _publish_in_order(staged, published, tree)
-        for path in removed:
-            atomic.remove(published / path)
-        _remove_empty_folders(published, tree)
+        storage: PublishedStorage = FolderStorage(staged, published)
+        is_beside = published not in staged.parents
+        if is_beside and not self.unstaged(label, tree) and exchange.can_exchange(self.root):
+            storage = ExchangedStorage(staged, published, removed)
+        publish_in_order(storage, tree.packages, tree.texts, removed)
         atomic.remove(staged)
-
-    def _exchange(
-        self, staged: Path, published: Path, tree: ChannelTree, removed: list[str]
-    ) -> bool:
-        """Swap the two folders in one step; False where the system cannot."""
-        if published in staged.parents or not exchange.can_exchange(self.root):
-            return False
-        # A reader that took the old repodata a moment ago still wants the old packages.
-        for path in removed:
-            if (published / path).is_file():
-                with atomic.os_errors_at(staged / path):
-                    (staged / path).parent.mkdir(parents=True, exist_ok=True)
-                links.place(published / path, staged / path)
-        for litter in _litter(published):
-            with contextlib.suppress(OSError):
-                (staged / litter).parent.mkdir(parents=True, exist_ok=True)
-                (published / litter).rename(staged / litter)
-        _flush(staged, tree)
-        return exchange.exchange(staged, published)
 
     def remember(self, label: LabelName, release: int, texts: Mapping[RelPath, bytes]) -> None:
         """Keep a release's metadata, all or nothing."""
@@ -206,7 +187,7 @@ class Channels:
         atomic.remove(beside)
         with atomic.os_errors_at(beside):
             beside.mkdir(parents=True)
-        add_texts(beside, texts)
+        write_texts(beside, texts)
         atomic.remove(target)
         with atomic.os_errors_at(target):
             beside.rename(target)
@@ -247,69 +228,3 @@ class Channels:
 def _noarch(folder: Path) -> dict[str, Any]:
     data = read_or_none(folder / "noarch" / "repodata.json")
     return read_rows(json.loads(data), folder) if data else {}
-
-
-def _litter(folder: Path) -> Iterator[str]:
-    for here, folders, names in os.walk(folder):
-        base = Path(here).relative_to(folder)
-        found = [name for name in [*folders, *names] if is_litter(name)]
-        folders[:] = [name for name in folders if not is_litter(name)]
-        yield from ((base / name).as_posix() for name in found)
-
-
-def add_texts(folder: Path, texts: Mapping[RelPath, bytes]) -> None:
-    """Write metadata files below ``folder``; several at once, since each waits for the disk."""
-
-    def add(path: RelPath) -> None:
-        mode = 0o755 if path.endswith(".sh") else 0o644
-        atomic.write_new(folder / path, texts[path], mode)
-
-    with ThreadPoolExecutor(8) as pool:
-        for _ in pool.map(add, sorted(texts)):
-            continue
-
-
-def _touch_changed(staged: Path, published: Path, tree: ChannelTree) -> None:
-    for path in tree.texts:
-        old, new = published / path, staged / path
-        try:
-            before = old.stat()
-        except OSError:
-            continue
-        if before.st_size == len(tree.texts[path]) and old.read_bytes() == tree.texts[path]:
-            os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
-        else:
-            moment = max(time.time(), before.st_mtime + _MTIME_STEP)
-            os.utime(new, (moment, moment))
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [Path(here) for here, _, _ in os.walk(folder)]
-
-
-def _flush(staged: Path, tree: ChannelTree) -> None:
-    # Archives were flushed when the store took them in.
-    atomic.flush([staged / path for path in tree.texts] + _folders(staged))
-
-
-def _publish_in_order(staged: Path, published: Path, tree: ChannelTree) -> None:
-    for path in sorted(tree.packages):
-        if tree.packages[path] != published / path:
-            with atomic.os_errors_at(published / path):
-                (published / path).parent.mkdir(parents=True, exist_ok=True)
-            links.place(staged / path, published / path)
-    _flush(staged, tree)
-    for path in sorted(tree.texts, key=publish_rank):
-        with atomic.os_errors_at(published / path):
-            (published / path).parent.mkdir(parents=True, exist_ok=True)
-            atomic.rename(staged / path, published / path)
-    atomic.flush(_folders(published))
-
-
-def _remove_empty_folders(published: Path, tree: ChannelTree) -> None:
-    wanted = {Path(name).parent for name in tree.paths} | {Path(name) for name in ARCHIVE_FOLDERS}
-    wanted |= {parent for folder in wanted for parent in folder.parents}
-    for here, _, _ in os.walk(published, topdown=False):
-        if Path(here).relative_to(published) not in wanted:
-            with contextlib.suppress(OSError):
-                Path(here).rmdir()

@@ -26,8 +26,11 @@ MANIFEST: Final = "repack/manifest.json"
 def publish_rank(path: str) -> tuple[int, str]:
     """Where a metadata file stands in the order of switching.
 
-    What clients read first comes last, so that nothing names a file that is not there yet.
+    What clients read first comes last, so that nothing names a file that is not there yet. What
+    other releases keep in the folder is put aside before it is replaced.
     """
+    if path.startswith(f"{RELEASES}/"):
+        return (0, path)
     name = path.rsplit("/", maxsplit=1)[-1]
     if path == MANIFEST:
         return (3, path)

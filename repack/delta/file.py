@@ -84,7 +84,7 @@ def _write_plain(tar: TarWriter, content: DeltaContent) -> None:
     tar.add_text(PLAIN_MANIFEST, content.manifest.to_bytes())
     _add_archives(tar, content)
     for name in sorted(content.texts, key=publish_rank):
-        mode = 0o755 if name.endswith(".sh") else 0o644
+        mode = atomic.file_mode(name)
         tar.add_text(name, content.texts[name], content.moment, mode)
     tar.close()
 

@@ -83,6 +83,11 @@ def _freed(path: Path) -> bool:
     return True
 
 
+def file_mode(path: str) -> int:
+    """The mode of a file of a channel or medium: scripts may be run."""
+    return 0o755 if path.endswith(".sh") else 0o644
+
+
 def _set_mode(path: Path, mode: int) -> None:
     """Set a file's mode, where the file system has modes: FAT through FUSE may say it has none."""
     try:

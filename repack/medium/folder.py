@@ -18,7 +18,7 @@ from repack.fs import atomic
 from repack.fs.inventory import intact_paths
 from repack.fs.walk import read_or_none
 from repack.medium.contents import ListedRelease
-from repack.sync.copy import RateLimit, copy
+from repack.sync.copy import RateLimit, copy_file
 from repack.trust.summary import summarize_metadata
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def put_file(root: Path, entry: FileEntry, source: Path, limit: RateLimit) -> No
         return
     path = root / entry.path
     temp = path.with_name(f"{atomic.TEMP_PREFIX}{path.name}")
-    copy(source, temp, entry, limit, _ignore)
+    copy_file(source, temp, entry, limit, _ignore)
     atomic.flush([temp])
     with atomic.os_errors_at(path):
         atomic.rename(temp, path)

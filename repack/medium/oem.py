@@ -113,7 +113,7 @@ def write_oem(
         ).render()
         files = OemFiles(sources, texts)
         beside = [entry for entry in files.entries if not _has_size(root, entry)]
-        counted = replace(context, options=replace(options, beside=beside))
+        counted = replace(context, options=replace(options, extra_files=beside))
         written = write_medium(name, root, choice, counted)
         files.put(root, label, context.rate, keep_others=choice.keep_others)
     paths = [entry.path for entry in sources]

@@ -27,7 +27,7 @@ from repack.medium.folder import check_written, put_file, read_sums
 from repack.names import RelPath
 from repack.progress import SILENT, Progress
 from repack.sync.copy import RateLimit
-from repack.sync.plan import pieces_of
+from repack.sync.plan import text_entries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,7 +132,7 @@ def write_bundle(
             name = f"{release.label}/{entry.path}"
             tar.add(name, entry.size, str(tree[entry.path]), entry.sha256)
         for path in sorted(release.texts, key=publish_rank):
-            mode = 0o755 if path.endswith(".sh") else 0o644
+            mode = atomic.file_mode(path)
             tar.add_text(f"{release.label}/{path}", release.texts[path], mode=mode)
         tar.close()
 
@@ -151,7 +151,7 @@ class OemFiles(Struct, frozen=True):
     @property
     def entries(self) -> list[FileEntry]:
         """Every file."""
-        return [*self.sources, *pieces_of(self.texts).values()]
+        return [*self.sources, *text_entries(self.texts).values()]
 
     def put(self, root: Path, label: LabelName, rate: int | None, *, keep_others: bool) -> None:
         """Copy the files to their places on a medium, read them back, and list them.

@@ -36,9 +36,9 @@ from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
 from repack.store.store import Store
 from repack.sync.copy import LocalCopy, RateLimit
-from repack.sync.deliver import check_apart, standing
+from repack.sync.deliver import check_apart, published_files
 from repack.sync.plan import ReleaseFiles
-from repack.sync.sync import look, sync
+from repack.sync.sync import compare, sync
 from repack.trust.selection import check_times
 from repack.trust.sign import load
 from repack.upstream.client import Upstream
@@ -159,7 +159,7 @@ def put_top_files(root: Path, time: str) -> None:
     put_checklist(root, time)
     texts = {RelPath("verify.py"): _shipped("verify_medium.py"), **sync_scripts()}
     for name, data in texts.items():
-        atomic.write(root / name, data, 0o755 if name.endswith(".sh") else 0o644)
+        atomic.write(root / name, data, atomic.file_mode(name))
 
 
 def put_checklist(root: Path, time: str) -> None:
@@ -257,17 +257,17 @@ def write_medium(
         release = replace(release, texts=texts)
         options = replace(
             options,
-            stays={str(row.path) for other in others for row in other.manifest.artifacts},
-            nearby=folder.same_medium(root, channel, release.packages),
+            kept_paths={str(row.path) for other in others for row in other.manifest.artifacts},
+            same_medium=folder.same_medium(root, channel, release.packages),
             moved_to=folder.moved_to(root, channel),
         )
         # Room for all of it is checked before the first installer is written.
         missing = [entry for entry in entries.values() if not (root / entry.path).is_file()]
-        counted = replace(options, beside=[*options.beside, *missing])
+        counted = replace(options, extra_files=[*options.extra_files, *missing])
         if options.dry_run:
             options = counted
         else:
-            look(release, channel, counted)
+            compare(release, channel, counted)
             put_installers(root, entries, cache)
         result = sync(
             release, channel, LocalCopy(lambda path: tree[RelPath(path)], context.rate), options
@@ -310,7 +310,7 @@ def find_release(
             where=published,
             hint=f"build it: repack label {label}",
         )
-    current = standing(channels, label)
+    current = published_files(channels, label)
     signed: list[SignedRelease] = []
     if choice.needs_signature and (metadata := newest(channels, label)):
         trusted = load(label, metadata)

@@ -1,7 +1,7 @@
-"""Bring files to a folder that may go away at any moment.
+"""Copy files to a folder that may go away at any moment.
 
-A copy that was cut off is continued: what is there is compared with the source on the way, so a
-torn write costs only itself.
+A copy that was cut off is continued: what is there is compared with the source on the way, so that
+only the torn end is written again.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ _SLICE: Final = 0.25
 
 
 class Transport(Protocol):
-    """Brings packages into a stage."""
+    """A program or function that copies packages into a stage."""
 
     name: str
 
-    def bring(self, pieces: Sequence[FileEntry], stage: Path, done: Callable[[int], None]) -> None:
-        """Copy ``pieces`` below ``stage``; what is wrong there is found by reading back."""
+    def copy(
+        self, entries: Sequence[FileEntry], stage: Path, advance: Callable[[int], None]
+    ) -> None:
+        """Copy ``entries`` below ``stage``; what is wrong there is found by reading back."""
 
 
 class RateLimit:
@@ -57,35 +59,38 @@ class RateLimit:
 
 
 class LocalCopy:
-    """Our own way of copying.
+    """Copying by this program itself.
 
     Args:
         source: path in the channel -> the file to copy.
-        rate: bytes a second.
+        rate: bytes a second; None for no limit.
     """
 
     name = "own"
 
     def __init__(self, source: Callable[[str], Path], rate: int | None = None) -> None:
         self._source = source
-        self._brake = RateLimit(rate)
+        self._limit = RateLimit(rate)
 
-    def bring(self, pieces: Sequence[FileEntry], stage: Path, done: Callable[[int], None]) -> None:
-        """Copy ``pieces`` below ``stage``, hashed on the way.
+    def copy(
+        self, entries: Sequence[FileEntry], stage: Path, advance: Callable[[int], None]
+    ) -> None:
+        """Copy ``entries`` below ``stage``, hashed on the way.
 
         Raises:
             IntegrityError: a source is not what it should be.
             SpaceError: the disk is full; what was copied is kept for the next run.
             PlaceError: the folder went away, or cannot be written.
         """
-        for piece in pieces:
-            copy(self._source(piece.path), stage / piece.path, piece, self._brake, done)
+        for entry in entries:
+            source, target = self._source(entry.path), stage / entry.path
+            copy_file(source, target, entry, self._limit, advance)
 
 
-def copy(
-    source: Path, target: Path, piece: FileEntry, brake: RateLimit, done: Callable[[int], None]
+def copy_file(
+    source: Path, target: Path, entry: FileEntry, limit: RateLimit, advance: Callable[[int], None]
 ) -> None:
-    """Copy one file, going on where an earlier copy ended. Raises as :meth:`Copier.bring`."""
+    """Copy one file, continuing an earlier copy. Raises as :meth:`LocalCopy.copy` does."""
     with atomic.os_errors_at(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(target, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
@@ -93,51 +98,60 @@ def copy(
         with atomic.os_errors_at(source):
             stream = source.open("rb", buffering=0)
         with stream:
-            got = _pour(stream, out, (source, target), brake, done)
-            moment = os.fstat(stream.fileno()).st_mtime_ns
-    if got != (piece.sha256, piece.size):
+            sha256, size = _copy_differing((stream, source), (out, target), limit, advance)
+            mtime = os.fstat(stream.fileno()).st_mtime_ns
+    if (sha256, size) != (entry.sha256, entry.size):
         atomic.remove(target)
         raise IntegrityError(
             "the source is not what was released; the destination is as it was",
             where=source,
-            expected=f"{piece.sha256}, {piece.size} bytes",
-            got=f"{got[0]}, {got[1]} bytes",
+            expected=f"{entry.sha256}, {entry.size} bytes",
+            got=f"{sha256}, {size} bytes",
             hint="build the label again, which repairs its channel",
         )
     with atomic.os_errors_at(target):
-        os.utime(target, ns=(moment, moment))
+        os.utime(target, ns=(mtime, mtime))
 
 
-def _pour(
-    stream: IO[bytes],
-    out: IO[bytes],
-    names: tuple[Path, Path],
-    brake: RateLimit,
-    done: Callable[[int], None],
+def _copy_differing(
+    source: tuple[IO[bytes], Path],
+    target: tuple[IO[bytes], Path],
+    limit: RateLimit,
+    advance: Callable[[int], None],
 ) -> tuple[str, int]:
-    """Make ``out`` hold what ``stream`` does; only what differs is written."""
-    (source, target), sha, size, same = names, hashlib.sha256(), 0, True
+    """Make the target's bytes the source's; only what differs is written.
+
+    Args:
+        source: the stream, and the file's path for errors; ``target`` likewise.
+
+    Returns:
+        SHA-256 and size of the source.
+    """
+    (stream, source_path), (out, target_path) = source, target
+    sha, size, same = hashlib.sha256(), 0, True
     while True:
-        with atomic.os_errors_at(source):
-            data = stream.read(brake.chunk)
+        with atomic.os_errors_at(source_path):
+            data = stream.read(limit.chunk)
         if not data:
             break
         sha.update(data)
-        with atomic.os_errors_at(target):
+        with atomic.os_errors_at(target_path):
+            # A cut-off copy is right up to its torn end, so behind the first difference all is
+            # written without another look.
             same = same and out.read(len(data)) == data
             if not same:
                 out.seek(size)
-                _write(out, data)
-                brake.spend(len(data))
+                _write_all(out, data)
+                limit.spend(len(data))
         size += len(data)
-        done(len(data))
-    with atomic.os_errors_at(target):
+        advance(len(data))
+    with atomic.os_errors_at(target_path):
         if os.fstat(out.fileno()).st_size > size:
             out.truncate(size)
     return sha.hexdigest(), size
 
 
-def _write(out: IO[bytes], data: bytes) -> None:
+def _write_all(out: IO[bytes], data: bytes) -> None:
     """Write all of ``data``: a disk that fills up takes a part without an error."""
     view = memoryview(data)
     while view:

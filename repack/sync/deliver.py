@@ -1,4 +1,4 @@
-"""The lines of delivery: a label's channel to a folder or another machine, a release to a medium."""
+"""Bring a label's published channel to a folder or to another machine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from repack.names import LabelName
 from repack.sync.copy import LocalCopy
 from repack.sync.plan import ReleaseFiles
 from repack.sync.robocopy import Robocopy
-from repack.sync.rsync import LocalRsync, Rsync, local_carrier_name, remote
-from repack.sync.sync import sync, sync_afar
+from repack.sync.rsync import LocalRsync, Rsync, local_engine, remote
+from repack.sync.sync import sync, sync_remote
 from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
 
@@ -33,7 +33,7 @@ class Transfer(Struct, frozen=True):
 
     Attributes:
         engine: ``auto``, ``rsync``, ``robocopy`` or ``own``.
-        rate: bytes a second; None for all there are.
+        rate: bytes a second; None for no limit.
     """
 
     engine: str = "auto"
@@ -41,7 +41,7 @@ class Transfer(Struct, frozen=True):
 
 
 def deliver(
-    name: str, channels_dir: Path, dest: str, way: Transfer, terms: SyncOptions
+    name: str, channels_dir: Path, dest: str, transfer: Transfer, options: SyncOptions
 ) -> SyncResult:
     """Make ``dest`` a copy of label ``name``'s published channel.
 
@@ -62,12 +62,13 @@ def deliver(
     if place is None:
         check_apart(folder, Path(dest))
     with channels.exclusive(label):
-        cargo = standing(channels, label)
+        files = published_files(channels, label)
         if place is None:
-            return sync(cargo, Path(dest), open_transport(folder, way), terms)
-        rsync = Rsync(place, way.rate)
-        check_sound(folder)
-        return sync_afar(cargo, folder, rsync, terms)
+            return sync(files, Path(dest), _open_transport(folder, transfer), options)
+        rsync = Rsync(place, transfer.rate)
+        # LocalCopy and the read-back find a damaged source; rsync would carry the damage over.
+        _check_intact(folder)
+        return sync_remote(files, folder, rsync, options)
 
 
 def check_apart(source: Path, dest: Path) -> None:
@@ -81,40 +82,35 @@ def check_apart(source: Path, dest: Path) -> None:
         raise UsageError("source and destination lie in each other", where=dest, got=source)
 
 
-def check_sound(folder: Path) -> None:
-    """Make sure that a channel is what was released: rsync carries damage as well.
-
-    Raises:
-        IntegrityError: it is not.
-    """
-    if wrong := verify(folder, Requirements(), host.now()).findings:
+def _check_intact(folder: Path) -> None:
+    if findings := verify(folder, Requirements(), host.now()).findings:
         raise IntegrityError(
             "the channel is damaged; the destination is as it was",
             where=folder,
-            got=", ".join(map(str, wrong[:3])),
+            got=", ".join(map(str, findings[:3])),
             hint="build the label again, which repairs its channel",
         )
 
 
-def open_transport(folder: Path, way: Transfer) -> Transport:
-    """What carries packages from ``folder`` to a folder.
+def _open_transport(folder: Path, transfer: Transfer) -> Transport:
+    """What copies packages from ``folder`` to a folder.
 
     Raises:
         UsageError: the program that is asked for is not there.
     """
-    name = local_carrier_name(way.engine)
-    if name == "own":
-        return LocalCopy(lambda path: folder / path, way.rate)
-    return (LocalRsync if name == "rsync" else Robocopy)(folder, way.rate)
+    engine = local_engine(transfer.engine)
+    if engine == "own":
+        return LocalCopy(lambda path: folder / path, transfer.rate)
+    return (LocalRsync if engine == "rsync" else Robocopy)(folder, transfer.rate)
 
 
-def standing(channels: Channels, label: LabelName) -> ReleaseFiles:
+def published_files(channels: Channels, label: LabelName) -> ReleaseFiles:
     """The published release.
 
     Raises:
         IntegrityError: its manifest is damaged.
     """
-    folder = channels.published(label)
-    found = manifest.parse(atomic.read(folder / MANIFEST, manifest.MAX_BYTES), folder / MANIFEST)
-    packages = found.packages
-    return ReleaseFiles(label, found.release, packages, history.texts(channels, label, packages))
+    path = channels.published(label) / MANIFEST
+    release = manifest.parse(atomic.read(path, manifest.MAX_BYTES), path)
+    packages = release.packages
+    return ReleaseFiles(label, release.release, packages, history.texts(channels, label, packages))

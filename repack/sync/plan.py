@@ -1,7 +1,7 @@
-"""Cargo: a release as something to be carried, and whether a volume can hold it.
+"""A release to be carried, what there is to do at its destination, and whether it fits there.
 
-Rules of this module: the order is that of publishing (packages, texts, manifest, removals), and
-everything that a volume cannot hold is said before the first byte is written, all of it at once.
+Everything that a volume cannot hold is reported before the first byte is written, all of it at
+once.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ class ReleaseFiles(Value, frozen=True):
 
     Attributes:
         packages: by path; their bytes are somewhere on disk.
-        texts: all else, by path.
-        pieces: both, by path.
+        texts: the content of all other files, by path.
     """
 
     hidden_fields: ClassVar = ("texts",)
@@ -46,71 +45,77 @@ class ReleaseFiles(Value, frozen=True):
     texts: Mapping[RelPath, bytes]
 
     @property
-    def pieces(self) -> dict[RelPath, FileEntry]:
+    def entries(self) -> dict[RelPath, FileEntry]:
         """Every file of the release, by path."""
-        return {**self.packages, **pieces_of(self.texts)}
+        return {**self.packages, **text_entries(self.texts)}
 
 
-def pieces_of(texts: Mapping[RelPath, bytes]) -> dict[RelPath, FileEntry]:
-    """What these files are, by path."""
+def text_entries(texts: Mapping[RelPath, bytes]) -> dict[RelPath, FileEntry]:
+    """The entries of files with these contents, by path."""
     return {path: FileEntry.of_bytes(path, data) for path, data in texts.items()}
 
 
 class SyncPlan(Struct, frozen=True):
-    """What a delivery has to do, in the order in which it does it.
+    """What a sync has to do.
 
     Attributes:
-        copy: packages first, the manifest last.
+        packages: to be copied.
+        texts: to be written afterwards, the manifest last.
         keep: what is there already and right.
         remove: what is there and belongs to no release that stays.
     """
 
-    copy: tuple[FileEntry, ...]
+    packages: tuple[FileEntry, ...]
+    texts: tuple[FileEntry, ...]
     keep: tuple[FileEntry, ...]
     remove: tuple[str, ...]
 
     @property
+    def copy(self) -> tuple[FileEntry, ...]:
+        """Everything that has to be written, in the order of publishing."""
+        return self.packages + self.texts
+
+    @property
     def bytes(self) -> int:
         """How much has to be written."""
-        return sum(piece.size for piece in self.copy)
+        return sum(entry.size for entry in self.copy)
 
 
-def plan(
-    cargo: ReleaseFiles, there: Collection[str], right: Collection[str], stays: Collection[str] = ()
+def make_plan(
+    files: ReleaseFiles,
+    present: Collection[str],
+    intact: Collection[str],
+    kept_paths: Collection[str] = (),
 ) -> SyncPlan:
-    """What to do at a place that holds ``there``.
+    """What to do at a place so that it holds ``files``.
 
     Args:
-        cargo: what it is to hold.
-        there: paths of all files in it.
-        right: those whose content was found to be the wanted one.
-        stays: paths that are other releases' and not to be removed.
+        present: paths of all files in it.
+        intact: those whose content is the release's.
+        kept_paths: paths that are other releases' and not to be removed.
     """
-    pieces = cargo.pieces
-    order = sorted(cargo.packages) + sorted(cargo.texts, key=_rank)
-    # Where case does not matter, a file that is spelt otherwise is the wanted one.
-    wanted = {path.casefold() for path in (*pieces, *stays)}
+    packages = [files.packages[path] for path in sorted(files.packages)]
+    by_path = text_entries(files.texts)
+    texts = [by_path[path] for path in sorted(by_path, key=publish_rank)]
+    # Where case does not matter, a file that is spelt otherwise is the release's own.
+    needed = {path.casefold() for path in (*files.packages, *files.texts, *kept_paths)}
     return SyncPlan(
-        copy=tuple(pieces[path] for path in order if path not in right),
-        keep=tuple(pieces[path] for path in order if path in right),
-        remove=tuple(sorted(path for path in there if path.casefold() not in wanted)),
+        packages=tuple(entry for entry in packages if entry.path not in intact),
+        texts=tuple(entry for entry in texts if entry.path not in intact),
+        keep=tuple(entry for entry in (*packages, *texts) if entry.path in intact),
+        remove=tuple(sorted(path for path in present if path.casefold() not in needed)),
     )
 
 
-def _rank(path: str) -> tuple[bool, tuple[int, str]]:
-    """What other releases keep on a medium is put aside before it is replaced."""
-    return (not path.startswith("repack/releases/"), publish_rank(path))
-
-
-def check_fits(pieces: Collection[FileEntry], volume: Volume, where: object) -> None:
-    """Make sure that the volume can hold ``pieces``.
+def check_fits(entries: Collection[FileEntry], volume: Volume, where: object) -> None:
+    """Make sure that the volume can hold ``entries``.
 
     Raises:
         SpaceError: files are too large for it, or all together are; says which.
         IntegrityError: two names differ only by case, or Windows cannot hold one.
     """
-    check_names(frozenset(piece.path for piece in pieces))
-    large = [piece for piece in pieces if piece.size > FAT32_LIMIT]
+    check_names(frozenset(entry.path for entry in entries))
+    large = [entry for entry in entries if entry.size > FAT32_LIMIT]
     if volume.kind == "fat32" and large:
         raise SpaceError(
             "FAT32 holds no file of 4 GiB or more",
@@ -119,78 +124,81 @@ def check_fits(pieces: Collection[FileEntry], volume: Volume, where: object) -> 
             got=_listed(large),
             hint="format the medium as exFAT or NTFS, or split the bundle",
         )
-    need = volume.needs(piece.size for piece in pieces)
+    need = volume.needs(entry.size for entry in entries)
     if need > volume.free:
         raise SpaceError(
             "not enough space; nothing was written",
             where=where,
             expected=f"{need} bytes",
-            got=f"{volume.free} bytes free; these don't fit: {_listed(_left_over(pieces, volume))}",
+            got=f"{volume.free} bytes free; these don't fit: {_listed(_overflow(entries, volume))}",
             hint=f"free {need - volume.free} bytes, or take a larger medium",
         )
 
 
-def _left_over(pieces: Collection[FileEntry], volume: Volume) -> list[FileEntry]:
+def _overflow(entries: Collection[FileEntry], volume: Volume) -> list[FileEntry]:
     """What finds no room any more when the smallest go first: the largest are what to look at."""
-    left, room = [], volume.free
-    for piece in sorted(pieces, key=lambda piece: (piece.size, piece.path)):
-        room -= volume.needs([piece.size])
+    overflow, room = [], volume.free
+    for entry in sorted(entries, key=lambda entry: (entry.size, entry.path)):
+        room -= volume.needs([entry.size])
         if room < 0:
-            left.append(piece)
-    return left[::-1]
+            overflow.append(entry)
+    return overflow[::-1]
 
 
-def _listed(pieces: Collection[FileEntry]) -> str:
-    shown = [f"{piece.path} ({piece.size} bytes)" for piece in list(pieces)[:_SHOWN]]
-    more = [f"and {len(pieces) - _SHOWN} more"] if len(pieces) > _SHOWN else []
+def _listed(entries: Collection[FileEntry]) -> str:
+    shown = [f"{entry.path} ({entry.size} bytes)" for entry in list(entries)[:_SHOWN]]
+    more = [f"and {len(entries) - _SHOWN} more"] if len(entries) > _SHOWN else []
     return ", ".join([*shown, *more])
 
 
 def check_destination(
-    cargo: ReleaseFiles, there: Collection[str], found: str | None, where: str
+    files: ReleaseFiles, present: Collection[str], label: str | None, where: str
 ) -> None:
     """Make sure that a place is ours to write to and to remove from.
 
     Args:
-        cargo: what is going to stand there.
-        there: paths of all files in it.
-        found: the label whose manifest is there; None when there is none.
+        files: what is going to stand there.
+        present: paths of all files in it.
+        label: the label whose manifest is there; None when there is none.
         where: the place, for messages.
 
     Raises:
         UsageError: it holds another label, or what is no channel.
     """
-    if found is not None and found != cargo.label:
+    if label is not None:
+        if label == files.label:
+            return
         raise UsageError(
             "another label's channel stands there",
             where=where,
-            expected=cargo.label,
-            got=found,
+            expected=files.label,
+            got=label,
             hint="a channel needs a folder of its own",
         )
-    wanted = cargo.texts.keys()
-    strange = sorted(
+    # A first copy that was cut off leaves files of a channel, and rsync's temporary ones.
+    texts: Collection[str] = files.texts
+    foreign = sorted(
         path
-        for path in there
-        if path.split("/")[0] not in _CHANNEL_FOLDERS and _RSYNC_TEMP.sub(r"\1", path) not in wanted
+        for path in present
+        if path.split("/")[0] not in _CHANNEL_FOLDERS and _RSYNC_TEMP.sub(r"\1", path) not in texts
     )
-    if found is None and strange:
+    if foreign:
         raise UsageError(
             "the folder holds other things, and a sync removes what is not the channel's",
             where=where,
-            got=", ".join(strange[:_SHOWN]),
-            hint=f"name a folder of its own, such as {where.rstrip('/')}/{cargo.label}",
+            got=", ".join(foreign[:_SHOWN]),
+            hint=f"name a folder of its own, such as {where.rstrip('/')}/{files.label}",
         )
 
 
 class SyncResult(Struct, frozen=True):
-    """What a delivery did, or would do."""
+    """What a sync did, or would do."""
 
     label: LabelName
     release: int
     where: str
     engine: str
-    work: SyncPlan
+    plan: SyncPlan
     dry_run: bool
     seconds: float = 0.0
 
@@ -202,10 +210,10 @@ class SyncResult(Struct, frozen=True):
             "dest": self.where,
             "engine": self.engine,
             "dry_run": self.dry_run,
-            "copied": [piece.path for piece in self.work.copy],
-            "kept": len(self.work.keep),
-            "removed": list(self.work.remove),
-            "bytes": self.work.bytes,
-            "verified": 0 if self.dry_run else len(self.work.copy) + len(self.work.keep),
+            "copied": [entry.path for entry in self.plan.copy],
+            "kept": len(self.plan.keep),
+            "removed": list(self.plan.remove),
+            "bytes": self.plan.bytes,
+            "verified": 0 if self.dry_run else len(self.plan.copy) + len(self.plan.keep),
             "seconds": round(self.seconds, 3),
         }

@@ -6,58 +6,63 @@ import subprocess
 from typing import TYPE_CHECKING, Final
 
 from repack.errors import PlaceError
+from repack.sync.rsync import MAX_ERROR_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from repack.file_entry import FileEntry
-from repack.sync.rsync import MAX_ERROR_TEXT
 
 _ROBOCOPY_FAILED: Final = 8
 _BATCH: Final = 100  # names of 255 characters: under the 32,767 of a Windows command line
 
 
 class Robocopy:
-    """robocopy as the carrier to a folder or share; only on Windows."""
+    """robocopy as the transport to a folder or share; only on Windows."""
 
     name = "robocopy"
 
     def __init__(self, root: Path, rate: int | None = None) -> None:
         self._root, self._rate = root, rate
 
-    def bring(self, pieces: Sequence[FileEntry], stage: Path, done: Callable[[int], None]) -> None:
-        """Copy ``pieces`` below ``stage``.
+    def copy(
+        self, entries: Sequence[FileEntry], stage: Path, advance: Callable[[int], None]
+    ) -> None:
+        """Copy ``entries`` below ``stage``.
 
         Raises:
             PlaceError: robocopy could not copy something.
         """
-        for folder, names in _batches(pieces):
-            command = robocopy(self._root / folder, stage / folder, names, self._rate)
-            ended = subprocess.run(command, capture_output=True, check=False)
-            if ended.returncode >= _ROBOCOPY_FAILED or ended.returncode < 0:
-                said = ended.stdout.decode(errors="replace")[-MAX_ERROR_TEXT:].strip()
+        for folder, names in _batches(entries):
+            command = robocopy_command(self._root / folder, stage / folder, names, self._rate)
+            process = subprocess.run(command, capture_output=True, check=False)
+            if process.returncode >= _ROBOCOPY_FAILED or process.returncode < 0:
+                output = process.stdout.decode(errors="replace")[-MAX_ERROR_TEXT:].strip()
                 raise PlaceError(
                     "robocopy could not copy something",
                     where=stage / folder,
-                    got=f"{robocopy_said(ended.returncode)}\n{said}",
+                    got=f"{exit_code_text(process.returncode)}\n{output}",
                     hint="run again: what arrived is kept",
                 )
-            done(sum(p.size for p in pieces if p.path in {f"{folder}/{name}" for name in names}))
+            paths = {f"{folder}/{name}" for name in names}
+            advance(sum(entry.size for entry in entries if entry.path in paths))
 
 
-def _batches(pieces: Sequence[FileEntry]) -> Iterator[tuple[str, list[str]]]:
+def _batches(entries: Sequence[FileEntry]) -> Iterator[tuple[str, list[str]]]:
     """File names by folder, no more of them than one command line holds."""
     folders: dict[str, list[str]] = {}
-    for piece in pieces:
-        folder, _, name = piece.path.rpartition("/")
+    for entry in entries:
+        folder, _, name = entry.path.rpartition("/")
         folders.setdefault(folder, []).append(name)
     for folder, names in folders.items():
         for start in range(0, len(names), _BATCH):
             yield folder, names[start : start + _BATCH]
 
 
-def robocopy(source: Path, target: Path, names: Sequence[str], rate: int | None) -> list[str]:
+def robocopy_command(
+    source: Path, target: Path, names: Sequence[str], rate: int | None
+) -> list[str]:
     """The command that copies ``names`` from folder to folder.
 
     ``/Z`` goes on where it was cut off, ``/FFT`` allows FAT's 2 s, ``/IPG`` is the gap in
@@ -71,7 +76,7 @@ def robocopy(source: Path, target: Path, names: Sequence[str], rate: int | None)
     ]  # fmt: skip
 
 
-def robocopy_said(code: int) -> str:
+def exit_code_text(code: int) -> str:
     """What robocopy's exit code means: a sum of bits, and no failure below 8."""
     bits = {
         1: "files were copied",
@@ -80,5 +85,5 @@ def robocopy_said(code: int) -> str:
         8: "files could not be copied",
         16: "nothing was copied: wrong parameters, or no access",
     }
-    said = [text for bit, text in bits.items() if code > 0 and code & bit]
-    return "; ".join(said) or ("nothing had to be copied" if code == 0 else f"ended with {code}")
+    texts = [text for bit, text in bits.items() if code > 0 and code & bit]
+    return "; ".join(texts) or ("nothing had to be copied" if code == 0 else f"ended with {code}")

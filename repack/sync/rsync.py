@@ -1,14 +1,15 @@
-"""Programs of the system that carry files: rsync here and afar, robocopy on Windows.
+"""rsync, to a folder of this machine or to another machine.
 
-rsync is asked for one thing at a time, so that the order of publishing is ours and not its own.
-Its quick look at size and time never decides what is right: a last pass compares checksums of both
-sides, and sends again what differs.
+rsync gets one task at a time, so that the order of publishing is ours and not its own. Its quick
+check of size and time never decides what is right: checksums of both sides are compared.
+Source: rsync.1.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -27,17 +28,14 @@ from repack.structs import Value
 from repack.urls import redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from repack.file_entry import FileEntry
-import shlex
-from typing import TYPE_CHECKING
 
 _PLACE: Final = re.compile(r"((?:[^@/]+@)?)(\[[^\]]+\]|[^:/\[\]]+):(?!:)(.*)", re.DOTALL)
 # POSIX, df -P: blocks of 1024 bytes, used, available, per cent
 _SPACE_ROW: Final = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+\d+%\s")
-_PATIENCE: Final = 20
-
+_DF_TIMEOUT: Final = 20
 
 # `host:path`, not `C:\path`: a host has two letters or more, and no slash before the colon.
 _SCP: Final = re.compile(r"(?:[^/\\:@]+@)?(?:[^/\\:\[\]]{2,}|\[[^\]/\\]+\]):(?!\\).*", re.DOTALL)
@@ -154,9 +152,13 @@ class Rsync:
         code, out = self._run(["-r", "--list-only", f"{self._place.target}/"], may_fail=_MISSING)
         if code:
             return {}
-        rows = [found for line in out.splitlines() if (found := _ROW.fullmatch(line))]
-        there = {row[3]: int(re.sub(r"[,.]", "", row[2])) for row in rows if row[1] != "d"}
-        return {path: n for path, n in there.items() if not any(map(is_litter, path.split("/")))}
+        rows = [row for line in out.splitlines() if (row := _ROW.fullmatch(line))]
+        size_by_path = {row[3]: int(re.sub(r"[,.]", "", row[2])) for row in rows if row[1] != "d"}
+        return {
+            path: size
+            for path, size in size_by_path.items()
+            if not any(map(is_litter, path.split("/")))
+        }
 
     def fetch(self, path: str) -> bytes:
         """One small file from there.
@@ -169,15 +171,20 @@ class Rsync:
             self._run([f"{self._place.target}/{path}", str(copy)])
             return atomic.read(copy, 256 << 20)
 
-    def send(self, root: Path, paths: Sequence[str], done: Callable[[int], None]) -> None:
+    def send(self, root: Path, paths: Sequence[str], advance: Callable[[int], None]) -> None:
         """Send the files ``paths`` below ``root``; each appears there whole, in rsync's order.
 
         Raises:
             SpaceError: the disk there is full.
             PlaceError: it cannot be written, or the connection broke.
         """
-        more = ["-t", "--partial-dir=.repack-partial", "--out-format=%l", *self._limit]
-        self._listed(root, paths, [*more, "--checksum"], lambda line: done(_number(line)))
+        # --checksum: a text changes under the same size and time, which rsync would pass over.
+        options = ["-t", "--checksum", "--partial-dir=.repack-partial", "--out-format=%l"]
+
+        def count(line: str) -> None:
+            advance(int(line) if line.isdecimal() else 0)
+
+        self._transfer(root, paths, [*options, *self._limit], count)
 
     def differing(self, root: Path, paths: Sequence[str]) -> list[str]:
         """Which of ``paths`` are not there as they are here, by checksums made on both sides.
@@ -185,9 +192,9 @@ class Rsync:
         Raises:
             PlaceError: the connection broke.
         """
-        found: list[str] = []
-        self._listed(root, paths, ["--checksum", "--dry-run", "--out-format=%n"], found.append)
-        return [path for path in found if not path.endswith("/")]
+        lines: list[str] = []
+        self._transfer(root, paths, ["--checksum", "--dry-run", "--out-format=%n"], lines.append)
+        return [line for line in lines if not line.endswith("/")]
 
     def prune(self, paths: Sequence[str], root: Path) -> None:
         """Remove ``paths`` there; nothing else is touched.
@@ -196,27 +203,33 @@ class Rsync:
             PlaceError: they cannot be removed.
         """
         # A path that is named and not here is removed there (rsync.1, --delete-missing-args).
-        gone = [path for path in paths if not (root / path).exists()]
-        self._listed(root, gone, ["--delete-missing-args", "--force"], lambda _line: None)
+        missing = [path for path in paths if not (root / path).exists()]
+        self._transfer(root, missing, ["--delete-missing-args", "--force"], lambda _line: None)
 
-    def _listed(
-        self, root: Path, paths: Iterable[str], options: list[str], line: Callable[[str], None]
+    def _transfer(
+        self, root: Path, paths: Sequence[str], options: list[str], on_line: Callable[[str], None]
     ) -> None:
-        names = list(paths)
-        if not names:
+        """Run rsync over ``paths`` alone, from ``root`` to the place."""
+        if not paths:
             return
         with tempfile.TemporaryDirectory(prefix="repack-sync-") as folder:
             listing = Path(folder) / "files"
-            listing.write_bytes(b"\0".join(name.encode() for name in names))
-            what = ["--from0", f"--files-from={listing}", f"{root}/", f"{self._place.target}/"]
-            self._run([*options, *what], line)
+            listing.write_bytes(b"\0".join(path.encode() for path in paths))
+            files = ["--from0", f"--files-from={listing}", f"{root}/", f"{self._place.target}/"]
+            self._run([*options, *files], on_line)
 
     def _run(
         self,
         options: list[str],
-        line: Callable[[str], None] | None = None,
+        on_line: Callable[[str], None] | None = None,
         may_fail: int | None = None,
     ) -> tuple[int, str]:
+        """Run rsync.
+
+        Args:
+            on_line: gets each line of output; without it they are returned.
+            may_fail: an exit code that is no error where the folder there does not exist yet.
+        """
         environment = {**os.environ, "LC_ALL": "C", **self._place.environment}
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
@@ -227,20 +240,20 @@ class Rsync:
                 env=environment,
                 encoding="utf-8",
                 errors="surrogateescape",
-                preexec_fn=_dying_with(os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509 - two calls
+                preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509 - two calls
             )
-            said: list[str] = []
+            lines: list[str] = []
             with process:
-                for row in process.stdout or ():
-                    (line or said.append)(row.rstrip("\n"))
+                for line in process.stdout or ():
+                    (on_line or lines.append)(line.rstrip("\n"))
             errors.seek(0)
             text = errors.read(MAX_ERROR_TEXT).decode("utf-8", "replace").strip()
         code = process.returncode
         if code not in {0, _VANISHED} and not (code == may_fail and "No such file" in text):
-            raise self._fault(code, text)
-        return code, "\n".join(said)
+            raise self._error(code, text)
+        return code, "\n".join(lines)
 
-    def _fault(self, code: int, text: str) -> PlaceError | SpaceError:
+    def _error(self, code: int, text: str) -> PlaceError | SpaceError:
         where, got = self._place.shown, redact_text(text) or f"rsync ended with {code}"
         if "No space left" in text or "Disk quota" in text:
             return SpaceError(
@@ -251,7 +264,7 @@ class Rsync:
         return PlaceError(what, where=where, got=got, hint=hint)
 
 
-def _dying_with(parent: int) -> Callable[[], None]:
+def _die_with(parent: int) -> Callable[[], None]:
     """Let the system end a child whose parent was killed (``prctl(2)``, PR_SET_PDEATHSIG)."""
     import ctypes
 
@@ -265,59 +278,63 @@ def _dying_with(parent: int) -> Callable[[], None]:
     return ask
 
 
-def _number(line: str) -> int:
-    return int(line) if line.isdecimal() else 0
-
-
 class LocalRsync:
-    """rsync as the carrier to a folder of this machine."""
+    """rsync as the transport to a folder of this machine."""
 
     name = "rsync"
 
     def __init__(self, root: Path, rate: int | None = None) -> None:
         self._root, self._rate = root, rate
 
-    def bring(self, pieces: Sequence[FileEntry], stage: Path, done: Callable[[int], None]) -> None:
-        """Copy ``pieces`` below ``stage``. Raises as :meth:`Rsync.send` does."""
+    def copy(
+        self, entries: Sequence[FileEntry], stage: Path, advance: Callable[[int], None]
+    ) -> None:
+        """Copy ``entries`` below ``stage``. Raises as :meth:`Rsync.send` does."""
         rsync = Rsync(Remote(str(stage), str(stage)), self._rate)
-        rsync.send(self._root, [piece.path for piece in pieces], done)
+        rsync.send(self._root, [entry.path for entry in entries], advance)
 
 
-def local_carrier_name(wanted: str) -> str:
-    """Which carrier to take for a folder: ``auto`` is rsync where there is one, else our own.
+def local_engine(engine: str) -> str:
+    """What copies to a folder: ``auto`` is rsync where there is one, else this program itself.
 
     Raises:
         UsageError: the program that is asked for is not there.
     """
     windows = sys.platform == "win32"
-    if wanted == "auto":
+    if engine == "auto":
         candidates = ("robocopy",) if windows else ("rsync",)
         return next((name for name in candidates if shutil.which(name)), "own")
-    if wanted != "own" and shutil.which(wanted) is None:
-        raise UsageError(f"there is no {wanted} on this machine", hint="leave --with away")
-    return wanted
+    if engine != "own" and shutil.which(engine) is None:
+        raise UsageError(f"there is no {engine} on this machine", hint="leave --with away")
+    return engine
 
 
 def remote_room(place: Remote) -> int | None:
     """Bytes that are free there; None where that cannot be asked."""
-    found = _PLACE.fullmatch(place.target)
-    if found is None or place.target.lower().startswith("rsync://"):
+    match = _PLACE.fullmatch(place.target)
+    if match is None or place.target.lower().startswith("rsync://"):
         return None
-    user, host, path = found.groups()
+    user, host, path = match.groups()
     parent = path.rstrip("/").rpartition("/")[0] or "."
-    asked = [f"df -Pk -- {shlex.quote(one)}" for one in (path or ".", parent)]
-    # never a second question for a password: then nobody can say
+    # The folder itself, or its parent where it is still to be made.
+    commands = [f"df -Pk -- {shlex.quote(folder)}" for folder in (path or ".", parent)]
+    # BatchMode: a person is asked for a password once, by rsync, and not for this as well.
     shell = [*shlex.split(os.environ.get("RSYNC_RSH") or "ssh"), "-o", "BatchMode=yes"]
     port = ["-p", str(place.port)] if place.port else []
     try:
-        done = subprocess.run(
-            [*shell, *port, f"{user}{host.strip('[]')}", f"{asked[0]} 2>/dev/null || {asked[1]}"],
+        df = subprocess.run(
+            [
+                *shell,
+                *port,
+                f"{user}{host.strip('[]')}",
+                f"{commands[0]} 2>/dev/null || {commands[1]}",
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_PATIENCE,
+            timeout=_DF_TIMEOUT,
             check=False,
         )
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
-    rows = _SPACE_ROW.findall(done.stdout.decode(errors="replace"))
-    return int(rows[-1]) * 1024 if done.returncode == 0 and rows else None
+    rows = _SPACE_ROW.findall(df.stdout.decode(errors="replace"))
+    return int(rows[-1]) * 1024 if df.returncode == 0 and rows else None

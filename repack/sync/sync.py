@@ -1,8 +1,7 @@
 """Sync: bring a release to a folder so that its readers see a complete channel at any instant.
 
-look -> check room -> copy into a stage -> read back -> packages -> texts -> grace -> removals
-
-Cut off anywhere, the next run goes on from what is in the stage.
+compare -> check room -> copy into a stage -> read back -> publish in order, with a pause before the
+removals. Cut off anywhere, the next run continues from what is in the stage.
 """
 
 from __future__ import annotations
@@ -13,17 +12,19 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from repack.channel import manifest
 from repack.channel.layout import MANIFEST, publish_rank
+from repack.channel.publishing import publish_in_order
 from repack.errors import IntegrityError, SpaceError, UsageError
 from repack.fs.inventory import intact_paths
 from repack.fs.volume import volume
-from repack.fs.walk import sizes
+from repack.fs.walk import read_or_none, sizes
 from repack.progress import SILENT, Progress
-from repack.sync.plan import SyncResult, check_destination, check_fits, plan
-from repack.sync.staging import Staging, label_at, label_of
+from repack.sync.plan import SyncResult, check_destination, check_fits, make_plan
+from repack.sync.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from repack.file_entry import FileEntry
@@ -34,31 +35,31 @@ if TYPE_CHECKING:
 
 
 class SyncOptions(Struct, frozen=True):
-    """How to deliver.
+    """How to sync.
 
     Attributes:
         dry_run: only say what would be done.
         grace: seconds between the switch and the removals, for readers of the old repodata.
-        kind: the file system behind the destination, where the system cannot say it.
-        stays: paths that are other releases' and not to be removed.
-        nearby: where the same bytes lie on the same medium already, by path. They are linked, or,
-            where the medium has no links, left where they are.
+        file_system: behind the destination, where the system cannot say it.
+        kept_paths: paths that are other releases' and not to be removed.
+        same_medium: where the same bytes lie on the same medium already, by path. They are linked,
+            or, where the medium has no links, left where they are.
         moved_to: where removed packages go because other channels on the medium look for them.
-        beside: what else is going to be written there, to be counted.
+        extra_files: what else is going to be written there, to be counted.
     """
 
     dry_run: bool = False
     grace: float = 0.0
-    kind: FileSystem | None = None
-    stays: Collection[str] = ()
-    nearby: Mapping[str, Path] = field(default_factory=dict)
+    file_system: FileSystem | None = None
+    kept_paths: Collection[str] = ()
+    same_medium: Mapping[str, Path] = field(default_factory=dict)
     moved_to: Mapping[str, Path] = field(default_factory=dict)
-    beside: Collection[FileEntry] = ()
+    extra_files: Collection[FileEntry] = ()
     progress: Progress = SILENT
 
 
-def sync(cargo: ReleaseFiles, dest: Path, carrier: Transport, terms: SyncOptions) -> SyncResult:
-    """Make the folder ``dest`` hold ``cargo`` and nothing else.
+def sync(files: ReleaseFiles, dest: Path, transport: Transport, options: SyncOptions) -> SyncResult:
+    """Make the folder ``dest`` hold ``files`` and nothing else.
 
     Raises:
         UsageError: ``dest`` is another label's, or no channel at all.
@@ -67,59 +68,67 @@ def sync(cargo: ReleaseFiles, dest: Path, carrier: Transport, terms: SyncOptions
         PlaceError: ``dest`` cannot be written, or went away.
     """
     began = time.monotonic()
-    work = look(cargo, dest, terms)
-    if not terms.dry_run:
-        stage = Staging(dest)
-        work = _bring(cargo, stage, carrier, work, terms)
-        stage.leave(work, cargo)
-        wait(work, terms)
-        stage.close(work.remove, terms.moved_to)
-    took = time.monotonic() - began
-    return SyncResult(
-        cargo.label, cargo.release, str(dest), carrier.name, work, terms.dry_run, took
-    )
+    plan = compare(files, dest, options)
+    if not options.dry_run:
+        staging = Staging(dest)
+        plan = _stage(files, staging, transport, plan, options)
+        staging.publish(plan, options.moved_to, _grace(plan, options))
+    took, dry_run = time.monotonic() - began, options.dry_run
+    return SyncResult(files.label, files.release, str(dest), transport.name, plan, dry_run, took)
 
 
-def look(cargo: ReleaseFiles, dest: Path, terms: SyncOptions) -> SyncPlan:
+def compare(files: ReleaseFiles, dest: Path, options: SyncOptions) -> SyncPlan:
     """What there is to do at ``dest``; everything is checked that can be before the first byte.
 
     Raises as :func:`sync` does.
     """
     if dest.exists() and not dest.is_dir():
         raise UsageError("not a folder", where=dest)
-    there = sizes(dest) if dest.is_dir() else {}
-    check_destination(cargo, there, label_at(dest), str(dest))
-    same = [piece for piece in cargo.pieces.values() if there.get(piece.path) == piece.size]
-    with terms.progress.phase("compare", sum(piece.size for piece in same), "bytes") as done:
-        work = plan(cargo, there, intact_paths(dest, same, done), terms.stays)
-    room = volume(dest, terms.kind)
-    fresh = [piece for piece in work.copy if piece.path not in terms.nearby]
-    check_fits(
-        [*fresh, *terms.beside], replace(room, free=room.free + Staging(dest).staged_bytes()), dest
-    )
-    return work
+    present = sizes(dest) if dest.is_dir() else {}
+    check_destination(files, present, _label_of(read_or_none(dest / MANIFEST)), str(dest))
+    same_size = [e for e in files.entries.values() if present.get(e.path) == e.size]
+    with options.progress.phase("compare", sum(e.size for e in same_size), "bytes") as advance:
+        intact = intact_paths(dest, same_size, advance)
+    plan = make_plan(files, present, intact, options.kept_paths)
+    room = volume(dest, options.file_system)
+    room = replace(room, free=room.free + Staging(dest).staged_bytes())
+    fresh = [entry for entry in plan.copy if entry.path not in options.same_medium]
+    check_fits([*fresh, *options.extra_files], room, dest)
+    return plan
 
 
-def _bring(
-    cargo: ReleaseFiles, stage: Staging, carrier: Transport, work: SyncPlan, terms: SyncOptions
+def _stage(
+    files: ReleaseFiles,
+    staging: Staging,
+    transport: Transport,
+    plan: SyncPlan,
+    options: SyncOptions,
 ) -> SyncPlan:
-    """Everything new into the stage, and read back; the work without what lies elsewhere."""
-    packages = [piece for piece in work.copy if piece.path in cargo.packages]
-    stage.open({piece.path for piece in packages})
-    near = [piece for piece in packages if piece.path in terms.nearby]
-    far = [piece for piece in packages if piece.path not in terms.nearby]
-    apart = {p.path for p in near if not stage.link(p, terms.nearby[p.path])}
-    work = replace(work, copy=tuple(piece for piece in work.copy if piece.path not in apart))
-    with terms.progress.phase("copy", sum(piece.size for piece in far), "bytes") as done:
-        carrier.bring(far, stage.folder, done)
-    stage.write({p.path: cargo.texts[p.path] for p in work.copy if p.path in cargo.texts})
-    with terms.progress.phase("verify", work.bytes, "bytes") as done:
-        stage.read_back(work.copy, done)
-    return work
+    """Bring everything new into the stage, and read it back.
+
+    Returns:
+        ``plan`` without packages that stay where they are on the medium.
+    """
+    staging.open({entry.path for entry in plan.packages})
+    elsewhere = {
+        entry.path
+        for entry in plan.packages
+        if entry.path in options.same_medium
+        and not staging.link(entry, options.same_medium[entry.path])
+    }
+    packages = tuple(entry for entry in plan.packages if entry.path not in elsewhere)
+    plan = replace(plan, packages=packages)
+    fresh = [entry for entry in packages if entry.path not in options.same_medium]
+    with options.progress.phase("copy", sum(e.size for e in fresh), "bytes") as advance:
+        transport.copy(fresh, staging.folder, advance)
+    staging.write({entry.path: files.texts[entry.path] for entry in plan.texts})
+    with options.progress.phase("verify", plan.bytes, "bytes") as advance:
+        staging.read_back(plan.copy, advance)
+    return plan
 
 
-def sync_afar(cargo: ReleaseFiles, root: Path, rsync: Rsync, terms: SyncOptions) -> SyncResult:
-    """Make a place that only rsync reaches hold ``cargo``, which lies in the folder ``root``.
+def sync_remote(files: ReleaseFiles, root: Path, rsync: Rsync, options: SyncOptions) -> SyncResult:
+    """Make a place that only rsync reaches hold ``files``, which lie in the folder ``root``.
 
     Raises:
         UsageError: another label's channel stands there, or no channel at all.
@@ -129,34 +138,77 @@ def sync_afar(cargo: ReleaseFiles, root: Path, rsync: Rsync, terms: SyncOptions)
         PlaceError: it cannot be written, or the connection broke.
     """
     began = time.monotonic()
-    there = rsync.sizes()
-    found = None
-    if MANIFEST in there:
-        found = label_of(rsync.fetch(MANIFEST))
-    check_destination(cargo, there, found, rsync.where)
-    same = {piece.path for piece in cargo.packages.values() if there.get(piece.path) == piece.size}
-    texts = sorted(cargo.texts, key=publish_rank)
-    stale = set(rsync.differing(root, [path for path in texts if path in there]))
-    same |= {path for path in texts if path in there and path not in stale}
-    work = plan(cargo, there, same, terms.stays)
-    _check_room(rsync, sum(p.size for p in work.copy if p.path not in there))
-    if not terms.dry_run:
-        with terms.progress.phase("copy", work.bytes, "bytes") as done:
-            packages = [piece.path for piece in work.copy if piece.path in cargo.packages]
-            rsync.send(root, packages, done)
-            _settle(rsync, root, sorted(cargo.packages), terms.progress)
-            for rank in (1, 2, 3):
-                group = [path for path in texts if publish_rank(path)[0] == rank]
-                rsync.send(root, group, done)
-        _settle(rsync, root, texts, terms.progress)
-        wait(work, terms)
-        rsync.prune(work.remove, root)
-    took = time.monotonic() - began
-    return SyncResult(cargo.label, cargo.release, rsync.where, "rsync", work, terms.dry_run, took)
+    present = rsync.sizes()
+    label = _label_of(rsync.fetch(MANIFEST) if MANIFEST in present else None)
+    check_destination(files, present, label, rsync.where)
+    # A package's name and size say what it is until the checksums are compared after sending; a
+    # text changes under the same name and size, so texts are compared by checksum at once.
+    intact = {e.path for e in files.packages.values() if present.get(e.path) == e.size}
+    texts = [path for path in sorted(files.texts, key=publish_rank) if path in present]
+    intact |= set(texts) - set(rsync.differing(root, texts))
+    plan = make_plan(files, present, intact, options.kept_paths)
+    _check_room(rsync, sum(entry.size for entry in plan.copy if entry.path not in present))
+    if not options.dry_run:
+        with options.progress.phase("copy", plan.bytes, "bytes") as advance:
+            storage = _RsyncStorage(rsync, root, files, advance, options.progress)
+            packages, texts = ([e.path for e in part] for part in (plan.packages, plan.texts))
+            publish_in_order(storage, packages, texts, plan.remove, _grace(plan, options))
+    took, dry_run = time.monotonic() - began, options.dry_run
+    return SyncResult(files.label, files.release, rsync.where, "rsync", plan, dry_run, took)
+
+
+class _RsyncStorage:
+    """A remote folder as :class:`repack.channel.publishing.PublishedStorage`."""
+
+    def __init__(
+        self,
+        rsync: Rsync,
+        root: Path,
+        files: ReleaseFiles,
+        advance: Callable[[int], None],
+        progress: Progress,
+    ) -> None:
+        self._rsync, self._root, self._files = rsync, root, files
+        self._advance, self._progress = advance, progress
+
+    def put_packages(self, paths: Sequence[str]) -> None:
+        """Send packages, and check all of the release's, those that were there included."""
+        self._rsync.send(self._root, paths, self._advance)
+        self._check(sorted(self._files.packages))
+
+    def put_metadata(self, paths: Sequence[str]) -> None:
+        """Send metadata."""
+        self._rsync.send(self._root, paths, self._advance)
+
+    def switch(self, manifest: Sequence[str]) -> None:
+        """Send the manifest, and check all metadata."""
+        self._rsync.send(self._root, manifest, self._advance)
+        self._check(sorted(self._files.texts, key=publish_rank))
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove files there."""
+        self._rsync.prune(paths, self._root)
+
+    def _check(self, paths: Sequence[str]) -> None:
+        """Compare checksums of both sides, and send again what was damaged on the way or there."""
+        damaged = self._rsync.differing(self._root, paths)
+        if not damaged:
+            return
+        self._progress.note(
+            f"{len(damaged)} files there are not as they should be; sending them again"
+        )
+        self._rsync.send(self._root, damaged, lambda _count: None)
+        if damaged := self._rsync.differing(self._root, damaged):
+            raise IntegrityError(
+                "what was sent cannot be read back as it was",
+                where=self._rsync.where,
+                got=", ".join(damaged[:5]),
+                hint="run again; if it stays, the disk there is bad",
+            )
 
 
 def _check_room(rsync: Rsync, need: int) -> None:
-    """Say it before the first byte if there is no room for what is new."""
+    """Refuse before the first byte if there is no room for what is new."""
     free = rsync.room() if need else None
     if free is not None and free < need:
         raise SpaceError(
@@ -167,25 +219,21 @@ def _check_room(rsync: Rsync, need: int) -> None:
         )
 
 
-def _settle(rsync: Rsync, root: Path, paths: Sequence[str], progress: Progress) -> None:
-    """Compare checksums of both sides, and send again what was damaged on the way or there."""
-    bad = rsync.differing(root, paths)
-    if not bad:
-        return
-    progress.note(f"{len(bad)} files there are not as they should be; sending them again")
-    rsync.send(root, bad, lambda _count: None)
-    if bad := rsync.differing(root, bad):
-        raise IntegrityError(
-            "what was sent cannot be read back as it was",
-            where=rsync.where,
-            got=", ".join(bad[:5]),
-            hint="run again; if it stays, the disk there is bad",
-        )
+def _label_of(data: bytes | None) -> str | None:
+    """The label that a manifest is of; None where there is none, or a damaged one."""
+    try:
+        return None if data is None else manifest.parse(data, MANIFEST).id
+    except IntegrityError:
+        return None
 
 
-def wait(work: SyncPlan, terms: SyncOptions) -> None:
-    """Let readers of the old repodata finish, if anything of theirs is going to go."""
-    if work.remove and terms.grace > 0:
-        seconds = f"{terms.grace:g} s"
-        terms.progress.note(f"waiting {seconds} before {len(work.remove)} old files are removed")
-        time.sleep(terms.grace)
+def _grace(plan: SyncPlan, options: SyncOptions) -> Callable[[], None]:
+    """Wait for readers of the old repodata, if anything that it names is going to be removed."""
+
+    def wait() -> None:
+        if plan.remove and options.grace > 0:
+            count, seconds = len(plan.remove), options.grace
+            options.progress.note(f"waiting {seconds:g} s before {count} old files are removed")
+            time.sleep(seconds)
+
+    return wait

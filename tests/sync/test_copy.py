@@ -12,7 +12,7 @@ from repack.file_entry import FileEntry
 from repack.fs import atomic
 from repack.fs.volume import volume
 from repack.names import RelPath
-from repack.sync.copy import RateLimit, copy
+from repack.sync.copy import RateLimit, copy_file
 
 DATA = os.urandom(3 * atomic.CHUNK + 123)
 
@@ -29,7 +29,7 @@ def piece(data=DATA):
 
 
 def bring(source, target, what=None):
-    copy(source, target, what or piece(), RateLimit(None), lambda _count: None)
+    copy_file(source, target, what or piece(), RateLimit(None), lambda _count: None)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_is_there_is_not_written_again(source, tmp_path):
     brake = RateLimit(1 << 40)
     spent = []
     brake.spend = spent.append
-    copy(source, target, piece(), brake, lambda _count: None)
+    copy_file(source, target, piece(), brake, lambda _count: None)
     assert sum(spent) == len(DATA) - 2 * atomic.CHUNK
 
 

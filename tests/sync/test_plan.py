@@ -10,7 +10,7 @@ from repack.errors import IntegrityError, SpaceError, UsageError
 from repack.file_entry import FileEntry
 from repack.fs.volume import FAT32_LIMIT, Volume
 from repack.names import Digest, LabelName, RelPath
-from repack.sync.plan import ReleaseFiles, check_destination, check_fits, plan
+from repack.sync.plan import ReleaseFiles, check_destination, check_fits, make_plan
 
 NAMES = st.sampled_from([f"noarch/{c}.conda" for c in "abcdeFG"])
 
@@ -30,7 +30,7 @@ def cargo(packages=("noarch/a.conda",), texts=("noarch/repodata.json", "repack/m
 
 def test_order_is_that_of_publishing():
     texts = ("repack/manifest.json", "noarch/repodata.json", "index.html")
-    work = plan(cargo(texts=texts), [], [])
+    work = make_plan(cargo(texts=texts), [], [])
     assert [one.path for one in work.copy] == [
         "noarch/a.conda",
         "index.html",
@@ -42,14 +42,14 @@ def test_order_is_that_of_publishing():
 @given(st.sets(NAMES), st.sets(NAMES), st.sets(NAMES))
 def test_plan_is_complete(wanted, there, stays):
     right = wanted & there
-    work = plan(cargo(sorted(wanted), ()), there, right, stays)
+    work = make_plan(cargo(sorted(wanted), ()), there, right, stays)
     assert {one.path for one in work.copy} == wanted - there
     assert {one.path for one in work.keep} == right
     assert set(work.remove) == there - wanted - stays
 
 
 def test_other_spelling_is_no_zombie():
-    assert plan(cargo(), ["NOARCH/A.conda"], []).remove == ()
+    assert make_plan(cargo(), ["NOARCH/A.conda"], []).remove == ()
 
 
 def test_fat32_names_what_is_too_large():

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from repack.errors import UsageError
 from repack.sync import rsync
-from repack.sync.robocopy import robocopy, robocopy_said
-from repack.sync.rsync import local_carrier_name, remote
+from repack.sync.robocopy import exit_code_text, robocopy_command
+from repack.sync.rsync import local_engine, remote
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_any_text_is_a_place_or_refused(text):
 
 
 def test_robocopy_goes_on_where_it_was_cut_off():
-    command = robocopy(Path("a"), Path("b"), ["x.conda"], 65_536)
+    command = robocopy_command(Path("a"), Path("b"), ["x.conda"], 65_536)
     assert command[:4] == ["robocopy", "a", "b", "x.conda"]
     assert {"/Z", "/FFT", "/IPG:1000"} <= set(command)
 
@@ -84,14 +84,14 @@ def test_robocopy_goes_on_where_it_was_cut_off():
     [(0, "nothing had"), (1, "were copied"), (3, "not here"), (8, "could not"), (16, "no access")],
 )
 def test_robocopys_exit_codes(code, says):
-    assert says in robocopy_said(code)
+    assert says in exit_code_text(code)
 
 
 def test_programs_that_are_not_there(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert local_carrier_name("auto") == "own"
+    assert local_engine("auto") == "own"
     with pytest.raises(UsageError, match="no rsync"):
-        local_carrier_name("rsync")
+        local_engine("rsync")
     place = remote("host:/x")
     assert place is not None
     with pytest.raises(UsageError, match="rsync is needed"):

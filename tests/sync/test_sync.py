@@ -68,7 +68,7 @@ def test_a_new_folder_becomes_the_channel(root, tmp_path, way):
     dest = tmp_path / "share" / "with spaces"
     sent = send(root, dest, way)
     assert content(dest) == content(root / NAME)
-    assert (sent.engine, len(sent.work.copy), sent.work.remove) == (way.engine, 20, ())
+    assert (sent.engine, len(sent.plan.copy), sent.plan.remove) == (way.engine, 20, ())
     package = "noarch/b-1-0.tar.bz2"
     assert not (dest / package).samefile(root / NAME / package)
 
@@ -78,12 +78,12 @@ def test_only_what_changed_is_copied_and_what_went_is_removed(root, tmp_path, wa
     publish(root, 2)
     sent = send(root, tmp_path / "d", way)
     assert content(tmp_path / "d") == content(root / NAME)
-    assert sent.work.remove == tuple(
+    assert sent.plan.remove == tuple(
         f"{subdir}/a-1-0.conda" for subdir in ("linux-64", "noarch", "win-64")
     )
-    assert "noarch/b-1-0.tar.bz2" not in {piece.path for piece in sent.work.copy}
+    assert "noarch/b-1-0.tar.bz2" not in {piece.path for piece in sent.plan.copy}
     again = send(root, tmp_path / "d", way)
-    assert (again.work.copy, again.work.remove, len(again.work.keep)) == ((), (), 20)
+    assert (again.plan.copy, again.plan.remove, len(again.plan.keep)) == ((), (), 20)
 
 
 def test_damage_at_the_destination_is_repaired(root, tmp_path, way):
@@ -91,13 +91,13 @@ def test_damage_at_the_destination_is_repaired(root, tmp_path, way):
     channels.flip(tmp_path / "d/noarch/b-1-0.tar.bz2")
     channels.flip(tmp_path / "d/index.html")
     sent = send(root, tmp_path / "d", way)
-    assert [piece.path for piece in sent.work.copy] == ["noarch/b-1-0.tar.bz2", "index.html"]
+    assert [piece.path for piece in sent.plan.copy] == ["noarch/b-1-0.tar.bz2", "index.html"]
     assert content(tmp_path / "d") == content(root / NAME)
 
 
 def test_dry_run_touches_nothing(root, tmp_path):
     sent = send(root, tmp_path / "d", dry_run=True)
-    assert len(sent.work.copy) == 20
+    assert len(sent.plan.copy) == 20
     assert not (tmp_path / "d").exists()
 
 
@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_said_before_the_first_byte(root, tmp_path):
     at = text.index('"noarch/b-1-0.tar.bz2"')
     manifest.write_text(text[:at] + text[at:].replace(f'"size": {size}', f'"size": {4 << 30}', 1))
     with pytest.raises(SpaceError, match="FAT32") as caught:
-        send(root, tmp_path / "d", kind="fat32")
+        send(root, tmp_path / "d", file_system="fat32")
     assert "noarch/b-1-0.tar.bz2" in caught.value.text()
     assert not (tmp_path / "d").exists()
 
@@ -180,7 +180,7 @@ def test_real_fat(root, kind):
         assert content(stick / NAME) == content(root / NAME)
         publish(root, 2)
         sent = send(root, stick / NAME)
-        assert sent.work.remove
+        assert sent.plan.remove
         assert content(stick / NAME) == content(root / NAME)
 
 
@@ -328,16 +328,16 @@ def test_rsync_daemon(root, tmp_path):
     with rsync_daemon(tmp_path, share) as url:
         dest = f"{url}/share/bank%20ü"
         plan = send(root, dest, dry_run=True)
-        assert (len(plan.work.copy), list(share.iterdir())) == (20, [])
+        assert (len(plan.plan.copy), list(share.iterdir())) == (20, [])
         send(root, dest)
         there = share / "bank ü"
         assert content(there) == content(root / NAME)
         publish(root, 2)
         channels.flip(there / "noarch/b-1-0.tar.bz2")
         sent = send(root, dest)
-        assert len(sent.work.remove) == 3
+        assert len(sent.plan.remove) == 3
         assert content(there) == content(root / NAME)
-        assert send(root, dest).work.copy == ()
+        assert send(root, dest).plan.copy == ()
         channels.build(root / "other", label="other")
         with pytest.raises(UsageError, match="another label"):
             deliver("other", root, dest, OWN, SyncOptions())
@@ -498,5 +498,5 @@ def test_ssh(root, tmp_path, monkeypatch):
         publish(root, 2)
         monkeypatch.setenv("RSYNC_RSH", f"{shell} -p {port}")
         sent = send(root, f"127.0.0.1:{dest}")
-        assert len(sent.work.remove) == 3
+        assert len(sent.plan.remove) == 3
         assert content(dest) == content(root / NAME)

@@ -45,7 +45,7 @@ def sync_options(values: Mapping[str, Any]) -> SyncOptions:
     return SyncOptions(
         dry_run=values["dry_run"],
         grace=values.get("grace", 0.0),
-        kind=values["file_system"],
+        file_system=values["file_system"],
         progress=output.progress(),
     )
 
@@ -67,7 +67,7 @@ def parse_rate(text: str | None) -> int | None:
 
 def transfer_lines(result: SyncResult) -> Iterator[str]:
     """What was copied and removed, for people."""
-    plan, size = result.work, amount(result.work.bytes)
+    plan, size = result.plan, amount(result.plan.bytes)
     if result.dry_run:
         yield from (f"copy    {entry.path} ({amount(entry.size)})" for entry in plan.copy)
         yield from (f"remove  {path}" for path in plan.remove)

@@ -1,0 +1,231 @@
+"""In which order a release takes the place of the one before, wherever it is published.
+
+A reader may come at any instant: between two of these steps, or after a power cut. So packages come
+before the metadata that names them, the manifest, which pins all metadata, after everything else,
+and what only the old release names goes last, when nobody reads the old metadata any more. A place
+to publish is a :class:`PublishedStorage`; the order is :func:`publish_in_order` for all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from repack.channel.layout import MANIFEST, publish_rank
+from repack.conda.subdir import NOARCH
+from repack.fs import atomic, exchange, links
+from repack.fs.litter import is_litter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from repack.names import RelPath
+
+# FAT keeps times in steps of 2 s; a client that caches by time must see that a file is new.
+_MTIME_STEP: Final = 2.0
+
+
+class PublishedStorage(Protocol):
+    """A place where a channel is published. All paths are relative to the channel.
+
+    Each call returns when its files would survive a power cut. What a call puts appears whole.
+    """
+
+    def put_packages(self, paths: Sequence[str]) -> None:
+        """Add packages; no metadata that readers see names them yet."""
+
+    def put_metadata(self, paths: Sequence[str]) -> None:
+        """Replace metadata files of one rank."""
+
+    def switch(self, manifest: Sequence[str]) -> None:
+        """Replace the manifest, or whatever makes readers see the new release.
+
+        Args:
+            manifest: its path; empty where it has not changed.
+        """
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove what the new release does not have."""
+
+
+def publish_in_order(
+    storage: PublishedStorage,
+    packages: Collection[str],
+    texts: Collection[str],
+    removed: Collection[str],
+    before_removal: Callable[[], None] = lambda: None,
+) -> None:
+    """Let a release take the place of the one before.
+
+    Args:
+        packages: those that are new there.
+        texts: metadata that is new or has changed there.
+        removed: what is there and belongs to no release that stays.
+        before_removal: waits for readers of the old release.
+    """
+    storage.put_packages(sorted(packages))
+    metadata = sorted(set(texts) - {MANIFEST}, key=publish_rank)
+    for _, group in groupby(metadata, key=lambda path: publish_rank(path)[0]):
+        storage.put_metadata(list(group))
+    storage.switch([MANIFEST] if MANIFEST in texts else [])
+    before_removal()
+    storage.remove(sorted(removed))
+
+
+class FolderStorage:
+    """A folder whose new files lie in a stage on the same volume: each is moved by one rename.
+
+    Args:
+        stage: holds the new files. Packages are flushed to disk, and those that it lacks are in
+            ``dest``.
+        dest: the channel that readers see.
+        moved_to: where some of the removed files go, because others look for them there.
+    """
+
+    def __init__(self, stage: Path, dest: Path, moved_to: Mapping[str, Path] | None = None) -> None:
+        self._stage, self._dest = stage, dest
+        self._moved_to = moved_to or {}
+
+    def put_packages(self, paths: Sequence[str]) -> None:
+        """Move packages out of the stage."""
+        self._move([path for path in paths if (self._stage / path).is_file()])
+
+    def put_metadata(self, paths: Sequence[str]) -> None:
+        """Move metadata out of the stage."""
+        for path in paths:
+            renew_mtime(self._stage / path, self._dest / path)
+        atomic.flush([self._stage / path for path in paths])
+        self._move(paths)
+
+    def switch(self, manifest: Sequence[str]) -> None:
+        """Move the manifest out of the stage."""
+        self.put_metadata(manifest)
+
+    def _move(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            target = self._dest / path
+            with atomic.os_errors_at(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                atomic.rename(self._stage / path, target)
+        # The next rank must not be on disk before this one: renames in different folders reach
+        # the disk in any order unless each folder is flushed.
+        atomic.flush({(self._dest / path).parent for path in paths})
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove files, and folders that are empty without them."""
+        for path in paths:
+            if (new_place := self._moved_to.get(path)) is None:
+                atomic.remove(self._dest / path)
+                continue
+            with atomic.os_errors_at(new_place):
+                new_place.parent.mkdir(parents=True, exist_ok=True)
+                atomic.rename(self._dest / path, new_place)
+        for folder in {(self._dest / path).parent for path in paths}:
+            _remove_empty(self._dest, folder)
+
+
+class ExchangedStorage:
+    """A folder that changes places with a stage that holds the whole new channel.
+
+    Where the file system refuses that at the last moment, the files are moved one by one.
+    """
+
+    def __init__(self, stage: Path, dest: Path, removed: Collection[str]) -> None:
+        self._stage, self._dest, self._removed = stage, dest, removed
+        self._plain = FolderStorage(stage, dest)
+        self._packages: Sequence[str] = ()
+        self._metadata: list[str] = []
+
+    def put_packages(self, paths: Sequence[str]) -> None:
+        """Nothing yet: the stage is whole."""
+        self._packages = paths
+
+    def put_metadata(self, paths: Sequence[str]) -> None:
+        """Nothing yet: the stage is whole."""
+        self._metadata += paths
+
+    def switch(self, manifest: Sequence[str]) -> None:
+        """Exchange the folders."""
+        texts = [*self._metadata, *manifest]
+        for path in texts:
+            renew_mtime(self._stage / path, self._dest / path)
+        # A reader that took the old repodata a moment ago still wants the old packages.
+        for path in self._removed:
+            if (self._dest / path).is_file():
+                with atomic.os_errors_at(self._stage / path):
+                    (self._stage / path).parent.mkdir(parents=True, exist_ok=True)
+                links.place(self._dest / path, self._stage / path)
+        atomic.flush([self._stage / path for path in texts] + folders_below(self._stage))
+        if exchange.exchange(self._stage, self._dest):
+            # The stage is the old channel now, and what others dropped into that stays theirs.
+            for path in list(_litter(self._stage)):
+                with contextlib.suppress(OSError):
+                    (self._dest / path).parent.mkdir(parents=True, exist_ok=True)
+                    (self._stage / path).rename(self._dest / path)
+            return
+        self._plain.put_packages(self._packages)
+        for text in texts:  # still in the order of their ranks
+            self._plain.put_metadata([text])
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove files, and folders that are empty without them."""
+        self._plain.remove(paths)
+
+
+def write_texts(folder: Path, texts: Mapping[RelPath, bytes]) -> None:
+    """Write metadata files below a stage; several at once, since each waits for the disk.
+
+    Raises as :func:`repack.fs.atomic.write_new` does.
+    """
+
+    def write(path: RelPath) -> None:
+        atomic.write_new(folder / path, texts[path], atomic.file_mode(path))
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(write, sorted(texts)):
+            continue
+
+
+def renew_mtime(new: Path, old: Path) -> None:
+    """Give ``new`` the time of the file it replaces, or a time at least two seconds later.
+
+    A client that asks "changed since?" must be told so if the content differs, and only then.
+    """
+    try:
+        before = old.stat()
+    except OSError:
+        return
+    with atomic.os_errors_at(new):
+        if before.st_size == new.stat().st_size and old.read_bytes() == new.read_bytes():
+            os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+        else:
+            moment = max(time.time(), before.st_mtime + _MTIME_STEP)
+            os.utime(new, (moment, moment))
+
+
+def _remove_empty(root: Path, folder: Path) -> None:
+    while root in folder.parents and folder != root / NOARCH:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
+
+
+def folders_below(folder: Path) -> list[Path]:
+    """``folder`` and every folder in it, to be flushed."""
+    return [Path(here) for here, _, _ in os.walk(folder)]
+
+
+def _litter(folder: Path) -> Iterator[str]:
+    """What other systems dropped below ``folder``: paths there, nothing inside of litter."""
+    for here, folders, names in os.walk(folder):
+        base = Path(here).relative_to(folder)
+        litter = [name for name in [*folders, *names] if is_litter(name)]
+        folders[:] = [name for name in folders if not is_litter(name)]
+        yield from ((base / name).as_posix() for name in litter)
