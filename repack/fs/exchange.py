@@ -13,12 +13,16 @@ from repack.fs import atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-_EXCHANGE: Final = 2
+# linux/fs.h and fcntl.h
+_RENAME_EXCHANGE: Final = 2
 _AT_FDCWD: Final = -100
+# What a kernel, a file system or a mount point answers that cannot do it, though a rename may work.
+_CANNOT: Final = {errno.EINVAL, errno.EBUSY, errno.EXDEV, errno.ENOSYS, errno.ENOTSUP}
 
 
 def can_exchange(folder: Path) -> bool:
     """Whether two folders inside ``folder`` can change places in one system call."""
+    # renameat2(2): Linux since 3.15, glibc since 2.28, musl since 1.2.4
     return sys.platform == "linux" and folder.is_dir() and hasattr(_libc(), "renameat2")
 
 
@@ -26,27 +30,19 @@ def exchange(one: Path, other: Path) -> bool:
     """Let two folders change places in one step; False where the system cannot.
 
     Raises:
-        PlaceError: it can, and does not want to.
+        PlaceError: it can, and refuses.
     """
     if not can_exchange(one.parent):
         return False
-    try:
-        _renameat2(one, other)
-    except OSError as error:
-        if error.errno in {errno.EINVAL, errno.EBUSY, errno.EXDEV, errno.ENOSYS}:
+    names = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+    if _libc().renameat2(*names, _RENAME_EXCHANGE) != 0:
+        if (number := ctypes.get_errno()) in _CANNOT:
             return False
-        raise atomic.from_os_error(error, other) from error
-    atomic.sync_folder(other.parent)
+        raise atomic.from_os_error(OSError(number, os.strerror(number)), other)
+    with atomic.os_errors_at(other.parent):
+        atomic.sync_folder(other.parent)
     return True
 
 
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
-
-
-def _renameat2(one: Path, other: Path) -> None:
-    """``renameat2(2)`` with ``RENAME_EXCHANGE``; Linux since 3.15, glibc since 2.28."""
-    arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE)
-    if _libc().renameat2(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(other))

@@ -2,7 +2,8 @@
 
 The new folders are built beside the old ones, the backups beside their names; then
 :mod:`repack.fs.journal` moves them all into place. Only names that begin with ``.repack-`` are
-used, and none is left behind.
+used, and none is left behind. The journal is in the folder of the backups: the one place that two
+runs over different folders have in common.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Exchange(Struct, frozen=True):
     Attributes:
         target: absolute, links resolved; need not exist yet.
         backup: where the old folder's copy goes, if there is an old folder; a number is added when
-            that name is taken.
+            that name is taken. All backups of one call lie in one folder.
     """
 
     target: Path
@@ -66,37 +67,41 @@ def exchanging(exchanges: Sequence[Exchange], what: str) -> Iterator[dict[Path, 
         UsageError: the folders lie in each other.
     """
     _check_apart(exchanges)
-    parents = list(dict.fromkeys(exchange.target.parent for exchange in exchanges))
     backups: dict[Path, Path] = {}
-    folders = sorted({*parents, *(exchange.backup.parent for exchange in exchanges)})
-    with contextlib.ExitStack() as held:
+    home = exchanges[0].backup.parent
+    folders = sorted({home, *(exchange.target.parent for exchange in exchanges)})
+    with contextlib.ExitStack() as locked:
         for folder in folders:
             with atomic.os_errors_at(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(_locked(folder, what))
-        _recover(folders, held, what)
-        _sweep(exchanges, folders)
+            locked.enter_context(_locked(folder, what))
+        if (interrupted := journal.read(home)) is not None:
+            # It may have moved folders elsewhere, in which another run may be at work now.
+            for folder in {move.target.parent for move in interrupted.moves}.difference(folders):
+                locked.enter_context(_locked(folder, what))
+            journal.finish(interrupted, home)
+        _sweep(exchanges, home)
         try:
             for exchange in exchanges:
                 with atomic.os_errors_at(exchange.new):
                     exchange.new.mkdir()
             yield backups
-            plan, made = _plan(exchanges)
-            journal.carry_out(plan, parents)
-            backups |= made
+            plan, copied = _plan(exchanges)
+            journal.carry_out(plan, home)
+            backups |= copied
         except BaseException:
-            if not any(journal.points_to(folder) for folder in parents):
-                _sweep(exchanges, folders)
+            if journal.read(home) is None:
+                _sweep(exchanges, home)
             raise
 
 
 def _check_apart(exchanges: Sequence[Exchange]) -> None:
     for exchange in exchanges:
         target = exchange.target
-        others = [e.target for e in exchanges if e is not exchange] + [exchange.backup.parent]
-        for other in others:
-            if other == target or target in other.parents:
-                raise UsageError(f"{other} lies in {target}", hint="take folders side by side")
+        apart = [e.target for e in exchanges if e is not exchange] + [exchange.backup.parent]
+        for folder in apart:
+            if folder == target or target in folder.parents:
+                raise UsageError(f"{folder} lies in {target}", hint="take folders side by side")
         if target.exists() and not target.is_dir():
             raise PlaceError("is no folder", where=target)
         if os.path.ismount(target):
@@ -105,18 +110,7 @@ def _check_apart(exchanges: Sequence[Exchange]) -> None:
             )
 
 
-def _recover(folders: Sequence[Path], held: contextlib.ExitStack, what: str) -> None:
-    """Finish killed runs; what they moved elsewhere is locked first."""
-    for folder in folders:
-        there = journal.points_to(folder)
-        if there is not None and there not in folders and there.is_dir():
-            held.enter_context(_locked(there, what))
-        if there is not None and there != folder:
-            journal.recover(there)
-        journal.recover(folder)
-
-
-def _plan(exchanges: Sequence[Exchange]) -> tuple[journal.JournalPlan, dict[Path, Path]]:
+def _plan(exchanges: Sequence[Exchange]) -> tuple[journal.Journal, dict[Path, Path]]:
     """Make the backups, and get everything to disk."""
     moves: list[journal.Move] = []  # the backups first
     fresh: list[Path] = []
@@ -133,7 +127,7 @@ def _plan(exchanges: Sequence[Exchange]) -> tuple[journal.JournalPlan, dict[Path
     moves += [journal.Move.of(exchange.new, exchange.target) for exchange in exchanges]
     atomic.flush(fresh)
     litter = [path for e in exchanges for path in (e.new, journal.aside(e.target))]
-    return journal.JournalPlan(tuple(moves), tuple(litter)), backups
+    return journal.Journal(tuple(moves), tuple(litter)), backups
 
 
 def _free(path: Path) -> Path:
@@ -191,13 +185,17 @@ def walk(folder: Path) -> Iterator[tuple[Path, os.DirEntry[str]]]:
             yield from walk(Path(entry.path))
 
 
-def _sweep(exchanges: Sequence[Exchange], folders: Sequence[Path]) -> None:
+def _sweep(exchanges: Sequence[Exchange], home: Path) -> None:
     """Remove what a run left that was killed before it wrote its journal."""
     for exchange in exchanges:
-        journal.clear([exchange.new])
-    for folder in folders:
-        journal.sweep(folder)
-        journal.clear(list(folder.glob(f"{_PART}*")))
+        old = journal.aside(exchange.target)
+        # A killed run that kept its journal in another folder of backups: its folder comes back.
+        if old.is_dir() and not exchange.target.exists():
+            with atomic.os_errors_at(exchange.target):
+                atomic.rename(old, exchange.target)
+        journal.clear([exchange.new, old])
+    journal.sweep(home)
+    journal.clear(list(home.glob(f"{_PART}*")))
 
 
 @contextlib.contextmanager
@@ -214,8 +212,8 @@ def _locked(folder: Path, what: str) -> Iterator[None]:
         handle = os.open(folder, os.O_RDONLY)
     try:
         with atomic.os_errors_at(folder):
-            mine = locks.try_lock(handle)
-        if not mine:
+            is_locked = locks.try_lock(handle)
+        if not is_locked:
             raise BusyError(f"{what} is already running", where=folder, hint="wait for it to end")
         yield
     finally:

@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from repack.errors import BusyError, PlaceError, SpaceError, UsageError
-from repack.fs import atomic, journal, links
+from repack.fs import atomic, exchange, journal, links
 from repack.fs.swap import Exchange, exchanging
 
 
@@ -47,7 +47,7 @@ def two(tmp_path: Path) -> list[Exchange]:
 def system(request, monkeypatch):
     """With and without a system call that exchanges two folders."""
     if request.param == "two renames":
-        monkeypatch.setattr(journal, "_exchanged", lambda _source, _target: False)
+        monkeypatch.setattr(exchange, "exchange", lambda _source, _target: False)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -56,8 +56,8 @@ def leftovers(folder: Path) -> list[str]:
 
 def swap(exchanges: list[Exchange]) -> dict[Path, Path]:
     with exchanging(exchanges, "a test") as backups:
-        for exchange in exchanges:
-            fill(exchange.new, a="new")
+        for one in exchanges:
+            fill(one.new, a="new")
     return backups
 
 
@@ -132,7 +132,7 @@ def test_a_move_that_fails_takes_all_back(tmp_path, two, monkeypatch, failing):
 def test_a_rename_that_fails_takes_all_back(tmp_path, two, monkeypatch, failing):
     """Where two folders cannot be exchanged: first rename, second rename, third rename."""
     real, count = atomic.rename, iter(range(100))
-    monkeypatch.setattr(journal, "_exchanged", lambda _source, _target: False)
+    monkeypatch.setattr(exchange, "exchange", lambda _source, _target: False)
 
     def rename(source, target):
         if (
@@ -165,6 +165,14 @@ def test_what_can_be_neither_finished_nor_undone_is_finished_next_time(tmp_path,
     fail(two)
     assert [state(e.target)["a"] for e in two] == ["new", "new"]
     assert state(two[0].backup) == {"a": "old", "b": "old"}
+    assert leftovers(tmp_path) == []
+
+
+def test_a_folder_that_a_run_with_other_backups_put_aside_comes_back(tmp_path, two):
+    target = two[0].target
+    target.rename(target.with_name(".repack-old-models"))
+    fail(two)
+    assert state(target) == {"a": "old", "b": "old"}
     assert leftovers(tmp_path) == []
 
 
@@ -228,9 +236,7 @@ def swap_and_die(exchanges: list[Exchange], instant: int, renames: str) -> int:
         for name in ("rename", "remove", "flush", "sync_folder"):
             setattr(atomic, name, dying(getattr(atomic, name)))
         links.place = dying(links.place)
-        journal._exchanged = (
-            dying(journal._exchanged) if renames == "exchange" else lambda *_: False
-        )
+        exchange.exchange = dying(exchange.exchange) if renames == "exchange" else lambda *_: False
         Path.mkdir = dying(Path.mkdir)
         swap(exchanges)
         code = 0
@@ -313,13 +319,13 @@ def test_full_disk(tmp_path):
     "text", ['{"moves": [1], "litter": []}', "{}", "", "[1]", '{"journal": 7}', '{"journal": "x"}']
 )
 def test_a_spoilt_journal_stops_everything(two, text):
-    (two[0].target.parent / ".repack-swap.json").write_text(text)
+    fill(two[0].backup.parent, **{".repack-swap.json": text})
     with pytest.raises(PlaceError, match="journal"):
         swap(two)
 
 
 def test_a_reader_always_sees_a_whole_folder(tmp_path, two):
-    if not journal._exchanged(fill(tmp_path / "p"), fill(tmp_path / "q")):
+    if not exchange.exchange(fill(tmp_path / "p"), fill(tmp_path / "q")):
         pytest.skip("this system cannot exchange folders")
     program = (
         "import sys; from pathlib import Path\n"
