@@ -7,12 +7,14 @@ and stay signed. A date without a time means the whole day, UTC.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from repack.codec.canonical import loads
+from repack.codec.decode import Document, decode
 from repack.errors import LicenseError, RepackError, SignatureError, UsageError
 from repack.keys.signed_json import verify_json
 from repack.license.fingerprint import Fingerprint
@@ -21,15 +23,15 @@ from repack.structs import Value
 from repack.timestamps import parse_date
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from repack.keys.shared_key import SharedKey
 
 LIMIT: Final = 1 << 20
 _MAX_TEXT: Final = 200
-# A device recovered without the vendor's key signs with a key from its own store: proof of who
-# recovered it, but no leave of the vendor to move a licence.
+# A device that is recovered without the vendor's key signs the report with a key from its own store.
+# That shows which store was recovered, but does not permit to move a licence.
 STORE_KEY: Final = "store:"
 
 Status = Literal[
@@ -44,8 +46,8 @@ Status = Literal[
 Signed = Literal["valid", "bad", "unchecked"]
 
 
-class License(Value, frozen=True):
-    """A licence that was taken apart; ``raw`` is the signed object."""
+class License(Value, Document, frozen=True):
+    """A licence's fields; ``raw`` is the whole signed object."""
 
     hidden_fields: ClassVar = ("raw",)
     uncompared_fields: ClassVar = ("raw",)
@@ -67,38 +69,30 @@ class License(Value, frozen=True):
             LicenseError: not an object, or a field is missing or makes no sense.
             IntegrityError: not strict JSON.
         """
-        raw = loads(data, where, LIMIT)
-        if not isinstance(raw, dict):
-            raise LicenseError("not a licence", where=where, expected="a JSON object")
-        return cls.of(raw, where)
+        return cls.of(loads(data, where, LIMIT), where)
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any], where: object = None) -> Self:
-        """Take a licence apart; the signature is not looked at.
+    def of(cls, raw: object, where: object = None) -> Self:
+        """Read a licence's fields; the signature is not looked at.
 
         Raises:
-            LicenseError: a field is missing or makes no sense.
+            LicenseError: not an object, or a field is missing or makes no sense.
         """
+        document = {**raw, "raw": raw} if isinstance(raw, dict) else raw
+        license_ = decode(cls, document, where, "licence", LicenseError)
+        for name in ("license_id", "customer", "not_before", "not_after"):
+            text = getattr(license_, name)
+            if not text.strip() or len(text) > _MAX_TEXT or not text.isprintable():
+                raise LicenseError(
+                    f"the licence has no usable {name!r}", where=where, got=repr(text)[:80]
+                )
         try:
-            found = cls(
-                license_id=_text(raw, "license_id"),
-                customer=_text(raw, "customer"),
-                label=LabelName(_text(raw, "label")),
-                features=tuple(_texts(raw, "features")),
-                fingerprints=tuple(Fingerprint(text) for text in _texts(raw, "fingerprints")),
-                not_before=_text(raw, "not_before"),
-                not_after=_text(raw, "not_after"),
-                raw=raw,
-            )
-            start, end = found.term
-        except RepackError as error:
-            if isinstance(error, LicenseError):
-                error.where = None if where is None else str(where)
-                raise
+            start, end = license_.term
+        except UsageError as error:
             raise LicenseError(error.what, where=where, got=error.got) from error
         if end < start:
             raise LicenseError("the licence ends before it begins", where=where)
-        return found
+        return license_
 
     @property
     def term(self) -> tuple[datetime, datetime]:
@@ -107,30 +101,14 @@ class License(Value, frozen=True):
         return start, parse_date(self.not_after, "end", "not_after")
 
 
-def _text(raw: Mapping[str, Any], name: str) -> str:
-    value = raw.get(name)
-    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT:
-        raise LicenseError(f"the licence has no usable {name!r}", got=repr(value)[:80])
-    if not value.isprintable():
-        raise LicenseError(f"{name!r} holds control characters")
-    return value
-
-
-def _texts(raw: Mapping[str, Any], name: str) -> list[str]:
-    value = raw.get(name)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise LicenseError(f"{name!r} is no list of texts", got=repr(value)[:80])
-    return value
-
-
 class Circumstances(Struct, frozen=True):
-    """Under which licences are judged.
+    """What a licence is judged by.
 
     Attributes:
         fingerprint: the device's.
         now: the later of the clock and the highest time the store has seen.
         key: the vendor's, or None when signatures cannot be checked here.
-        label: the one that is to be run, when that is known.
+        label: the label that is to be run, when that is known.
         moves: signed reports of recoveries, oldest first.
     """
 
@@ -142,7 +120,7 @@ class Circumstances(Struct, frozen=True):
 
 
 class LicenseVerdict(Struct, frozen=True):
-    """What is to be said of one licence; ``issues`` names everything that is wrong with it."""
+    """Whether a licence can be used; ``issues`` names everything that is wrong with it."""
 
     license_id: str
     status: Status
@@ -152,7 +130,7 @@ class LicenseVerdict(Struct, frozen=True):
 
     @property
     def is_right(self) -> bool:
-        """Whether nothing at all is wrong: valid, signature checked, no issue."""
+        """Whether nothing is wrong: valid, signature checked, no issue."""
         return self.status == "valid" and self.signed == "valid" and not self.issues
 
     def worse(self, status: Status, issue: str) -> LicenseVerdict:
@@ -161,29 +139,29 @@ class LicenseVerdict(Struct, frozen=True):
         return replace(self, status=graver, issues=(*self.issues, issue))
 
 
-def judge_license(raw: Mapping[str, Any], given: Circumstances) -> LicenseVerdict:
+def judge_license(raw: Mapping[str, Any], circumstances: Circumstances) -> LicenseVerdict:
     """Judge a licence by itself: signature, device, term, label; gravest first."""
     name = raw.get("license_id")
     license_id = name if isinstance(name, str) else ""
     try:
-        found = License.of(raw)
+        license_ = License.of(raw)
     except LicenseError as error:
-        issues = ("bad-signature", f"malformed: {error.what}")
+        issues = ("bad-signature", f"malformed: {error.got or error.what}")
         return LicenseVerdict(license_id, "bad-signature", "bad", issues)
-    signed, problem = _signed(raw, given.key)
-    verdict = LicenseVerdict(license_id, "valid", signed, (), found)
+    signed, problem = _signed(raw, circumstances.key)
+    verdict = LicenseVerdict(license_id, "valid", signed, (), license_)
     if signed == "bad":
         verdict = verdict.worse("bad-signature", "bad-signature")
         verdict = replace(verdict, issues=(*verdict.issues, problem))
-    if given.fingerprint not in _devices(found, given):
+    if circumstances.fingerprint not in _devices(license_, circumstances):
         verdict = verdict.worse("fingerprint-mismatch", "fingerprint-mismatch")
-    start, end = found.term
-    if given.now < start:
+    start, end = license_.term
+    if circumstances.now < start:
         verdict = verdict.worse("not-yet", "not-yet")
-    if given.now > end:
+    if circumstances.now > end:
         verdict = verdict.worse("expired", "expired")
-    if given.label is not None and given.label != found.label:
-        # No status of its own: the licence may be sound, only not for this
+    if circumstances.label not in {None, license_.label}:
+        # No status of its own: the licence may be sound, only not for this label
         verdict = replace(verdict, issues=(*verdict.issues, "label-mismatch"))
     return verdict
 
@@ -200,20 +178,21 @@ def _signed(raw: Mapping[str, Any], key: SharedKey | None) -> tuple[Signed, str]
     return "valid", ""
 
 
-def _devices(found: License, given: Circumstances) -> set[Fingerprint]:
+def _devices(license_: License, circumstances: Circumstances) -> set[Fingerprint]:
     """The devices a licence is good for: its own, and those a signed recovery moved it to."""
-    devices = set(found.fingerprints)
-    for move in given.moves:
+    devices = set(license_.fingerprints)
+    for move in circumstances.moves:
         try:
             old, new = (Fingerprint(str(move.get(f"{age}_fingerprint"))) for age in ("old", "new"))
         except RepackError:
             continue
-        if old in devices and _signed(move, given.key)[0] != "bad" and not _by_store(move):
+        by_vendor = not _is_signed_by_store(move)
+        if old in devices and by_vendor and _signed(move, circumstances.key)[0] != "bad":
             devices.add(new)
     return devices
 
 
-def _by_store(move: Mapping[str, Any]) -> bool:
+def _is_signed_by_store(move: Mapping[str, Any]) -> bool:
     signature = move.get("signature")
     return isinstance(signature, dict) and str(signature.get("key_id")).startswith(STORE_KEY)
 
@@ -225,9 +204,9 @@ def draft(fields: Mapping[str, Any]) -> License:
         UsageError: a field makes no sense.
     """
     try:
-        found = License.of(fields)
+        license_ = License.of(fields)
     except LicenseError as error:
         raise UsageError(error.what, got=error.got) from error
-    if not found.fingerprints:
+    if not license_.fingerprints:
         raise UsageError("a licence needs a device", hint="give --fingerprint or --document")
-    return found
+    return license_

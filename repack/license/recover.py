@@ -1,4 +1,4 @@
-"""Move a store of licences to a device's new fingerprint, and report it."""
+"""Bind a licence store to a device's new fingerprint, and write a signed report of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from repack.fs.links import refuse_symlinks
 from repack.fs.locks import exclusive
 from repack.keys.signed_json import sign_json
 from repack.license.fingerprint import FingerprintDocument, GivenFingerprint
-from repack.license.recovery_report import KIND, LIMIT, RecoveryReport, file_of, link
+from repack.license.recovery_report import KIND, LIMIT, RecoveryReport, chain_link, to_bytes
 from repack.license.store import LicenseStore, OpenStore
 from repack.timestamps import stamp
 
@@ -29,17 +29,17 @@ _MAX_REPORTS: Final = 10_000
 
 
 class RecoveryJob(Struct, frozen=True):
-    """A store to be moved to another device.
+    """A store to be bound to another device.
 
     Attributes:
-        asking: the store, and the new device.
+        query: the store, and the new device.
         old: the device it is bound to.
-        output: where the store goes; may be where it is.
+        output: the store that is written; may be the same.
         report: the file to write.
         tags: the new device's factor hashes, when it is this machine.
     """
 
-    asking: LicenseQuery
+    query: LicenseQuery
     old: FingerprintDocument
     output: LicenseStore
     report: Path
@@ -47,39 +47,40 @@ class RecoveryJob(Struct, frozen=True):
 
 
 class RecoveryResult(Struct, frozen=True):
-    """The report, and the licences as they stand on the new device."""
+    """The report, and the store on the new device."""
 
     report: Mapping[str, Any]
-    finding: StoreStatus
+    status: StoreStatus
     resumed: bool = False
 
 
 def recover(job: RecoveryJob) -> RecoveryResult:
-    """Bind a store to another device: keep the old one, write, prove, report.
+    """Bind a store to another device: keep the old generation, write, read back, report.
 
-    The report's file appears with the store or not at all; when a kill parts them, the next call
-    writes the report that the store remembers.
+    The report's file appears with the store or not at all; after a kill between the two, the next
+    call writes the report that the store holds a copy of.
 
     Raises:
         LicenseError: the store does not open with the old fingerprint.
-        UsageError: nothing to recover, a report of that name exists, or a symlink is in the way.
+        UsageError: the device did not change, a report of that name exists, or a symlink is in the way.
         BusyError: another recovery is under way.
         SpaceError: the disk is full; the store is as it was.
     """
-    source, output = job.asking.vault, job.output
+    source, output = job.query.store, job.output
     refuse_symlinks(output.path, job.report)
-    _make_folder(job.report.parent)
+    with atomic.os_errors_at(job.report.parent):
+        job.report.parent.mkdir(parents=True, exist_ok=True)
     folder_lock = exclusive(job.report.parent / ".recovery.lock", "a recovery")
     with contextlib.ExitStack() as locks:
         for lock in (output.lock(), folder_lock):
             locks.enter_context(lock)
-        done = _resumed(job)
-        if done is not None:
-            return done
+        resumed = _resumed(job)
+        if resumed is not None:
+            return resumed
         if job.report.exists():
             raise UsageError("there is a report of that name", where=job.report)
         opened = source.open(GivenFingerprint(job.old.fingerprint))
-        fingerprint = job.asking.device.fingerprint()
+        fingerprint = job.query.device.fingerprint()
         if fingerprint == opened.fingerprint:
             raise UsageError("the store is bound to this device already", where=source.path)
         if opened.migrated and source.path == output.path:
@@ -89,19 +90,19 @@ def recover(job: RecoveryJob) -> RecoveryResult:
 
 def _write(job: RecoveryJob, opened: OpenStore) -> RecoveryResult:
     kept = job.output.keep()
-    backup = kept if job.output.path == job.asking.vault.path else job.asking.vault.path
-    report = sign_json(_draft(job, opened, backup), job.asking.key or opened.ledger.key)
+    backup = kept if job.output.path == job.query.store.path else job.query.store.path
+    report = sign_json(_draft(job, opened, backup), job.query.key or opened.ledger.key)
     ledger = opened.ledger.recovered(report)
-    device = job.asking.device
+    device = job.query.device
     bound = OpenStore(ledger, device.fingerprint(), device.names, opened.generation)
     with atomic.writing(job.report) as stream:
-        # All that needs space is on disk before the store is touched; what is left is a rename
-        stream.write(file_of(report))
+        # The report is on disk before the store is written: only a rename of it can still fail
+        stream.write(to_bytes(report))
         stream.flush()
         os.fsync(stream.fileno())
         bound = job.output.save(bound)
-    verdicts = ledger.verdicts(job.asking.circumstances(bound))
-    return RecoveryResult(report, StoreStatus(bound, verdicts, store_issues(bound, job.asking.now)))
+    verdicts = ledger.verdicts(job.query.circumstances(bound))
+    return RecoveryResult(report, StoreStatus(bound, verdicts, store_issues(bound, job.query.now)))
 
 
 def _draft(job: RecoveryJob, opened: OpenStore, backup: Path | None) -> dict[str, object]:
@@ -109,14 +110,14 @@ def _draft(job: RecoveryJob, opened: OpenStore, backup: Path | None) -> dict[str
     return {
         "kind": KIND,
         "version": 1,
-        **link(reports_in(job.report.parent)),
-        "recovered_at": stamp(job.asking.now),
-        "store_path": str(job.asking.vault.path),
+        **chain_link(reports_in(job.report.parent)),
+        "recovered_at": stamp(job.query.now),
+        "store_path": str(job.query.store.path),
         "output_path": str(job.output.path),
         "backup": None if backup is None else str(backup),
         "generation": opened.generation,
         "old_fingerprint": opened.fingerprint,
-        "new_fingerprint": job.asking.device.fingerprint(),
+        "new_fingerprint": job.query.device.fingerprint(),
         "changed_factors": list(changed) if job.old.tags and job.tags else None,
         "licenses": sorted(opened.ledger.licenses),
     }
@@ -124,29 +125,29 @@ def _draft(job: RecoveryJob, opened: OpenStore, backup: Path | None) -> dict[str
 
 def _resumed(job: RecoveryJob) -> RecoveryResult | None:
     """Finish a recovery that was killed between the store and its report."""
-    asking = replace(job.asking, vault=job.output)
+    query = replace(job.query, store=job.output)
     if not job.output.exists():
         return None
     try:
-        opened = job.output.open(asking.device)
+        opened = job.output.open(query.device)
     except RepackError:
         return None
     last = opened.ledger.recoveries[-1] if opened.ledger.recoveries else {}
     if last.get("old_fingerprint") != job.old.fingerprint or opened.migrated:
         return None
-    for known in reports_in(job.report.parent):
-        if dict(known.document) == dict(last):
-            if known.name != job.report.name:
+    for report in reports_in(job.report.parent):
+        if dict(report.document) == dict(last):
+            if report.name != job.report.name:
                 what = "the store was recovered already"
-                raise UsageError(what, where=job.output.path, got=f"see {known.name}")
+                raise UsageError(what, where=job.output.path, got=f"see {report.name}")
             break
     else:
         if job.report.exists():
             raise UsageError("there is a report of that name", where=job.report)
-        atomic.write(job.report, file_of(last))
-    verdicts = opened.ledger.verdicts(asking.circumstances(opened))
+        atomic.write(job.report, to_bytes(last))
+    verdicts = opened.ledger.verdicts(query.circumstances(opened))
     return RecoveryResult(
-        last, StoreStatus(opened, verdicts, store_issues(opened, asking.now)), resumed=True
+        last, StoreStatus(opened, verdicts, store_issues(opened, query.now)), resumed=True
     )
 
 
@@ -162,10 +163,5 @@ def reports_in(folder: Path) -> list[RecoveryReport]:
         )
     if len(paths) > _MAX_REPORTS:
         raise UsageError("too many files for a folder of reports", where=folder, got=len(paths))
-    found = [RecoveryReport.parse(atomic.read(path, LIMIT), path.name) for path in paths]
-    return [report for report in found if report is not None]
-
-
-def _make_folder(folder: Path) -> None:
-    with atomic.os_errors_at(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    reports = [RecoveryReport.parse(atomic.read(path, LIMIT), path.name) for path in paths]
+    return [report for report in reports if report is not None]

@@ -1,8 +1,8 @@
 """The report of a recovery: signed, and chained to the report before it.
 
-``sequence`` counts from 1 in a folder of reports; ``previous`` names the report before and its
-SHA-384 as a file. Whoever changes, drops or slips in a report breaks the chain or a signature; that
-the *last* report is missing is seen in the store, which keeps a copy of its own.
+``sequence`` counts from 1 in a folder of reports; ``previous`` is the name and SHA-384 of the file
+before. A report that is changed, dropped or inserted breaks the chain or a signature; that the *last*
+report is missing shows in the store, which holds a copy of each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LIMIT: Final = 4 << 20
 
 
 class RecoveryReport(Value, frozen=True):
-    """A report in a file."""
+    """A report's file; ``sequence`` is 0 when the file has no number."""
 
     hidden_fields: ClassVar = ("document",)
 
@@ -49,7 +49,7 @@ class RecoveryReport(Value, frozen=True):
         return cls(name, number, hashlib.sha384(data).hexdigest(), document)
 
 
-def link(earlier: Iterable[RecoveryReport]) -> dict[str, object]:
+def chain_link(earlier: Iterable[RecoveryReport]) -> dict[str, object]:
     """``sequence`` and ``previous`` of the report that comes after ``earlier``."""
     last = max(earlier, key=lambda report: report.sequence, default=None)
     if last is None:
@@ -60,17 +60,17 @@ def link(earlier: Iterable[RecoveryReport]) -> dict[str, object]:
     }
 
 
-def file_of(document: Mapping[str, Any]) -> bytes:
+def to_bytes(document: Mapping[str, Any]) -> bytes:
     """The bytes of a report's file."""
     return json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n"
 
 
-def faults(
+def report_faults(
     reports: Iterable[RecoveryReport],
     keys: Sequence[SharedKey],
     in_store: Sequence[Mapping[str, Any]] = (),
 ) -> list[str]:
-    """Everything that is wrong with a folder of reports.
+    """The faults of a folder of reports.
 
     Args:
         reports: the folder.
@@ -78,24 +78,24 @@ def faults(
         in_store: the copies in a store; each must be in the folder as it is.
     """
     ordered = sorted(reports, key=lambda report: (report.sequence, report.name))
-    found: list[str] = []
+    faults: list[str] = []
     before: RecoveryReport | None = None
     for number, report in enumerate(ordered, 1):
         if report.sequence != number:
-            found.append(f"{report.name}: is number {report.sequence}, {number} was expected")
+            faults.append(f"{report.name}: is number {report.sequence}, {number} was expected")
         expected = {"name": before.name, "sha384": before.sha384} if before else None
         if report.document.get("previous") != expected:
-            found.append(f"{report.name}: does not follow {before.name if before else 'nothing'}")
+            faults.append(f"{report.name}: does not follow {before.name if before else 'nothing'}")
         if keys and not any(_fits(report, key) for key in keys):
-            found.append(f"{report.name}: not signed by a key that was given")
+            faults.append(f"{report.name}: not signed by a key that was given")
         before = report
-    held = [dict(report.document) for report in ordered]
-    found += [
+    documents = [dict(report.document) for report in ordered]
+    faults += [
         f"report {copy.get('sequence')} of the store is missing in the folder"
         for copy in in_store
-        if dict(copy) not in held
+        if dict(copy) not in documents
     ]
-    return found
+    return faults
 
 
 def _fits(report: RecoveryReport, key: SharedKey) -> bool:

@@ -1,8 +1,7 @@
 """The licence store on disk: one encrypted file, and the generations before it.
 
-``NAME.N`` beside the store is generation N, as it was; the newest of them is the store itself. A
-store of the old format is read once and written anew; it is not kept, for whoever finds it has the
-key to it.
+``NAME.N`` beside the store is a copy of generation N; the newest of them is the store itself. A store
+of the old format is read once and rewritten; no copy is kept, as the key to it can be read from it.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class LicenseStore:
         self.path = path
 
     def exists(self) -> bool:
-        """Whether there is a store."""
+        """Whether the file exists."""
         return self.path.exists()
 
     def lock(self) -> AbstractContextManager[object]:
@@ -75,7 +74,7 @@ class LicenseStore:
         """An empty store for ``device``; nothing is written.
 
         Raises:
-            FingerprintError: the device cannot be told.
+            FingerprintError: the device's fingerprint cannot be computed.
         """
         ledger = Ledger(os.urandom(_REPORT_KEY_BYTES))
         return OpenStore(ledger, device.fingerprint(), device.names, 0)
@@ -94,42 +93,42 @@ class LicenseStore:
         if envelope.version == OLD_VERSION:
             ledger = Ledger.of_version_2(raw, os.urandom(_REPORT_KEY_BYTES), self.path)
             return OpenStore(ledger, fingerprint, device.names, 0, migrated=True)
-        above = [number for number in self._generations() if number > envelope.generation]
+        newer = max(self._generations(), default=0)
         return OpenStore(
             Ledger.of(raw, self.path),
             fingerprint,
             envelope.factors,
             envelope.generation,
-            newer=max(above) if above else None,
+            newer=newer if newer > envelope.generation else None,
         )
 
     def save(self, opened: OpenStore, before: Keep = "before") -> OpenStore:
-        """Write the store anew, keep the generation before, and prove that the new one opens.
+        """Write the store anew, keep the generation before, and check that the new one opens.
 
         The caller holds :meth:`lock`. A kill at any instant leaves the old store or the new one.
 
         Args:
             opened: what is to be in it.
             before: ``"before"`` keeps the generation before; ``"nothing"`` is for writings that
-                change no licence, lest they push out the generations that matter.
+                change no licence, so that they do not push out older generations.
 
         Raises:
             SpaceError: the disk is full; the store is as it was.
             PlaceError: it cannot be written; the store is as it was.
-            LicenseError: what was written does not open; the old store is back.
+            LicenseError: what was written does not open; the old store was restored.
         """
         refuse_symlinks(self.path)
         old = self._read() if self.exists() else None
         if before == "before":
             self.keep()
-        # Above all that lie here: a store that was put back must not use a number again
+        # Above all in the folder: after an older store was put back, no number is used twice
         generation = max([opened.generation, *self._generations()]) + 1
         salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
-        cover = Header(opened.fingerprint, opened.factors, generation, salt, nonce)
+        header = Header(opened.fingerprint, opened.factors, generation, salt, nonce)
         plain = canonical(opened.ledger.to_json())
-        atomic.write(self.path, cover.around(plain), _MODE)
+        atomic.write(self.path, header.encrypt(plain), _MODE)
         try:
-            self._prove(opened.fingerprint, plain)
+            self._check(opened.fingerprint, plain)
         except IntegrityError:
             if old is not None:
                 atomic.write(self.path, old, _MODE)
@@ -164,7 +163,7 @@ class LicenseStore:
                 error.hint = "repack license install makes one"
             raise
 
-    def _prove(self, fingerprint: Fingerprint, plain: bytes) -> None:
+    def _check(self, fingerprint: Fingerprint, plain: bytes) -> None:
         if Envelope.parse(self._read(), self.path).open(fingerprint, self.path) != plain:
             raise LicenseError("the store does not read as it was written", where=self.path)
 
@@ -176,7 +175,7 @@ class LicenseStore:
             return []
         pattern = re.compile(re.escape(self.path.name) + r"\.(\d{1,12})")
         with atomic.os_errors_at(self.path.parent):
-            names = [pattern.fullmatch(found.name) for found in self.path.parent.iterdir()]
+            names = [pattern.fullmatch(path.name) for path in self.path.parent.iterdir()]
         return sorted(int(match[1]) for match in names if match)
 
     def _prune(self) -> None:

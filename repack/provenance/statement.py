@@ -57,15 +57,18 @@ class ResourceDescriptor(Document, frozen=True, omit_defaults=True):
 
 
 class LogPlace(Document, frozen=True):
-    """Number of a log entry, from 1, and the SHA-256 of the entry before it."""
+    """Number of a log entry, from 1, and the SHA-256 of the entry before it.
 
-    sequence: int
+    The order of the fields is that of reports, whose bytes are compared.
+    """
+
     previous: str | None
+    sequence: int
 
     @classmethod
     def after(cls, log: Sequence[bytes]) -> LogPlace:
         """The place of the entry that comes after those of ``log``."""
-        return cls(len(log) + 1, hashlib.sha256(log[-1]).hexdigest() if log else None)
+        return cls(hashlib.sha256(log[-1]).hexdigest() if log else None, len(log) + 1)
 
 
 class ExternalParameters(Document, frozen=True):

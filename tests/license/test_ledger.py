@@ -17,7 +17,7 @@ OWNER = Fingerprint("OEM-OLD-9999")
 def test_it_reads_what_it_writes_and_keeps_what_it_does_not_know():
     raw = {**json.loads(json.dumps(LEDGER.to_json())), "later": [1]}
     again = Ledger.of(raw, "S")
-    assert again.to_json() == raw
+    assert json.loads(json.dumps(again.to_json())) == raw
     assert again.highest == NOW
 
 
@@ -41,9 +41,9 @@ def test_a_new_ledger_has_no_time():
     ],
 )
 def test_a_damaged_ledger_is_refused(change):
-    with pytest.raises(LicenseError, match="damaged"):
+    with pytest.raises(LicenseError, match="malformed"):
         Ledger.of({**LEDGER.to_json(), **change}, "S")
-    with pytest.raises(LicenseError, match="no ledger"):
+    with pytest.raises(LicenseError, match="malformed"):
         Ledger.of([], "S")
 
 
@@ -52,7 +52,7 @@ def test_a_damaged_ledger_is_refused(change):
     [("kdf", []), ("kdf", None), ("salt", "!"), ("salt", "AAAA"), ("check", 4), ("nonce", "AA==")],
 )
 def test_an_envelope_with_a_field_of_another_kind_is_refused(name, value):
-    data = Header(OWNER, (), 1, bytes(32), bytes(12)).around(b"{}")
+    data = Header(OWNER, (), 1, bytes(32), bytes(12)).encrypt(b"{}")
     document = json.loads(data)
     assert Envelope.parse(data, "S").open(OWNER, "S") == b"{}"
     if name == "salt":

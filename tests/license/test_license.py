@@ -187,7 +187,7 @@ def test_a_move_that_makes_no_sense_is_passed_over():
 
 
 def test_a_licence_is_an_object():
-    with pytest.raises(LicenseError, match="not a licence"):
+    with pytest.raises(LicenseError, match="licence is malformed"):
         License.parse(b"[]", "L")
 
 

@@ -17,7 +17,7 @@ from repack.keys.shared_key import SharedKey
 from repack.license import encryption, operations, recover
 from repack.license.fingerprint import Factors, FingerprintDocument
 from repack.license.recover import RecoveryJob, reports_in
-from repack.license.recovery_report import faults
+from repack.license.recovery_report import report_faults
 from repack.license.store import LicenseStore
 from tests.license.test_store import version_2
 from tests.licensing import (
@@ -108,8 +108,8 @@ def test_a_revoked_licence_stays_revoked(filled):
 
 def test_an_empty_store_is_not_right(filled):
     asked = asking(filled.with_name("empty.json"))
-    with asked.vault.lock():
-        asked.vault.save(asked.vault.new(OLD))
+    with asked.store.lock():
+        asked.store.save(asked.store.new(OLD))
     assert not operations.verify(asked, None).is_right
 
 
@@ -131,10 +131,10 @@ def test_a_clock_that_is_a_time_zone_off_is_no_matter(filled):
 def test_verifying_remembers_the_time_but_never_a_wrong_one(filled):
     later = NOW + timedelta(days=30)
     assert operations.verify(asking(filled, now=later), None).is_right
-    assert asking(filled).vault.open(OLD).ledger.highest == later
+    assert asking(filled).store.open(OLD).ledger.highest == later
     assert "clock-set-back" in operations.store_status(asking(filled)).issues[0]
     operations.verify(asking(filled, now=NOW + timedelta(days=20_000)), None)
-    assert asking(filled).vault.open(OLD).ledger.highest == later
+    assert asking(filled).store.open(OLD).ledger.highest == later
     assert [p.name for p in filled.parent.glob("*.json.[0-9]*")] == [f"{filled.name}.1"]
 
 
@@ -187,7 +187,7 @@ def job(store, name="recovery-1.json", old=OLD, new=NEW, key=KEY, **changes):
 
 def test_recovery_moves_store_and_licences(filled):
     done = recover.recover(job(filled))
-    assert statuses(done.finding) == {"LIC-1": "valid"}
+    assert statuses(done.status) == {"LIC-1": "valid"}
     assert operations.verify(asking(filled, NEW), license_of()).is_right
     with pytest.raises(LicenseError):
         operations.store_status(asking(filled))
@@ -203,8 +203,8 @@ def test_recovery_without_the_vendors_key_opens_the_store_but_moves_no_licence(f
     for key in (KEY, None):
         finding = operations.store_status(asking(filled, NEW, key=key))
         assert statuses(finding) == {"LIC-1": "fingerprint-mismatch"}
-    own = asking(filled, NEW).vault.open(NEW).ledger.key
-    assert faults(reports_in(job(filled).report.parent), [own]) == []
+    own = asking(filled, NEW).store.open(NEW).ledger.key
+    assert report_faults(reports_in(job(filled).report.parent), [own]) == []
 
 
 def test_recovery_says_which_factors_changed(filled):
@@ -215,7 +215,7 @@ def test_recovery_says_which_factors_changed(filled):
     known = FingerprintDocument.of(here, "2026-11-21T12:00:00Z")
     done = recover.recover(replace(job(store, new=there), old=known, tags=there.tags))
     assert done.report["changed_factors"] == ["board_serial", "product_uuid"]
-    assert statuses(done.finding) == {"LIC-1": "valid"}
+    assert statuses(done.status) == {"LIC-1": "valid"}
 
 
 def test_recovery_to_another_file_leaves_the_source(filled, tmp_path):
@@ -232,7 +232,7 @@ def test_recovery_of_a_version_2_store_keeps_a_generation(store):
         version_2(OLD.text, {"licenses": {"LIC-1": json.loads(json.dumps(license_of().raw))}})
     )
     done = recover.recover(job(store))
-    assert statuses(done.finding) == {"LIC-1": "valid"}
+    assert statuses(done.status) == {"LIC-1": "valid"}
     assert sorted(LicenseStore(store.with_name(f"{store.name}.1")).open(OLD).ledger.licenses) == [
         "LIC-1"
     ]
@@ -244,13 +244,13 @@ def test_reports_are_chained(filled):
     recover.recover(job(filled, "recovery-2.json", old=NEW, new=third))
     folder = job(filled).report.parent
     reports = reports_in(folder)
-    copies = asking(filled).vault.open(third).ledger.recoveries
+    copies = asking(filled).store.open(third).ledger.recoveries
     assert [r.sequence for r in reports] == [1, 2]
     assert reports[1].document["previous"]["sha384"] == reports[0].sha384
-    assert faults(reports, [KEY], copies) == []
-    assert faults(reports, [OTHER_KEY])
-    assert faults(reports[:1], [KEY], copies)
-    assert faults(reports[1:], [KEY])
+    assert report_faults(reports, [KEY], copies) == []
+    assert report_faults(reports, [OTHER_KEY])
+    assert report_faults(reports[:1], [KEY], copies)
+    assert report_faults(reports[1:], [KEY])
 
 
 def test_any_forged_field_of_a_report_is_found(filled):
@@ -260,10 +260,10 @@ def test_any_forged_field_of_a_report_is_found(filled):
     for name in [*document, "added"]:
         path.write_text(json.dumps({**document, name: "forged"}))
         found = reports_in(path.parent)
-        copies = asking(filled).vault.open(NEW).ledger.recoveries
-        assert faults(found, [KEY], copies), name
+        copies = asking(filled).store.open(NEW).ledger.recoveries
+        assert report_faults(found, [KEY], copies), name
     path.write_text("{")
-    assert faults(reports_in(path.parent), [KEY], copies)
+    assert report_faults(reports_in(path.parent), [KEY], copies)
 
 
 @pytest.mark.parametrize(
@@ -328,8 +328,8 @@ def test_a_recovery_killed_at_any_instant_can_be_finished(store, tmp_path):
             assert with_old != here_opens(here, NEW)
             resumed += recover.recover(job(here)).resumed
         assert operations.verify(asking(here, NEW), license_of()).is_right
-        copies = asking(here).vault.open(NEW).ledger.recoveries
-        assert faults(reports_in(job(here).report.parent), [KEY], copies) == []
+        copies = asking(here).store.open(NEW).ledger.recoveries
+        assert report_faults(reports_in(job(here).report.parent), [KEY], copies) == []
     assert instant > 12
     assert resumed >= 1
 

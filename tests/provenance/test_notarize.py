@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import sys
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
 
 from repack.errors import BusyError, IntegrityError, KeyRefusedError, RepackError
@@ -57,6 +59,28 @@ def test_the_statement_says_who_made_what_from_what(channel, office):
     assert said["predicate"]["runDetails"]["builder"]["version"] == {"repack": "1"}
     for path in office.folder.iterdir():
         assert b"SECRET" not in path.read_bytes()
+
+
+def test_reports_keep_their_bytes():
+    """A folder of earlier reports is checked by composing them anew."""
+    key = CryptoSigner(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    release = notary.ReleaseSubject(
+        notary.ExternalParameters("bank", 7, ("noarch", "linux-64"), ("https://c.example.org",)),
+        {"repack/manifest.json": "ab", "noarch/x.conda": "cd"},
+        "ab",
+        (notary.ResourceDescriptor("x.conda", notary.DigestSet("cd"), "https://c.example.org/x"),),
+        "2026-11-20T12:00:00Z",
+    )
+    builder = notary.Builder("urn:test", {"repack": "1", "python": "3"})
+    run = notary.BuildRun(builder, "2026-11-21T12:00:00Z", "keys", notary.LogPlace.after([b"{}"]))
+    data = notary.sign_envelope(notary.build_statement(release, run), [key])
+    verified = notary.verify_envelope(data, [key.public_key], "x")
+    texts = (data, verified.report, verified.log_entry)
+    assert [hashlib.sha256(text).hexdigest()[:16] for text in texts] == [
+        "51f63d957d1a8ac9",
+        "80f6eb5bd977be06",
+        "1c6f710d3f8c8c39",
+    ]
 
 
 def test_all_is_in_order_after_three_releases(three, channel):

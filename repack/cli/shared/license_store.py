@@ -112,7 +112,7 @@ def _document(query: LicenseQuery, status: StoreStatus) -> dict[str, object]:
 
     ledger = status.opened.ledger
     return {
-        "store_path": str(query.vault.path),
+        "store_path": str(query.store.path),
         "fingerprint": status.opened.fingerprint,
         "factors": list(status.opened.factors),
         "generation": status.opened.generation,
@@ -257,7 +257,7 @@ def recover(**values: Any) -> int:
     recovery = recover.recover(recover.RecoveryJob(query, old, output, values["report"], tags))
     print_json(
         {
-            **_document(query, recovery.finding),
+            **_document(query, recovery.status),
             "report_path": str(values["report"]),
             "resumed": recovery.resumed,
             "report": dict(recovery.report),
@@ -279,19 +279,19 @@ def recover(**values: Any) -> int:
 def reports(folder: Path, **values: Any) -> int:
     """Check signatures and chain of the recovery reports in FOLDER. 0 if all are right, else 6."""
     from repack.license.recover import reports_in
-    from repack.license.recovery_report import faults
+    from repack.license.recovery_report import report_faults
 
     vendor = key_options.vendor(values["hmac_key"])
     signers = [vendor] if vendor else []
     copies: tuple[Mapping[str, Any], ...] = ()
     if values["store"]:
         query = _query({**values, "label": None})
-        ledger = query.vault.open(query.device).ledger
+        ledger = query.store.open(query.device).ledger
         copies, signers = ledger.recoveries, [*signers, ledger.key]
     listed = reports_in(folder)
     if not signers:
         raise UsageError("no key to check with", hint="give --hmac-key, or --store")
-    issues = faults(listed, signers, copies)
+    issues = report_faults(listed, signers, copies)
     names = [report.name for report in sorted(listed, key=lambda report: report.sequence)]
     print_json({"folder": str(folder), "reports": names, "issues": issues})
     return _WRONG if issues else 0
