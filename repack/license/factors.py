@@ -1,7 +1,6 @@
-"""This machine: its lasting factors, its clock, its disk space.
+"""The factors of this machine, as Linux's sysfs or Windows' firmware table and registry give them.
 
-Everything is read as the user who runs repack; what needs more rights is reported, never asked
-for. Factors that change with a card, a disk or the kernel are not looked at (see
+Everything is read as the user who runs repack; what needs more rights is reported as unreadable. Factors that change with a card, a disk or the kernel are not looked at (see
 :mod:`repack.license.fingerprint`).
 """
 
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from repack.codec.canonical import loads
+from repack.codec.decode import decode
 from repack.errors import FingerprintError, PlaceError
 from repack.fs import atomic
 from repack.license.fingerprint import Factors, factor_name
@@ -31,58 +31,42 @@ _RAW_HEADER: Final = 8  # struct RawSMBIOSData, before the table itself
 _MACHINE_GUID: Final = r"SOFTWARE\Microsoft\Cryptography"
 
 
-def read_factors(given: Path | None = None, root: Path = Path("/")) -> Factors:
+def read_factors(file: Path | None = None, root: Path = Path("/")) -> Factors:
     """The factors of this machine, or those a file names.
 
     Args:
-        given: a JSON object of factor names and values, for dongles and for tests. A value
+        file: a JSON object of factor names and values, for dongles and for tests. A value
             ``"host"`` is what this machine says, ``"file:PATH"`` what stands in that file.
         root: where a Linux system has its root.
 
     Raises:
-        FingerprintError: ``given`` is no such object.
-        PlaceError: ``given`` cannot be read.
+        FingerprintError: ``file`` holds no such object.
+        PlaceError: ``file`` cannot be read.
     """
-    if given is None:
+    if file is None:
         return Factors.of(*_host_factors(root))
-    wanted = loads(atomic.read(given, _LIMIT), given, _LIMIT)
-    if isinstance(wanted, dict) and isinstance(wanted.get("factors"), dict):
-        wanted = wanted["factors"]
-    if not isinstance(wanted, dict):
-        raise FingerprintError("not a factors file", where=given, expected="an object of texts")
-    return _named_factors(wanted, given, root)
-
-
-def _named_factors(wanted: dict[str, object], given: Path, root: Path) -> Factors:
+    document = loads(atomic.read(file, _LIMIT), file, _LIMIT)
+    if isinstance(document, dict) and isinstance(document.get("factors"), dict):
+        document = document["factors"]
+    sources = decode(dict[str, str | None], document, file, "factors file", FingerprintError)
     values: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     host: tuple[dict[str, str], dict[str, str]] | None = None
-    for given_name, source in wanted.items():
-        name = factor_name(given_name)
+    for text, source in sources.items():
+        name = factor_name(text)
         if source is None:
             unreadable[name] = "given as null"
-        elif not isinstance(source, str):
-            raise FingerprintError(f"factor {name!r} is no text", where=given)
         elif source == _HOST:
             host = host or _host_factors(root)
-            _take(name, host, values, unreadable)
+            if name in host[0]:
+                values[name] = host[0][name]
+            else:
+                unreadable[name] = host[1].get(name, "this machine has none")
         elif source.startswith(_FILE):
             _read_into(name, (Path(source.removeprefix(_FILE)),), values, unreadable)
         else:
             values[name] = source
     return Factors.of(values, unreadable)
-
-
-def _take(
-    name: str,
-    host: tuple[dict[str, str], dict[str, str]],
-    values: dict[str, str],
-    unreadable: dict[str, str],
-) -> None:
-    if name in host[0]:
-        values[name] = host[0][name]
-    else:
-        unreadable[name] = host[1].get(name, "this machine has none")
 
 
 def _host_factors(root: Path) -> tuple[dict[str, str], dict[str, str]]:

@@ -17,17 +17,19 @@ import base64
 import hashlib
 import hmac
 import re
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from repack.codec.canonical import canonical, loads
+from repack.codec.decode import Document, decode
 from repack.errors import FingerprintError, SignatureError
 from repack.keys.shared_key import SharedKey, Signature, check_hmac_sha384, sign_hmac_sha384
 from repack.structs import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
 SCHEME: Final = 1
 DOCUMENT_LIMIT: Final = 1 << 20
@@ -85,7 +87,7 @@ class Fingerprint(str):
 
 
 class Device(Protocol):
-    """Whatever can say a device's fingerprint."""
+    """What has a fingerprint: this machine's factors, or a fingerprint given as text."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,24 +98,24 @@ class Device(Protocol):
 
 
 class GivenFingerprint(Struct, frozen=True):
-    """A device somebody named by its fingerprint."""
+    """A device that is known by its fingerprint alone."""
 
     text: Fingerprint
     names: tuple[str, ...] = ()
 
     def fingerprint(self, names: Sequence[str] = ()) -> Fingerprint:
-        """The fingerprint as given; what it was made of is not known here."""
+        """The fingerprint as given, whatever factors are asked for."""
         del names
         return self.text
 
 
 class Factors(Value, frozen=True):
-    """A device's factors, stretched.
+    """A device's factors, each stretched by scrypt.
 
     Attributes:
         stretched: per factor, scrypt of its value.
         unreadable: factors that could not be had, with the reason.
-        ignored: names somebody gave that are no factors.
+        ignored: given names that are no factors.
     """
 
     hidden_fields: ClassVar = ("stretched",)
@@ -124,13 +126,13 @@ class Factors(Value, frozen=True):
 
     @classmethod
     def of(cls, values: Mapping[str, str], unreadable: Mapping[str, str]) -> Factors:
-        """Stretch the values that are worth it; fill-ins of manufacturers count as unreadable."""
+        """Stretch the values; a manufacturer's placeholder counts as unreadable."""
         stretched: dict[str, bytes] = {}
         missing, ignored = dict(unreadable), []
-        for given, value in sorted(values.items()):
-            name = factor_name(given)
+        for given_name, value in sorted(values.items()):
+            name = factor_name(given_name)
             if not _NAME.fullmatch(name):
-                ignored.append(given)
+                ignored.append(given_name)
             elif _is_placeholder(value):
                 missing[name] = "the manufacturer left it blank"
             else:
@@ -178,9 +180,9 @@ class Factors(Value, frozen=True):
         return ()
 
 
-def factor_name(given: str) -> str:
+def factor_name(text: str) -> str:
     """The name of a factor, however tools spell it: ``DMI-Product-UUID`` is ``product_uuid``."""
-    return given.strip().lower().replace("-", "_").removeprefix("dmi_").removeprefix("smbios_")
+    return text.strip().lower().replace("-", "_").removeprefix("dmi_").removeprefix("smbios_")
 
 
 def _plain(value: str) -> str:
@@ -206,8 +208,17 @@ def _tag(name: str, stretched: bytes) -> str:
     return base64.b32encode(digest).decode("ascii")[:_TAG_CHARS]
 
 
+class _Payload(Document, frozen=True):
+    fingerprint: Fingerprint
+    factors: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
 class FingerprintDocument(Value, frozen=True):
-    """A device's fingerprint on paper, signed or not, for whoever issues or compares."""
+    """A device's fingerprint and factor tags as a file, signed or not.
+
+    ``payload`` is the signed object as it was read, with fields this version does not know.
+    """
 
     hidden_fields: ClassVar = ("payload",)
 
@@ -245,20 +256,11 @@ class FingerprintDocument(Value, frozen=True):
         if not data.lstrip().startswith(b"{"):
             text = data[: _MAX_TEXT * 4].decode("utf-8-sig", "replace")
             return cls(Fingerprint(text), {}, {}, {})
-        document = loads(data, where, DOCUMENT_LIMIT)
-        assert isinstance(document, dict)  # noqa: S101 - it starts with a brace
+        document: Any = loads(data, where, DOCUMENT_LIMIT)
         payload = document.get("payload", document)
-        told = payload.get("fingerprint") if isinstance(payload, dict) else None
-        if not isinstance(payload, dict) or not isinstance(told, str):
-            raise FingerprintError("no fingerprint in this document", where=where)
+        fields = decode(_Payload, payload, where, "fingerprint document", FingerprintError)
         signature = document.get("signature") if payload is not document else None
-        return cls(
-            Fingerprint(told),
-            _texts(payload.get("factors")),
-            _texts(payload.get("unreadable")),
-            payload,
-            signature,
-        )
+        return cls(fields.fingerprint, fields.factors, fields.unreadable, payload, signature)
 
     def check(self, key: SharedKey, where: object = None) -> None:
         """Check the signature.
@@ -278,8 +280,3 @@ class FingerprintDocument(Value, frozen=True):
         """The factors that are not as in this document; none when it lists no factors."""
         names = sorted({*self.tags, *tags}) if self.tags else []
         return tuple(name for name in names if self.tags.get(name) != tags.get(name))
-
-
-def _texts(value: object) -> dict[str, str]:
-    pairs: Iterable[tuple[object, object]] = value.items() if isinstance(value, dict) else ()
-    return {str(name): text for name, text in pairs if isinstance(text, str)}
