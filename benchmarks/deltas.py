@@ -31,9 +31,9 @@ from benchmarks import measure
 from benchmarks.upstream import REQUEST
 from repack.archive.tar_reader import TarReader
 from repack.delta import payload
+from repack.wheels.requirements import Machine
 from scripts import cpython
 from scripts import upstream as real
-from scripts.matchspecs import Machine
 from scripts.wheels import Wheel, convert
 
 CHANGED: Final = {

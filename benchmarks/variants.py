@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 import zstandard
 
 from benchmarks.upstream import REQUEST
+from repack.wheels.requirements import Machine
 from scripts import cpython
-from scripts.matchspecs import Machine
 from scripts.wheels import Wheel, convert
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+from repack.wheels.requirements import Machine, depends, python_versions
 from scripts import cpython
 from scripts.archives import Kind, Recipe, pack
-from scripts.matchspecs import Machine, depends, python_versions
 
 VENDOR: Final = Path(__file__).with_name("vendor")
 

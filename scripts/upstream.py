@@ -28,8 +28,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from repack.codec import zstd
+from repack.wheels.requirements import Machine, needed
 from scripts import cpython
-from scripts.matchspecs import Machine, needed
 from scripts.wheels import SUBDIRS, Wheel, convert
 
 if TYPE_CHECKING:

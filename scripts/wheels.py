@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final
 
 from packaging.utils import parse_wheel_filename
 
+from repack.wheels.requirements import Machine, depends, python_versions
 from scripts.archives import EPOCH, PLACEHOLDER, Kind, Recipe, pack
 from scripts.environment_yml import CONDA_NAMES
-from scripts.matchspecs import Machine, depends, python_versions
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -114,7 +114,7 @@ class Wheel:
             ]
         python = python_versions(self.metadata["Requires-Python"])
         per_subdir = {
-            subdir: _sorted([python, *depends(self.requires(), replace(machine, subdir=subdir))])
+            subdir: _sorted([python, *depends(self.requires(), Machine(subdir, machine.python))])
             for subdir in SUBDIRS
         }
         if len(set(per_subdir.values())) == 1:

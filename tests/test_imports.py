@@ -106,6 +106,10 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "archive channel codec conda fs label solve trust",
         "Every text that comes from a package is shortened, cleaned and escaped.",
     ),
+    "wheels": (
+        "archive conda fs inputs store upstream",
+        "A wheel is a package once per content and target; the same wheel gives the same bytes.",
+    ),
     "update_package": (
         "archive channel codec fs keys",
         "Every check is written down in order, passed or not.",

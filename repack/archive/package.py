@@ -33,12 +33,22 @@ JOB: Final = 8 << 20
 # 1980-01-01, the oldest time a zip can hold, in seconds. The clock would make other bytes each time.
 EPOCH: Final = 315_532_800
 UNKNOWN_LICENCE: Final = "LicenseRef-Proprietary"
+# What stands for the prefix in text files; whoever links them puts the real one in (CEP 34).
+PREFIX_PLACEHOLDER: Final = "/opt/anaconda1anaconda2anaconda3"
 _NAME: Final = re.compile(r"[a-z0-9_][a-z0-9_.-]*\Z")
 _VERSION: Final = re.compile(r"[A-Za-z0-9_.+!]+\Z")
 _BUILD: Final = re.compile(r"[A-Za-z0-9_.+]+\Z")
 _ARCH: Final = {
     "linux-64": ("x86_64", "linux"),
+    "linux-aarch64": ("aarch64", "linux"),
+    "linux-ppc64le": ("ppc64le", "linux"),
+    "linux-s390x": ("s390x", "linux"),
+    "linux-armv7l": ("armv7l", "linux"),
+    "osx-64": ("x86_64", "osx"),
+    "osx-arm64": ("arm64", "osx"),
     "win-64": ("x86_64", "win"),
+    "win-32": ("x86", "win"),
+    "win-arm64": ("arm64", "win"),
     "noarch": (None, None),
 }
 
@@ -49,6 +59,7 @@ class PackageFile(Value, frozen=True):
     Attributes:
         path: its place in the environment.
         content: the bytes themselves, or the path of the file on disk that holds them.
+        is_executable: whether it gets mode 0755 instead of 0644.
     """
 
     hidden_fields: ClassVar = ("content",)
@@ -58,15 +69,27 @@ class PackageFile(Value, frozen=True):
     size: int
     sha256: Digest
     content: bytes | str
+    is_executable: bool = False
+
+    @property
+    def mode(self) -> int:
+        """Its mode in the archive."""
+        return 0o755 if self.is_executable else 0o644
+
+    @property
+    def has_placeholder(self) -> bool:
+        """Whether it is a text in memory that names the prefix."""
+        return isinstance(self.content, bytes) and PREFIX_PLACEHOLDER.encode() in self.content
 
     @classmethod
-    def of(cls, path: str, data: bytes) -> PackageFile:
+    def of(cls, path: str, data: bytes, *, is_executable: bool = False) -> PackageFile:
         """A member whose bytes are in memory.
 
         Raises:
             IntegrityError: ``path`` leads out of the package.
         """
-        return cls(RelPath(path), len(data), Digest(hashlib.sha256(data).hexdigest()), data)
+        digest = Digest(hashlib.sha256(data).hexdigest())
+        return cls(RelPath(path), len(data), digest, data, is_executable)
 
 
 class PackageSpec(Struct, frozen=True):
@@ -147,12 +170,15 @@ class PackageSpec(Struct, frozen=True):
 
     def info(self) -> tuple[PackageFile, ...]:
         """The members under ``info/``, sorted."""
+        placeholder = {"prefix_placeholder": PREFIX_PLACEHOLDER, "file_mode": "text"}
+        relocated = [member for member in self.members if member.has_placeholder]
         paths = [
             {
                 "_path": member.path,
                 "path_type": "hardlink",
                 "sha256": member.sha256,
                 "size_in_bytes": member.size,
+                **(placeholder if member in relocated else {}),
             }
             for member in self.members
         ]
@@ -162,6 +188,9 @@ class PackageSpec(Struct, frozen=True):
             "info/index.json": _json(self.index()),
             "info/paths.json": _json({"paths": paths, "paths_version": 1}),
         }
+        if relocated:
+            lines = [f"{PREFIX_PLACEHOLDER} text {member.path}\n" for member in relocated]
+            files["info/has_prefix"] = "".join(lines).encode()
         if self.noarch:
             # Old conda reads the kind of a noarch package from here, not from index.json.
             kind: dict[str, Any] = {"type": self.noarch}
@@ -179,7 +208,10 @@ def begins_job(previous: int, size: int) -> bool:
 def with_content_build(spec: PackageSpec, number: int = 0) -> PackageSpec:
     """``spec`` with a build made of a digest of all else in it, as in ``h1a2b3c4d_0``."""
     index = {k: v for k, v in spec.index().items() if k not in {"build", "build_number"}}
-    rows = [[member.path, member.size, member.sha256] for member in spec.members]
+    rows = [
+        [member.path, member.size, member.sha256, *([True] if member.is_executable else [])]
+        for member in spec.members
+    ]
     content = [index, rows, spec.summary, list(spec.entry_points), spec.level]
     digest = hashlib.sha256(canonical(content)).hexdigest()
     return replace(spec, build=f"h{digest[:8]}_{number}", build_number=number)

@@ -53,7 +53,9 @@ class TarWriter:
         self._advance = advance
         self._written = 0
 
-    def add(self, name: str, size: int, content: bytes | str, digest: str) -> None:
+    def add(
+        self, name: str, size: int, content: bytes | str, digest: str, mode: int = 0o644
+    ) -> None:
         """Add a file.
 
         Args:
@@ -66,7 +68,7 @@ class TarWriter:
             IntegrityError: size or digest differ from the content's.
             PlaceError: it cannot be read.
         """
-        self._put(header(name, size))
+        self._put(header(name, size, mode=mode))
         where = Path(content) if isinstance(content, str) else Path(name)
         with os_errors_at(where), _open(content) as stream:
             self._copy(stream, size, digest, where)

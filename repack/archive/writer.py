@@ -99,7 +99,7 @@ def _write_conda(
                 for number, member in enumerate(members):
                     if number and begins_job(previous, member.size):
                         sink.flush(zstd.ZstdCompressor.FLUSH_BLOCK)
-                    tar.add(member.path, member.size, member.content, member.sha256)
+                    tar.add(member.path, member.size, member.content, member.sha256, member.mode)
                     previous = member.size
                 tar.close()
                 sink.flush(zstd.ZstdCompressor.FLUSH_FRAME)
@@ -113,7 +113,7 @@ def _write_bz2(out: IO[bytes], spec: PackageSpec, advance: Callable[[int], None]
     with bz2.BZ2File(out, "wb", compresslevel=9) as sink:
         tar = TarWriter(sink, advance)
         for member in (*spec.info(), *spec.members):
-            tar.add(member.path, member.size, member.content, member.sha256)
+            tar.add(member.path, member.size, member.content, member.sha256, member.mode)
         tar.close()
 
 

@@ -7,8 +7,8 @@ import zipfile
 import pytest
 import zstandard
 
+from repack.wheels.requirements import Machine
 from scripts.archives import PLACEHOLDER
-from scripts.matchspecs import Machine
 from scripts.wheels import Wheel, convert
 
 MACHINE = Machine("linux-64", "3.11.7")

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from scripts.matchspecs import Machine, depends, python_versions, versions
+from repack.wheels.requirements import Machine, depends, python_versions, versions
 
 LINUX = Machine("linux-64", "3.11.7")
 WINDOWS = Machine("win-64", "3.11.7")
