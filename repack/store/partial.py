@@ -1,9 +1,9 @@
 """One archive on its way into the store.
 
-A partial download is a file called by the digest it shall have. Whoever writes it holds its lock,
-so of several builders one fetches and the others wait; the system frees the lock of one that was
-killed, and the next goes on where it ended. Every byte is hashed as it is written, and only what
-has the right digest and size leaves by :meth:`Partial.commit`.
+A partial download is a file named after the digest that it must have in the end. Its writer holds a
+lock on it, so that of several builders one fetches and the others wait; the system releases the lock
+of one that was killed, and the next resumes where it ended. Every byte is hashed as it is written,
+and :meth:`Partial.commit` takes in only a file of the right digest and size.
 
 Beside a large one lies the validator of the answer it came from (``ETag`` or ``Last-Modified``): a
 resumed download is asked for with ``If-Range``, so that the halves of two files are never joined.
@@ -44,7 +44,7 @@ def verified_mtime(sha256: Digest) -> int:
 
 
 def mark_verified(path: Path | int, sha256: Digest, read_at: int | None = None) -> None:
-    """Give a file that was hashed its stamp; ``read_at`` is its last use, if not 2000.
+    """Set the mtime that says a file was hashed; ``read_at`` is its last use, in nanoseconds.
 
     Windows keeps no time of change, so there its last use is now.
     """
@@ -118,14 +118,16 @@ class Partial:
 
     def _catch_up(self) -> None:
         """Hash what an earlier run left, or drop what cannot be continued."""
-        there = os.fstat(self._stream.fileno()).st_size
-        if not there:
+        size = os.fstat(self._stream.fileno()).st_size
+        if not size:
             return
         self.validator = self._read_note()
-        if there > self.size or (there < self.size and self.validator is None):
+        # Without a validator the server cannot be asked whether the rest belongs to the same file
+        # (If-Range, RFC 9110 section 13.1.5); a complete file needs no rest.
+        if size > self.size or (size < self.size and self.validator is None):
             self._cut()
             return
-        buffer = memoryview(bytearray(min(there, atomic.CHUNK)))
+        buffer = memoryview(bytearray(min(size, atomic.CHUNK)))
         while count := self._stream.readinto(buffer):  # type: ignore[attr-defined]
             self._hash.update(buffer[:count])
             self.offset += count
@@ -171,9 +173,9 @@ class Partial:
             raise IntegrityError("longer than its record says", expected=f"{self.size} bytes")
         self._hash.update(data)
         with atomic.os_errors_at(self.path):
-            rest = data
-            while rest:
-                rest = rest[self._stream.write(rest) :]
+            unwritten = data
+            while unwritten:
+                unwritten = unwritten[self._stream.write(unwritten) :]
         self.offset += len(data)
 
     def check(self) -> None:
@@ -223,7 +225,7 @@ class Partial:
                 atomic.rename(self.path, target)
 
     def drop(self) -> None:
-        """Remove the file: somebody else has brought the archive."""
+        """Remove the file, because another builder fetched the archive."""
         self.close()
         with atomic.os_errors_at(self.path):
             self._forget_note()
@@ -235,7 +237,7 @@ class Partial:
                     raise
 
     def close(self) -> None:
-        """Let go of the file; what is there stays for the next run."""
+        """Release the file; its bytes stay for the next run."""
         empty = not self.offset
         if empty and not self._stream.closed and sys.platform != "win32":
             with contextlib.suppress(OSError):

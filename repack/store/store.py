@@ -3,8 +3,8 @@
 ```
 packages/ab/<sha256>      read-only archives; a channel's files are hard links to them
 partial/<sha256>          on their way, see :mod:`repack.store.partial`
-facts/ab/<sha256>.json    what was found out about an archive
-made/ab/<sha256>.*.json   what was made of it in another format; that lies under packages/, too
+facts/ab/<sha256>.json    facts read from an archive
+made/ab/<sha256>.*.json   which archive was made from it in another format; that is in packages/, too
 pkgs/                     extracted packages, as rattler keeps them
 records/NAME.json         upstream's own records for the lock of a label
 scratch/KEY/              where a label is packed and tried
@@ -13,9 +13,9 @@ repodata/                 upstream's repodata; 0700, because its URLs may hold t
 
 Rules of this module:
 
-- A file gets its name when its bytes were hashed, never before. It carries a stamp (its mtime, see
-  :func:`repack.store.partial.verified_mtime`): size and stamp right, and it is as it was hashed. Anything
-  else is hashed again, and dropped if it is wrong.
+- A file gets its name when its bytes were hashed, never before. Its mtime marks that (see
+  :func:`repack.store.partial.verified_mtime`): with the right size and mtime it is as it was hashed.
+  Anything else is hashed again, and dropped if it is wrong.
 - There is no lock on the store. A file is made under the lock of its partial, and removed only
   when nothing names it, no channel links it, and nobody has used it for a while.
 """

@@ -32,11 +32,11 @@ class WriteBehind:
 
     def wait(self) -> None:
         """Wait until all is on the disk. Raises as :meth:`Store.flush` does."""
-        for one in self._due:
-            one.result()
+        for flushed in self._due:
+            flushed.result()
 
     def close(self) -> None:
-        """Leave undone what is not done: it will be hashed again."""
+        """Cancel what is not flushed yet: it has no mark, so it is hashed again when needed."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
