@@ -41,6 +41,11 @@ class LicenseQuery(Struct, frozen=True):
             opened.fingerprint, ledger.latest(self.now), self.key, self.label, ledger.recoveries
         )
 
+    def status(self, opened: OpenStore, notes: tuple[str, ...] = ()) -> StoreStatus:
+        """Judge the store and every licence in it."""
+        verdicts = opened.ledger.verdicts(self.circumstances(opened))
+        return StoreStatus(opened, verdicts, store_issues(opened, self.now), notes)
+
 
 class StoreStatus(Struct, frozen=True):
     """An open store and the verdicts on its licences.
@@ -73,11 +78,9 @@ def store_status(query: LicenseQuery, old_format: OldFormat = "rewrite") -> Stor
         FingerprintError: the device's fingerprint cannot be computed.
         PlaceError: there is no store.
     """
-    opened, notes = (
-        _open(query) if old_format == "rewrite" else (query.store.open(query.device), ())
-    )
-    verdicts = opened.ledger.verdicts(query.circumstances(opened))
-    return StoreStatus(opened, verdicts, store_issues(opened, query.now), notes)
+    if old_format == "leave":
+        return query.status(query.store.open(query.device))
+    return query.status(*_open(query))
 
 
 def verify(query: LicenseQuery, license_: License | None) -> StoreStatus:

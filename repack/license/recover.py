@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-from repack.license.operations import LicenseQuery, StoreStatus, store_issues
+    from repack.license.operations import LicenseQuery, StoreStatus
+
 
 _MAX_REPORTS: Final = 10_000
 
@@ -101,8 +102,7 @@ def _write(job: RecoveryJob, opened: OpenStore) -> RecoveryResult:
         stream.flush()
         os.fsync(stream.fileno())
         bound = job.output.save(bound)
-    verdicts = ledger.verdicts(job.query.circumstances(bound))
-    return RecoveryResult(report, StoreStatus(bound, verdicts, store_issues(bound, job.query.now)))
+    return RecoveryResult(report, job.query.status(bound))
 
 
 def _draft(job: RecoveryJob, opened: OpenStore, backup: Path | None) -> dict[str, object]:
@@ -145,10 +145,7 @@ def _resumed(job: RecoveryJob) -> RecoveryResult | None:
         if job.report.exists():
             raise UsageError("there is a report of that name", where=job.report)
         atomic.write(job.report, to_bytes(last))
-    verdicts = opened.ledger.verdicts(query.circumstances(opened))
-    return RecoveryResult(
-        last, StoreStatus(opened, verdicts, store_issues(opened, query.now)), resumed=True
-    )
+    return RecoveryResult(last, query.status(opened), resumed=True)
 
 
 def reports_in(folder: Path) -> list[RecoveryReport]:

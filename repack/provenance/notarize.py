@@ -157,14 +157,12 @@ def _inputs(
     if not (channel / _LOCK).is_file():
         return (), own
     lock = read_lock(channel / _LOCK)
-    digest = hashlib.sha256(lock.data).hexdigest()
-    record_by_path = {
-        record.path: record for records in lock.records.values() for record in records
-    }
+    by_path = {record.path: record for records in lock.records.values() for record in records}
     upstream = [
         _input(path, redact_url(record.url), record.sha256)
-        for path, record in sorted(record_by_path.items())
+        for path, record in sorted(by_path.items())
     ]
+    digest = hashlib.sha256(lock.data).hexdigest()
     lock_input = _input(_LOCK, f"urn:repack:lock:{manifest.id}", digest)
     return tuple(map(redact_url, lock.channels)), (lock_input, *upstream, *own)
 
@@ -282,9 +280,8 @@ def read_release(
             got=f"{verified.name}, manifest {verified.manifest}",
         )
     if not _is_report_right(folder, verified):
-        raise IntegrityError(
-            "the report is not what the envelope says", where=folder / verified.report_file
-        )
+        report = folder / verified.report_file
+        raise IntegrityError("the report is not what the envelope says", where=report)
     return verified
 
 
@@ -309,8 +306,7 @@ def check_copy(folder: Path, keys: Sequence[PublicHalf], channel: Path) -> Check
 
 
 def _read_log(folder: Path) -> list[bytes]:
-    path = folder / LOG
-    data = atomic.read(path, LOG_LIMIT) if path.exists() else b""
+    data = atomic.read(path, LOG_LIMIT) if (path := folder / LOG).exists() else b""
     if data and not data.endswith(b"\n"):
         raise IntegrityError("the log is cut off in its last line", where=path)
     return data.split(b"\n")[:-1]
