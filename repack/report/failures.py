@@ -10,8 +10,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
+from repack.codec.decode import Document, decode, encode
 from repack.errors import BusyError, RepackError, UsageError
 from repack.fs import atomic
 from repack.fs.walk import read_or_none
@@ -28,6 +27,14 @@ if TYPE_CHECKING:
 
 _NAME: Final = "last-failure.json"
 _LONGEST: Final = 240
+
+
+class LastFailure(Document, frozen=True, rename={"kind": "error"}):
+    """The last build of a label, when it failed; the file, and a field of the overview."""
+
+    when: str
+    kind: str
+    what: str
 
 
 @contextlib.contextmanager
@@ -50,11 +57,11 @@ def recording_failure(channels: Channels, label: LabelName, now: dt.datetime) ->
 
 def last_failure(channels: Channels, label: LabelName) -> LastFailure | None:
     """The failure of the last build; None when it went well or is not known."""
+    path = _path(channels, label)
     try:
-        data = read_or_none(_path(channels, label))
-        row = json.loads(data) if data else None
-        return LastFailure(row["when"], row["error"], row["what"]) if row else None
-    except (RepackError, ValueError, KeyError, TypeError):
+        data = read_or_none(path)
+        return decode(LastFailure, json.loads(data), path, "last failure") if data else None
+    except (RepackError, ValueError):
         return None
 
 
@@ -86,16 +93,4 @@ def _keep(path: Path, when: str, error: RepackError) -> None:
     # The build's own error is what people must see, also where the disk is full.
     with contextlib.suppress(RepackError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, json.dumps(failure.to_json(), ensure_ascii=False).encode() + b"\n")
-
-
-class LastFailure(Struct, frozen=True):
-    """The last build of a label, when it failed."""
-
-    when: str
-    kind: str
-    what: str
-
-    def to_json(self) -> dict[str, object]:
-        """The file, and the field of the overview."""
-        return {"when": self.when, "error": self.kind, "what": self.what}
+        atomic.write(path, json.dumps(encode(failure), ensure_ascii=False).encode() + b"\n")

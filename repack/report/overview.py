@@ -9,6 +9,7 @@ from msgspec import Struct
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST, METADATA_DIR
 from repack.channel.metadata_folder import read_folder
+from repack.codec.decode import encode
 from repack.conda.subdir import NOARCH
 from repack.errors import RepackError
 from repack.fs import atomic
@@ -88,7 +89,7 @@ class LabelState(Struct, frozen=True):
             "expires_in_days": until(self.signed.expires, now),
             "lock_since": self.lock_since,
             "lock_age_days": days(self.lock_since, now),
-            "last_failure": self.failure.to_json() if self.failure else None,
+            "last_failure": encode(self.failure) if self.failure else None,
             "problem": self.problem,
         }
 
