@@ -424,3 +424,18 @@ def test_modules_stay_small(file):
 def test_folders_stay_small():
     for folder in {file.parent for file in FILES}:
         assert len(list(folder.glob("*.py"))) <= 30, folder
+
+
+def test_the_page_shows_the_table():
+    from tests import architecture
+
+    text = architecture.PAGE.read_text(encoding="utf-8")
+    assert architecture.section() in text, "write it anew: python -m tests.architecture"
+
+
+def test_the_picture_shows_every_package():
+    from tests import architecture
+
+    assert {name for layer in architecture.layers() for name in layer} == set(ALLOWED)
+    for package, name in architecture.arrows():
+        assert name in ALLOWED[package][0].split()
