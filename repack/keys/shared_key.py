@@ -162,16 +162,16 @@ def check_hmac_sha384(
             got=repr(algorithm)[:80],
         )
     try:
-        given = base64.b64decode(str(signature.get("value")), validate=True)
+        mac = base64.b64decode(str(signature.get("value")), validate=True)
     except (binascii.Error, ValueError) as error:
         raise SignatureError("the signature is not base64", where=where) from error
-    if not hmac.compare_digest(given, _mac(payload, key)):
-        theirs = signature.get("key_id")
+    if not hmac.compare_digest(mac, _mac(payload, key)):
+        key_id = signature.get("key_id")
         raise SignatureError(
             "the signature does not fit: changed content, or another key",
             where=where,
             expected=f"made with key {key.key_id!r}" if key.key_id else None,
-            got=f"says key {str(theirs)[:128]!r}" if theirs else None,
+            got=f"says key {str(key_id)[:128]!r}" if key_id else None,
         )
 
 

@@ -27,17 +27,17 @@ def factors_of(table: bytes) -> dict[str, str]:
     A table that breaks off or makes no sense gives what could be read: this is firmware, and a
     missing factor is reported by whoever asks.
     """
-    found: dict[str, str] = {}
+    factors: dict[str, str] = {}
     for kind, fields, strings in _structures(table):
         if kind == _SYSTEM and len(fields) >= _UUID_AT + 16:
             # From SMBIOS 2.6 on the first three fields are little-endian (7.2.1); Linux reads it so
             system = uuid.UUID(bytes_le=fields[_UUID_AT : _UUID_AT + 16])
-            found.setdefault("product_uuid", str(system))
+            factors.setdefault("product_uuid", str(system))
         elif kind == _BASEBOARD and len(fields) > _SERIAL_AT:
             number = fields[_SERIAL_AT]
             if 0 < number <= len(strings):
-                found.setdefault("board_serial", strings[number - 1])
-    return found
+                factors.setdefault("board_serial", strings[number - 1])
+    return factors
 
 
 def _structures(table: bytes) -> Iterator[tuple[int, bytes, list[str]]]:
