@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import sys
 from contextlib import suppress
 from functools import cache
@@ -52,11 +53,12 @@ def _environment() -> Environment:
     from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
 
     class Compiled(BytecodeCache):
-        """Keeps compiled templates where Python keeps compiled modules, by the same rules."""
+        """Keeps compiled templates in the user's cache; beside them, an uninstall would leave them."""
 
         def load_bytecode(self, bucket: Bucket) -> None:
             with suppress(RepackError):
-                bucket.bytecode_from_string(atomic.read(_compiled(bucket), _LIMIT))
+                if _is_own(_compiled(bucket)):
+                    bucket.bytecode_from_string(atomic.read(_compiled(bucket), _LIMIT))
 
         def dump_bytecode(self, bucket: Bucket) -> None:
             if not sys.dont_write_bytecode:
@@ -78,7 +80,17 @@ def _environment() -> Environment:
 
 
 def _compiled(bucket: Bucket) -> Path:
-    return _DATA / "__pycache__" / f"{bucket.key}.{sys.implementation.cache_tag}.jinja"
+    from platformdirs import user_cache_path
+
+    name = f"{bucket.key}.{sys.implementation.cache_tag}.jinja"
+    return user_cache_path("repack", appauthor=False) / "templates" / name
+
+
+def _is_own(path: Path) -> bool:
+    """Whether nobody else put the file there: below sudo, say, the cache may be another user's."""
+    with suppress(OSError):
+        return sys.platform == "win32" or path.stat().st_uid == os.geteuid()
+    return False
 
 
 def _policy(style: str, script: str) -> str:
