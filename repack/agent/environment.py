@@ -31,7 +31,7 @@ def compare_packages(prefix: Path, plan: InstallPlan) -> list[str]:
     except UsageError as error:
         return [error.what]
     differences = []
-    package_by_name = {f"{package.dist}.json": package for package in plan.parcels}
+    package_by_name = {f"{package.dist}.json": package for package in plan.packages}
     for name in sorted(package_by_name.keys() | metas.keys()):
         if name not in metas:
             differences.append(f"{name.removesuffix('.json')} is missing")

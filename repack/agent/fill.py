@@ -59,7 +59,7 @@ def fill(context: AgentContext, state: State, release: MediumRelease, plan: Inst
     storage, number = context.storage, plan.release
     if missing := release.medium.missing(plan):
         raise ContentMissingError(
-            f"{len(missing)} of {len(plan.parcels)} packages are not on the medium, or not whole",
+            f"{len(missing)} of {len(plan.packages)} packages are not on the medium, or not whole",
             where=release.medium.folder,
             got="; ".join(missing[:_SHOWN]),
             hint="the medium is incomplete or damaged; copy it again",
@@ -69,7 +69,7 @@ def fill(context: AgentContext, state: State, release: MediumRelease, plan: Inst
     )
     # conda trusts what lies in its package cache without a check, so it gets an empty cache.
     cached = frozenset(() if filling.by_conda else storage.reusable(plan))
-    new = tuple(package for package in plan.parcels if package not in cached)
+    new = tuple(package for package in plan.packages if package not in cached)
     _check_space(context, new)
     # The journal says "filling" before the first byte is written: a run that finds that phase
     # removes the folder of the release, however much of it is there.

@@ -62,10 +62,10 @@ def install(context: AgentContext, source: Path, name: str | None = None) -> Age
             plan = release.install_plan(context.platform)
             _check_license(context, plan)
             fill(context, state, release, plan)
-        if plan.wishes.after_install == "none":
+        if plan.policy.after_install == "none":
             return run.finish(context)
         return AgentResult(
-            context.label, plan.wishes.after_install, number, state.current, accepted.notes
+            context.label, plan.policy.after_install, number, state.current, accepted.notes
         )
 
 
@@ -87,7 +87,7 @@ def _ready(context: AgentContext) -> State:
 
 
 def _check_license(context: AgentContext, plan: InstallPlan) -> None:
-    if plan.wishes.needs_license:
+    if plan.policy.needs_license:
         context.check_license(context.label)
 
 

@@ -146,7 +146,7 @@ class Medium:
     def missing(self, plan: InstallPlan) -> list[str]:
         """Packages that are not here, or have another size; nothing is read."""
         faults = []
-        for package in plan.parcels:
+        for package in plan.packages:
             try:
                 size = self._locate(package).stat().st_size
             except OSError:
@@ -207,7 +207,7 @@ class MediumRelease:
         Raises:
             ContentMissingError: a repodata is not here or not whole, or lacks a package.
         """
-        packages = {package.path: package for package in plan.parcels}
+        packages = {package.path: package for package in plan.packages}
         records: dict[RelPath, Record] = {}
         with _as_missing():
             for subdir in (NOARCH, plan.platform):

@@ -212,7 +212,7 @@ def _policy(context: AgentContext, release: int) -> TargetPolicy:
     """What the label asks for with a release; nothing if it is not installed any more."""
     if release not in context.storage.installed():
         return TargetPolicy()
-    return context.storage.install_plan(release).wishes
+    return context.storage.install_plan(release).policy
 
 
 def _release(state: State) -> int:

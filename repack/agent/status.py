@@ -138,16 +138,16 @@ def check_medium(context: AgentContext, source: Path, name: str | None) -> Mediu
             got="; ".join(missing[:20]),
         )
     release.records(plan)
-    size = sum(package.size for package in plan.parcels)
+    size = sum(package.size for package in plan.packages)
     with context.progress.phase("check", size, "bytes") as advance:
-        for package in plan.parcels:
+        for package in plan.packages:
             medium.check(package, advance)
     return MediumOffer(
         label=context.label,
         release=plan.release,
         current=state.current,
         new=plan.release != state.current,
-        packages=len(plan.parcels),
+        packages=len(plan.packages),
         bytes=size,
         free=volume.free_bytes(context.storage.folder),
     )

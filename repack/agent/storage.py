@@ -199,7 +199,7 @@ class AgentStorage:
         cached = self._cached()
         return tuple(
             package
-            for package in plan.parcels
+            for package in plan.packages
             if package.dist in cached
             and cached[package.dist].sha256 == package.sha256
             and (self.cache / package.dist).is_dir()
@@ -226,7 +226,7 @@ class AgentStorage:
         for release in self.installed():
             with contextlib.suppress(RepackError, OSError):
                 finished = self._plan_path(release).stat().st_mtime_ns
-                for package in self.install_plan(release).parcels:
+                for package in self.install_plan(release).packages:
                     cached.setdefault(package.dist, _CachedPackage(package.sha256, finished))
         return cached
 

@@ -16,7 +16,8 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from repack.channel.layout import INTEGRITY_PATH
-from repack.codec.canonical import is_size, loads
+from repack.codec.canonical import loads
+from repack.codec.decode import Document, Size, decode
 from repack.errors import IntegrityError
 from repack.file_entry import UNKNOWN_SIZE, FileEntry
 from repack.names import Digest, RelPath
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_BYTES: Final = 256 << 20
+
+
+class _Row(Document, frozen=True):
+    """A file as it stands in the list."""
+
+    path: RelPath
+    sha256: Digest
+    size: Size | None = None
 
 
 def to_bytes(entries: Iterable[FileEntry]) -> bytes:
@@ -58,25 +67,13 @@ def parse(data: bytes, where: object) -> dict[RelPath, FileEntry]:
         rows = files
     else:
         raise IntegrityError("the list of files is malformed", where=where)
-    entries = [_entry(row, where) for row in rows]
+    listed = decode(tuple[_Row, ...], rows, where, "list of files")
+    entries = [
+        FileEntry(row.path, UNKNOWN_SIZE if row.size is None else row.size, row.sha256)
+        for row in listed
+    ]
     _unique([entry.path for entry in entries], where)
     return {entry.path: entry for entry in entries}
-
-
-def _entry(row: object, where: object) -> FileEntry:
-    if not isinstance(row, dict):
-        raise IntegrityError("an entry is no object", where=where, got=repr(row)[:80])
-    path, sha256, size = row.get("path"), row.get("sha256"), row.get("size")
-    if not isinstance(path, str) or not isinstance(sha256, str):
-        raise IntegrityError("an entry lacks path or sha256", where=where, got=repr(row)[:200])
-    if size is None:
-        size = UNKNOWN_SIZE
-    elif not is_size(size):
-        raise IntegrityError("a size is malformed", where=where, got=repr(size)[:80])
-    try:
-        return FileEntry(RelPath(path), size, Digest(sha256))
-    except IntegrityError as error:
-        raise IntegrityError(error.what, where=where, got=error.got) from error
 
 
 def _unique(paths: list[RelPath], where: object) -> None:

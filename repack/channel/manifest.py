@@ -7,11 +7,13 @@ and strict on everything that leads to a file.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
-from msgspec import Struct, field, structs
+from msgspec import Meta, Struct, field, structs
 
-from repack.codec.canonical import encode_rows, is_size, loads
+from repack.codec.canonical import encode_rows, loads
+from repack.codec.decode import Document, Size, decode, encode
 from repack.errors import IntegrityError, SignatureError
 from repack.file_entry import FileEntry
 from repack.keys.shared_key import check_hmac_sha384, sign_hmac_sha384
@@ -19,8 +21,6 @@ from repack.names import Digest, Digest384, RelPath
 from repack.structs import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from repack.keys.shared_key import SharedKey
     from repack.names import LabelName
 
@@ -39,15 +39,16 @@ _KNOWN: Final = frozenset(
     }
 )
 ArtifactType = Literal["full", "diff"]
+Text = Annotated[str, Meta(min_length=1)]
 
 
-class Artifact(Struct, frozen=True):
+class Artifact(Document, frozen=True):
     """One file of a release. At least one of the hashes is there; both are written."""
 
     path: RelPath
-    size: int
-    sha256: Digest | None
-    sha384: Digest384 | None
+    size: Size
+    sha256: Digest | None = None
+    sha384: Digest384 | None = None
     type: ArtifactType = "full"
     base_id: str | None = None
 
@@ -64,35 +65,31 @@ class Artifact(Struct, frozen=True):
 
     def to_json(self) -> dict[str, object]:
         """The row as it stands in the manifest."""
-        row: dict[str, object] = {"path": self.path}
-        if self.sha384 is not None:
-            row["sha384"] = self.sha384
-        if self.sha256 is not None:
-            row["sha256"] = self.sha256
-        row |= {"size": self.size, "type": self.type}
-        return row | ({"base_id": self.base_id} if self.base_id is not None else {})
+        names = ("path", "sha384", "sha256", "size", "type", "base_id")
+        row = encode(self)
+        return {name: row[name] for name in names if row[name] is not None}
 
 
-class IntegrityRef(Struct, frozen=True):
+class IntegrityRef(Document, frozen=True):
     """The integrity file, pinned by its hash."""
 
     path: RelPath
     sha256: Digest
 
 
-class Manifest(Value, frozen=True):
+class Manifest(Value, Document, frozen=True, eq=False):
     """The description of a release; ``extra`` holds fields this repack does not know."""
 
     hidden_fields: ClassVar = ("source",)
     uncompared_fields: ClassVar = ("source",)
 
-    id: str
-    version: str
-    platform: str | tuple[str, ...]
+    id: Text
+    version: Text
+    platform: Text | tuple[Text, ...]
     artifacts: tuple[Artifact, ...]
-    runtime: str = "conda"
+    runtime: Text = "conda"
     generated_at: str | None = None
-    integrity: IntegrityRef | None = None
+    integrity: IntegrityRef | None = field(default=None, name="integrity_manifest")
     extra: Mapping[str, object] = field(default_factory=dict)
     signature: Mapping[str, object] | None = None
     # What was read, to the field: the signature covers this, not our understanding of it.
@@ -133,10 +130,7 @@ class Manifest(Value, frozen=True):
             document["generated_at"] = self.generated_at
         document["artifacts"] = [artifact.to_json() for artifact in self.artifacts]
         if self.integrity is not None:
-            document["integrity_manifest"] = {
-                "path": self.integrity.path,
-                "sha256": self.integrity.sha256,
-            }
+            document["integrity_manifest"] = encode(self.integrity)
         return document | dict(self.extra)
 
     def signed(self, key: SharedKey) -> Manifest:
@@ -170,7 +164,7 @@ def build(
         IntegrityError: a path stands twice, or an artifact has no hash.
     """
     rows = tuple(sorted(artifacts, key=lambda artifact: artifact.path))
-    parse_artifacts([row.to_json() for row in rows], head.id)
+    _check_artifacts(rows, head.id)
     return structs.replace(head, artifacts=rows, integrity=integrity, source=None)
 
 
@@ -186,98 +180,31 @@ def parse(data: bytes, where: object) -> Manifest:
     signature = document.get("signature")
     if "signature" in document and not isinstance(signature, dict):
         raise SignatureError("the signature is malformed", where=where, expected="an object")
-    generated_at = document.get("generated_at")
-    if generated_at is not None and not isinstance(generated_at, str):
-        raise IntegrityError("generated_at is malformed", where=where)
-    return Manifest(
-        id=_text(document, "id", where),
-        version=_text(document, "version", where),
-        platform=_platform(document.get("platform"), where),
-        artifacts=parse_artifacts(document.get("artifacts"), where),
-        runtime=_text(document, "runtime", where),
-        generated_at=generated_at,
-        integrity=_integrity(document.get("integrity_manifest"), where),
+    if "runtime" not in document:
+        raise IntegrityError("runtime is missing", where=where)
+    known = {name: document[name] for name in document.keys() & (_KNOWN - {"signature"})}
+    manifest = decode(Manifest, known, where, "manifest")
+    _check_artifacts(manifest.artifacts, where)
+    return structs.replace(
+        manifest,
         extra={name: value for name, value in document.items() if name not in _KNOWN},
         signature=signature,
         source={name: value for name, value in document.items() if name != "signature"},
     )
 
 
-def parse_artifacts(rows: object, where: object) -> tuple[Artifact, ...]:
-    """Read the list of artifacts of any document that has one in the manifest's form.
-
-    Raises:
-        IntegrityError: no list, a row malformed, or two rows for one file.
-    """
-    if not isinstance(rows, list):
-        raise IntegrityError("artifacts is no list", where=where)
+def _check_artifacts(artifacts: tuple[Artifact, ...], where: object) -> None:
     seen: set[str] = set()
-    found = []
-    for number, row in enumerate(rows):
-        artifact = _artifact(row, f"{where}, artifact {number + 1}")
-        # one file under two names on Windows, where case does not count
+    for artifact in artifacts:
+        if artifact.sha256 is None and artifact.sha384 is None:
+            raise IntegrityError(
+                "an artifact has no hash", where=where, expected="sha384 or sha256",
+                got=artifact.path[:200],
+            )  # fmt: skip
+        # Where case does not count, as on Windows, two names are one file.
         if artifact.path.casefold() in seen:
             raise IntegrityError("an artifact stands twice", where=where, got=artifact.path[:200])
         seen.add(artifact.path.casefold())
-        found.append(artifact)
-    return tuple(found)
-
-
-def _artifact(row: object, where: str) -> Artifact:
-    if not isinstance(row, dict):
-        raise IntegrityError("no object", where=where)
-    kind, base_id, size = row.get("type", "full"), row.get("base_id"), row.get("size")
-    if kind not in ("full", "diff"):
-        raise IntegrityError(
-            "unknown type", where=where, expected="full or diff", got=repr(kind)[:80]
-        )
-    if base_id is not None and not isinstance(base_id, str):
-        raise IntegrityError("base_id is malformed", where=where)
-    if not is_size(size):
-        raise IntegrityError("size is malformed", where=where, got=repr(size)[:80])
-    sha256, sha384 = row.get("sha256"), row.get("sha384")
-    if sha256 is None and sha384 is None:
-        raise IntegrityError("no hash", where=where, expected="sha384 or sha256")
-    try:
-        return Artifact(
-            path=RelPath(_text(row, "path", where)),
-            size=size,
-            sha256=None if sha256 is None else Digest(_text(row, "sha256", where)),
-            sha384=None if sha384 is None else Digest384(_text(row, "sha384", where)),
-            type=kind,
-            base_id=base_id,
-        )
-    except IntegrityError as error:
-        raise IntegrityError(error.what, where=where, got=error.got) from error
-
-
-def _text(document: Mapping[str, object], name: str, where: object) -> str:
-    value = document.get(name)
-    if not isinstance(value, str) or not value:
-        raise IntegrityError(f"{name} is missing or no text", where=where)
-    return value
-
-
-def _platform(value: object, where: object) -> str | tuple[str, ...]:
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, list) and all(isinstance(one, str) and one for one in value):
-        return tuple(value)
-    raise IntegrityError("platform is neither text nor a list of texts", where=where)
-
-
-def _integrity(value: object, where: object) -> IntegrityRef | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise IntegrityError("integrity_manifest is no object", where=where)
-    try:
-        path, sha256 = _text(value, "path", where), _text(value, "sha256", where)
-        return IntegrityRef(RelPath(path), Digest(sha256))
-    except IntegrityError as error:
-        raise IntegrityError(
-            f"integrity_manifest: {error.what}", where=where, got=error.got
-        ) from error
 
 
 class Release(Struct, frozen=True):

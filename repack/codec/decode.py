@@ -11,13 +11,16 @@ size. What a type cannot express (sums, orders, unique names) the caller checks 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from repack.codec.canonical import MAX_SIZE
 from repack.errors import IntegrityError, RepackError
 
 T = TypeVar("T")
+Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_SIZE)]
+"""A number of bytes."""
 
 
 class Document(msgspec.Struct, frozen=True):
