@@ -63,14 +63,14 @@ class ChannelContents(Struct, frozen=True):
         records_by_subdir = {
             subdir: tuple(
                 sorted(
-                    (*theirs, *(r for r in own if r.subdir in (NOARCH, subdir))),
+                    (*upstream, *(r for r in own if r.subdir in (NOARCH, subdir))),
                     key=lambda record: record.path,
                 )
             )
-            for subdir, theirs in self.records_by_subdir.items()
+            for subdir, upstream in self.records_by_subdir.items()
         }
-        known = {item.record.sha256: item.facts for item in self.items.values()}
-        return ChannelContents.of(records_by_subdir, {**known, **facts})
+        facts_by_digest = {item.record.sha256: item.facts for item in self.items.values()}
+        return ChannelContents.of(records_by_subdir, {**facts_by_digest, **facts})
 
     @property
     def subdirs(self) -> tuple[str, ...]:
@@ -99,12 +99,12 @@ def check_same_content(before: Mapping[str, str], records: Iterable[Record]) -> 
         IntegrityError: naming the first such package.
     """
     for record in records:
-        known = before.get(record.path, record.sha256)
-        if known != record.sha256:
+        sha256 = before.get(record.path, record.sha256)
+        if sha256 != record.sha256:
             raise IntegrityError(
                 f"{record.fn} was published with other content before",
                 where=redact_url(record.url),
-                expected=known,
+                expected=sha256,
                 got=record.sha256,
                 hint="upstream replaced a file under its name; ask for a new build number there",
             )

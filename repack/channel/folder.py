@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class ChannelTree(Struct, frozen=True):
-    """Everything a channel holds.
+    """Every file of a channel.
 
     Attributes:
         packages: path in the channel -> the archive's file in the store.
@@ -86,7 +86,7 @@ class Channels:
         return cls(folder.parent, folder / f"{atomic.TEMP_PREFIX}beside" if inside else None), name
 
     def work(self, label: LabelName) -> Path:
-        """A folder for what a cut-off run leaves to the next one."""
+        """A folder in which a run that was cut off leaves files for the next run."""
         return self._beside / ".staging" / f"{label}.work"
 
     def published(self, label: LabelName) -> Path:
@@ -117,8 +117,8 @@ class Channels:
     def releases(self, label: LabelName) -> tuple[int, ...]:
         """The numbers of the releases whose metadata is kept, in order."""
         folder = self.history(label)
-        kept = folder.iterdir() if folder.is_dir() else ()
-        return tuple(sorted(int(path.name) for path in kept if path.name.isdecimal()))
+        paths = folder.iterdir() if folder.is_dir() else ()
+        return tuple(sorted(int(path.name) for path in paths if path.name.isdecimal()))
 
     def text(self, label: LabelName, path: str) -> bytes | None:
         """A metadata file of the published channel, or None when it is not there."""
@@ -135,14 +135,14 @@ class Channels:
         with atomic.os_errors_at(folder):
             for path in {Path(name).parent for name in tree.paths} | set(ARCHIVE_FOLDERS):
                 (folder / path).mkdir(parents=True, exist_ok=True)
-        lasting = self._lasting(label, tree)
+        in_place = self._packages_in_place(label, tree)
         for path, source in tree.packages.items():
-            if path not in lasting:
+            if path not in in_place:
                 links.place(source, folder / path)
         write_texts(folder, tree.texts)
         return folder
 
-    def _lasting(self, label: LabelName, tree: ChannelTree) -> frozenset[RelPath]:
+    def _packages_in_place(self, label: LabelName, tree: ChannelTree) -> frozenset[RelPath]:
         """Packages that stay where they are: without links, a copy would take their space again."""
         if links.can_link(self._staged(label)):
             return frozenset()
@@ -196,7 +196,7 @@ class Channels:
         """A past release's metadata, by path in the channel.
 
         Raises:
-            UsageError: see the caller; IntegrityError: nothing is kept of that release.
+            IntegrityError: nothing is kept of that release.
         """
         folder = self.history(label) / str(release)
         if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Restore: a past release's channel from its metadata and the store."""
+"""A label's past releases: which are kept, and their channels from metadata and store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from repack.fs.walk import sizes
 from repack.names import RelPath
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from repack.channel.folder import Channels
     from repack.channel.manifest import Manifest
@@ -51,20 +51,24 @@ def history(channels: Channels, label: LabelName) -> tuple[HistoryEntry, ...]:
         UsageError: there is none.
         IntegrityError: a manifest is damaged.
     """
-    numbers = channels.releases(label)
-    if not numbers:
+    if not channels.releases(label):
         raise UsageError(
             f"no release of label {label!r} is kept",
             where=channels.history(label),
             hint=f"build one with: repack label {label}",
         )
-    now = channels.text(label, MANIFEST)
-    kept = []
-    for number in numbers:
+    current = channels.text(label, MANIFEST)
+    return tuple(
+        HistoryEntry(release, published=data == current)
+        for release, data in _past_manifests(channels, label)
+    )
+
+
+def _past_manifests(channels: Channels, label: LabelName) -> Iterator[tuple[Manifest, bytes]]:
+    for number in channels.releases(label):
+        path = channels.history(label) / str(number) / MANIFEST
         data = channels.remembered(label, number, MANIFEST) or b""
-        found = manifest.parse(data, channels.history(label) / str(number) / MANIFEST)
-        kept.append(HistoryEntry(found, published=data == now))
-    return tuple(kept)
+        yield manifest.parse(data, path), data
 
 
 def past_tree(channels: Channels, label: LabelName, release: int, store: Store) -> ChannelTree:
@@ -78,14 +82,14 @@ def past_tree(channels: Channels, label: LabelName, release: int, store: Store) 
         kept = ", ".join(map(str, channels.releases(label))) or "none"
         raise UsageError(f"release {release} of label {label!r} is not kept", expected=kept)
     texts = channels.recall(label, release)
-    found = manifest.parse(texts[RelPath(MANIFEST)], channels.history(label) / str(release))
-    entries = found.packages.values()
-    gone = [entry.path for entry in entries if not store.contains(entry.sha256, entry.size)]
-    if gone:
+    path = channels.history(label) / str(release)
+    entries = manifest.parse(texts[RelPath(MANIFEST)], path).packages.values()
+    missing = [entry.path for entry in entries if not store.contains(entry.sha256, entry.size)]
+    if missing:
         raise FetchError(
-            f"{len(gone)} packages of release {release} are not in the store any more",
+            f"{len(missing)} packages of release {release} are not in the store any more",
             where=store.root,
-            got=", ".join(gone[:5]),
+            got=", ".join(missing[:5]),
             hint="`repack store gc` keeps what history names; build the label anew",
         )
     # Versions of signed metadata never go back, or targets would refuse them as a replay.
@@ -104,12 +108,11 @@ def past_packages(channels: Channels, label: LabelName) -> dict[str, str]:
     Raises:
         IntegrityError: a manifest in the history is damaged.
     """
-    known: dict[str, str] = {}
-    for number in channels.releases(label):
-        data = channels.remembered(label, number, MANIFEST) or b""
-        found = manifest.parse(data, channels.history(label) / str(number) / MANIFEST)
-        known |= {path: entry.sha256 for path, entry in found.packages.items()}
-    return known
+    return {
+        path: entry.sha256
+        for release, _ in _past_manifests(channels, label)
+        for path, entry in release.packages.items()
+    }
 
 
 def texts(channels: Channels, label: LabelName, packages: Collection[str]) -> dict[RelPath, bytes]:

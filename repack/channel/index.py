@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 _LEVEL: Final = 9
 
 
-def index(shipment: ChannelContents) -> dict[RelPath, bytes]:
+def index(contents: ChannelContents) -> dict[RelPath, bytes]:
     """The metadata files of all subdirs, by path in the channel."""
     texts: dict[RelPath, bytes] = {}
-    for subdir in shipment.subdirs:
-        items = [i for i in shipment.items.values() if i.record.subdir == subdir]
+    for subdir in contents.subdirs:
+        items = [i for i in contents.items.values() if i.record.subdir == subdir]
         data = repodata_bytes(subdir, [item.record for item in items])
         pairs = [(item.record, item.facts) for item in items]
         texts |= {

@@ -77,10 +77,10 @@ def patch_instructions(packages: Iterable[tuple[Record, Facts]]) -> dict[str, An
     return {"patch_instructions_version": 1, **sections, "revoke": [], "remove": []}
 
 
-def _difference(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    gone = base.keys() - wanted.keys() - set(_OF_THE_BYTES)
-    patch: dict[str, Any] = dict.fromkeys(sorted(gone))
-    for key, value in wanted.items():
+def _difference(base: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, Any]:
+    removed = base.keys() - upstream.keys() - set(_OF_THE_BYTES)
+    patch: dict[str, Any] = dict.fromkeys(sorted(removed))
+    for key, value in upstream.items():
         if key in _OF_THE_BYTES or (key in base and base[key] == value):
             continue
         if isinstance(value, Mapping) and key in base:

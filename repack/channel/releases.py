@@ -1,4 +1,4 @@
-"""Several releases in one folder: which there are, and which files belong to them alone."""
+"""Several releases in one channel folder: which there are, and which files are theirs alone."""
 
 from __future__ import annotations
 
@@ -68,33 +68,33 @@ def manifests(channel: Path) -> Iterator[tuple[Manifest, bytes]]:
 
 def stored_releases(channel: Path) -> list[StoredRelease]:
     """Every release in a channel on a medium, the standing one first."""
-    return [_held(channel, found, data) for found, data in manifests(channel)]
+    return [_stored(channel, release, data) for release, data in manifests(channel)]
 
 
-def _held(channel: Path, found: Manifest, data: bytes) -> StoredRelease:
-    base = channel / RELEASES / str(found.release)
+def _stored(channel: Path, release: Manifest, data: bytes) -> StoredRelease:
+    base = channel / RELEASES / str(release.release)
     texts: dict[RelPath, bytes] = {}
-    pin = found.integrity
-    listed = _right(channel, base, INTEGRITY_PATH, pin.sha256 if pin else "")
+    pin = release.integrity
+    listed = _read_intact(channel, base, INTEGRITY_PATH, pin.sha256 if pin else "")
     if listed is None:
-        return StoredRelease(found, data, {}, whole=False)
+        return StoredRelease(release, data, {}, whole=False)
     texts[INTEGRITY_PATH] = listed
     try:
         entries = integrity.parse(listed, base / INTEGRITY_PATH)
     except IntegrityError:
-        return StoredRelease(found, data, {}, whole=False)
-    packages, whole = {row.path for row in found.artifacts}, True
+        return StoredRelease(release, data, {}, whole=False)
+    packages, whole = {artifact.path for artifact in release.artifacts}, True
     for path, entry in entries.items():
         if path not in packages:
-            text = _right(channel, base, path, entry.sha256)
+            text = _read_intact(channel, base, path, entry.sha256)
             whole = whole and text is not None
             if text is not None:
                 texts[path] = text
-    return StoredRelease(found, data, texts, whole)
+    return StoredRelease(release, data, texts, whole)
 
 
-def _right(channel: Path, base: Path, path: RelPath, sha256: str) -> bytes | None:
-    """The first file called ``path`` that is what it should be."""
+def _read_intact(channel: Path, base: Path, path: RelPath, sha256: str) -> bytes | None:
+    """The release's own copy of ``path``, else the channel's, if it has that SHA-256."""
     for place in (base / path, channel / path):
         if place.is_file() and place.stat().st_size <= _LIMIT:
             data = read_or_none(place)
@@ -110,9 +110,9 @@ def extra_files(channel: Path) -> dict[RelPath, FileEntry]:
     where the standing one has it.
     """
     owned: dict[RelPath, FileEntry] = {}
-    for found, data in list(manifests(channel))[1:]:
-        base = f"{RELEASES}/{found.release}"
-        listing, pin = f"{base}/{INTEGRITY_PATH}", found.integrity
+    for release, data in list(manifests(channel))[1:]:
+        base = f"{RELEASES}/{release.release}"
+        listing, pin = f"{base}/{INTEGRITY_PATH}", release.integrity
         rows = [FileEntry.of_bytes(RelPath(f"{base}/manifest.json"), data)]
         with contextlib.suppress(IntegrityError):
             content = atomic.read(channel / listing, integrity.MAX_BYTES)

@@ -45,9 +45,13 @@ class Finding(Struct, frozen=True):
 
     def to_json(self) -> dict[str, object]:
         """The row for ``--json``."""
-        rest = {"expected": self.expected, "got": self.got}
-        given = {name: value for name, value in rest.items() if value is not None}
-        return {"kind": self.kind, "path": self.path, "what": self.what, **given}
+        details = {"expected": self.expected, "got": self.got}
+        return {
+            "kind": self.kind,
+            "path": self.path,
+            "what": self.what,
+            **{name: value for name, value in details.items() if value is not None},
+        }
 
 
 class Subdir(Struct, frozen=True):
@@ -103,19 +107,19 @@ def _records(document: object, subdir: str, where: str) -> dict[str, dict[str, o
 
 
 def _check_record(
-    path: str, record: Mapping[str, object], there: FileEntry | None
+    path: str, record: Mapping[str, object], entry: FileEntry | None
 ) -> Iterator[Finding]:
-    if there is None:
+    if entry is None:
         yield Finding("missing", path, "the repodata names it, and it is not there")
         return
     sha256, size = record.get("sha256"), record.get("size")
-    if sha256 is not None and sha256 != there.sha256:
+    if sha256 is not None and sha256 != entry.sha256:
         yield Finding(
-            "changed", path, "is not what its record says", str(sha256)[:64], there.sha256
+            "changed", path, "is not what its record says", str(sha256)[:64], entry.sha256
         )
-    elif size is not None and size != there.size:
+    elif size is not None and size != entry.size:
         yield Finding(
-            "changed", path, "has another size than its record", str(size), str(there.size)
+            "changed", path, "has another size than its record", str(size), str(entry.size)
         )
     elif sha256 is None:
         yield Finding("malformed", path, "its record has no SHA-256")

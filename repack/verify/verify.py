@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 def verify(
     channel: Path,
-    demand: Requirements,
+    requirements: Requirements,
     now: datetime,
     known: Mapping[RelPath, FileEntry] | None = None,
 ) -> Verdict:
@@ -69,43 +69,44 @@ def verify(
             "there is no manifest: not a repack channel, or not whole", where=channel
         )
     data = atomic.read(channel / MANIFEST, manifest.MAX_BYTES)
-    found = manifest.parse(data, MANIFEST)
-    verdict = Verdict(found.id, found.version)
+    release = manifest.parse(data, MANIFEST)
+    verdict = Verdict(release.id, release.version)
     verdict.litter = inventory.litter
     verdict.files = len(inventory.files)
-    verdict.bytes = sum(one.size for one in inventory.files.values())
-    _check_signature(found, demand, verdict)
-    _check_files(channel, found, inventory, verdict)
-    for name in dict.fromkeys((NOARCH, *_subdirs(found))):
+    verdict.bytes = sum(entry.size for entry in inventory.files.values())
+    _check_signature(release, requirements, verdict)
+    _check_files(channel, release, inventory, verdict)
+    platforms = (release.platform,) if isinstance(release.platform, str) else release.platform
+    for name in dict.fromkeys((NOARCH, *platforms)):
         verdict.findings += check_subdir(_subdir(channel, name, inventory, verdict))
-    _check_beside(channel, inventory, verdict)
-    _check_metadata(channel, data, demand, verdict, now)
-    _check_need(demand, verdict)
+    _check_extra_files(channel, inventory, verdict)
+    _check_metadata(channel, data, requirements, verdict, now)
+    _check_need(requirements, verdict)
     verdict.findings = list(dict.fromkeys(verdict.findings))
     return verdict
 
 
-def _check_signature(found: Manifest, demand: Requirements, verdict: Verdict) -> None:
-    if found.signature is None:
-        if demand.key is not None:
+def _check_signature(release: Manifest, requirements: Requirements, verdict: Verdict) -> None:
+    if release.signature is None:
+        if requirements.key is not None:
             verdict.refusals.append(SignatureError("the manifest is not signed", where=MANIFEST))
         return
-    verdict.signature, key_id = "unchecked", found.signature.get("key_id")
+    verdict.signature, key_id = "unchecked", release.signature.get("key_id")
     verdict.key_id = key_id if isinstance(key_id, str) else None
-    if demand.key is None:
+    if requirements.key is None:
         return
-    if demand.key.warning:
-        verdict.warnings.append(demand.key.warning)
+    if requirements.key.warning:
+        verdict.warnings.append(requirements.key.warning)
     try:
-        found.check(demand.key, MANIFEST)
+        release.check(requirements.key, MANIFEST)
         verdict.signature = "good"
     except SignatureError as error:
         verdict.signature = "bad"
         verdict.refusals.append(error)
 
 
-def _check_need(demand: Requirements, verdict: Verdict) -> None:
-    if demand.need == "nothing" or verdict.refusals:
+def _check_need(requirements: Requirements, verdict: Verdict) -> None:
+    if requirements.need == "nothing" or verdict.refusals:
         return
     if verdict.signature != "good" and verdict.metadata not in {"pinned", "unpinned"}:
         what = (
@@ -117,14 +118,14 @@ def _check_need(demand: Requirements, verdict: Verdict) -> None:
         verdict.refusals.append(SignatureError(what, where=MANIFEST, hint=hint))
 
 
-def _check_files(channel: Path, found: Manifest, there: Inventory, verdict: Verdict) -> None:
-    pin = found.integrity
+def _check_files(channel: Path, release: Manifest, inventory: Inventory, verdict: Verdict) -> None:
+    pin = release.integrity
     if pin is None or pin.path != layout.INTEGRITY_PATH:
         verdict.findings.append(
             Finding("malformed", MANIFEST, "names no integrity list", layout.INTEGRITY_PATH)
         )
         return
-    listed = there.files.get(pin.path)
+    listed = inventory.files.get(pin.path)
     if listed is None:
         verdict.findings.append(Finding("missing", pin.path, "missing"))
         return
@@ -133,37 +134,33 @@ def _check_files(channel: Path, found: Manifest, there: Inventory, verdict: Verd
         verdict.findings.append(Finding("changed", pin.path, what, pin.sha256, listed.sha256))
         return
     entries = integrity.parse(atomic.read(channel / pin.path, integrity.MAX_BYTES), pin.path)
-    verdict.findings += compare_release(entries, there, found.release)
-    verdict.findings += compare_artifacts(found.artifacts, entries)
+    verdict.findings += compare_release(entries, inventory, release.release)
+    verdict.findings += compare_artifacts(release.artifacts, entries)
 
 
-def _check_beside(channel: Path, there: Inventory, verdict: Verdict) -> None:
+def _check_extra_files(channel: Path, inventory: Inventory, verdict: Verdict) -> None:
     """What other releases keep in this folder, on a medium, is not extra; it is checked as well."""
     owned = extra_files(channel)
-    findings = [one for one in verdict.findings if one.kind != "extra" or one.path not in owned]
+    findings = [f for f in verdict.findings if f.kind != "extra" or f.path not in owned]
     for path, entry in owned.items():
-        if (found := there.files.get(path)) is None:
+        if (there := inventory.files.get(path)) is None:
             findings.append(Finding("missing", path, "missing"))
-        elif found.sha256 != entry.sha256:
-            findings.append(Finding("changed", path, "changed", entry.sha256, found.sha256))
+        elif there.sha256 != entry.sha256:
+            findings.append(Finding("changed", path, "changed", entry.sha256, there.sha256))
     verdict.findings = findings
 
 
-def _subdirs(found: Manifest) -> tuple[str, ...]:
-    return (found.platform,) if isinstance(found.platform, str) else found.platform
-
-
-def _subdir(channel: Path, name: str, there: Inventory, verdict: Verdict) -> Subdir:
+def _subdir(channel: Path, name: str, inventory: Inventory, verdict: Verdict) -> Subdir:
     archives = {
-        path.removeprefix(f"{name}/"): one
-        for path, one in there.files.items()
+        path.removeprefix(f"{name}/"): entry
+        for path, entry in inventory.files.items()
         if path.startswith(f"{name}/") and path.endswith(ARCHIVE_SUFFIXES) and path.count("/") == 1
     }
     variants: dict[str, bytes | None] = {}
     for suffix in ("", ".zst", ".bz2"):
         path = f"{name}/repodata.json{suffix}"
         variants[f"repodata.json{suffix}"] = None
-        if path in there.files:
+        if path in inventory.files:
             plain = variants.get("repodata.json")
             try:
                 data = atomic.read(channel / path, MAX_REPODATA)
@@ -179,10 +176,10 @@ def _unpack(data: bytes, suffix: str, size: int) -> bytes:
     """The content; of what is longer than ``size`` no more than shows that it is."""
     if suffix == ".bz2":
         unpacker = bz2.BZ2Decompressor()
-        found = unpacker.decompress(data, size + 1)
-        if len(found) <= size and (not unpacker.eof or unpacker.unused_data):
+        content = unpacker.decompress(data, size + 1)
+        if len(content) <= size and (not unpacker.eof or unpacker.unused_data):
             raise IntegrityError("cut off, or followed by more")
-        return found
+        return content
     if suffix == ".zst":
         with zstd.ZstdFile(io.BytesIO(data)) as stream:
             return stream.read(size + 1)
@@ -190,74 +187,74 @@ def _unpack(data: bytes, suffix: str, size: int) -> bytes:
 
 
 def _check_metadata(
-    channel: Path, data: bytes, demand: Requirements, verdict: Verdict, now: datetime
+    channel: Path, data: bytes, requirements: Requirements, verdict: Verdict, now: datetime
 ) -> None:
     folder = channel / layout.METADATA_DIR
     if not folder.is_dir():
-        if demand.root is not None:
+        if requirements.root is not None:
             verdict.refusals.append(
                 SignatureError("there is no signed metadata to check", where=folder)
             )
         return
     try:
-        files_there = read_folder(folder)
-        verdict.findings += _check_sums(files_there)
-        believed = _believe(folder, files_there, demand)
-        check_times(believed.metadata.expiries(), now, None)
+        metadata_files = read_folder(folder)
+        verdict.findings += _check_sums(metadata_files)
+        trusted = _refresh(folder, metadata_files, requirements)
+        check_times(trusted.metadata.expiries(), now, None)
     except (TargetError, IntegrityError) as error:
         verdict.metadata = "bad"
         verdict.refusals.append(error)
         return
-    verdict.metadata = "unpinned" if demand.root is None else "pinned"
-    verdict.development = believed.metadata.development
-    if now < (latest := max(believed.metadata.signed_at(), default=now)):
+    verdict.metadata = "unpinned" if requirements.root is None else "pinned"
+    verdict.development = trusted.metadata.development
+    if now < (latest := max(trusted.metadata.signed_at(), default=now)):
         verdict.warnings.append(
             f"the clock stands at {stamp(now)}, before the signing, {stamp(latest)}"
         )
-    verdict.warnings += warnings(believed.metadata.expiries(), now)
-    verdict.findings += _check_target(channel, data, believed, verdict)
+    verdict.warnings += warnings(trusted.metadata.expiries(), now)
+    verdict.findings += _check_target(channel, data, trusted, verdict)
 
 
-def _believe(
-    folder: Path, files_there: Mapping[str, bytes], demand: Requirements
+def _refresh(
+    folder: Path, metadata_files: Mapping[str, bytes], requirements: Requirements
 ) -> TrustedMetadata:
     """The client's own verdict, and the whole chain of roots from the first one."""
     from repack.trust import client
     from repack.trust.metadata import load_roots
 
-    roots = load_roots(files_there, folder)
-    chain = [files_there[f"{root.signed.version}.root.json"] for root in roots]
-    if demand.root is not None and demand.root not in chain:
+    roots = load_roots(metadata_files, folder)
+    chain = [metadata_files[f"{root.signed.version}.root.json"] for root in roots]
+    if requirements.root is not None and requirements.root not in chain:
         raise RootChainError(
             "the pinned root is none of this channel's", where=folder, hint="is it another label's?"
         )
-    return client.refresh_once(folder, demand.root or chain[0])
+    return client.refresh_once(folder, requirements.root or chain[0])
 
 
 def _check_target(
-    channel: Path, data: bytes, believed: TrustedMetadata, verdict: Verdict
+    channel: Path, data: bytes, trusted: TrustedMetadata, verdict: Verdict
 ) -> Iterator[Finding]:
     """Whether the metadata signs this very manifest."""
     sha256 = hashlib.sha256(data).hexdigest()
-    if believed.metadata.label != verdict.label:
+    if trusted.metadata.label != verdict.label:
         yield Finding(
             "contradiction", MANIFEST, "the metadata is another label's", verdict.label,
-            believed.metadata.label,
+            trusted.metadata.label,
         )  # fmt: skip
     for path, entry in extra_files(channel).items():
         number = path.split("/")[2] if path.endswith("/manifest.json") else ""
-        signed = {one.sha256 for one in believed.releases if str(one.number) == number}
+        signed = {r.sha256 for r in trusted.releases if str(r.number) == number}
         if number and signed != {entry.sha256}:
             yield Finding("changed", path, "is not the manifest that the metadata signs for")
-    mine = [one for one in believed.releases if str(one.number) == verdict.release]
-    if not any(one.type == "ci" for one in mine):
+    roles = [role for role in trusted.releases if str(role.number) == verdict.release]
+    if not any(role.type == "ci" for role in roles):
         yield Finding("contradiction", MANIFEST, "the metadata does not sign for this release")
-    for one in mine:
-        if one.sha256 != sha256:
-            what = f"is not the manifest that role {one.type} signs for"
-            yield Finding("changed", MANIFEST, what, one.sha256, sha256)
-        if one.type == "production":
-            verdict.tags = one.tags
+    for role in roles:
+        if role.sha256 != sha256:
+            what = f"is not the manifest that role {role.type} signs for"
+            yield Finding("changed", MANIFEST, what, role.sha256, sha256)
+        if role.type == "production":
+            verdict.tags = role.tags
     copy = f"repack/releases/{verdict.release}/manifest.json"
     if not (channel / copy).is_file():
         yield Finding("missing", copy, "missing")
@@ -265,17 +262,17 @@ def _check_target(
         yield Finding("changed", copy, f"differs from {MANIFEST}")
 
 
-def _check_sums(there: Mapping[str, bytes]) -> Iterator[Finding]:
+def _check_sums(metadata_files: Mapping[str, bytes]) -> Iterator[Finding]:
     """The plain list of the metadata's hashes, for programs that know no public keys."""
     folder = layout.METADATA_DIR
-    if sha256sums.SUMS not in there:
+    if sha256sums.SUMS not in metadata_files:
         yield Finding("missing", f"{folder}/{sha256sums.SUMS}", "missing")
         return
-    listed = sha256sums.parse_sums(there[sha256sums.SUMS], f"{folder}/{sha256sums.SUMS}")
+    listed = sha256sums.parse_sums(metadata_files[sha256sums.SUMS], f"{folder}/{sha256sums.SUMS}")
     for name, digest in listed.items():
-        if name not in there:
+        if name not in metadata_files:
             yield Finding("missing", f"{folder}/{name}", "missing")
-        elif (got := hashlib.sha256(there[name]).hexdigest()) != digest:
+        elif (got := hashlib.sha256(metadata_files[name]).hexdigest()) != digest:
             yield Finding("changed", f"{folder}/{name}", "changed", digest, got)
-    for name in sorted(set(there) - set(listed) - {sha256sums.SUMS}):
+    for name in sorted(set(metadata_files) - set(listed) - {sha256sums.SUMS}):
         yield Finding("extra", f"{folder}/{name}", "is not part of the metadata")
