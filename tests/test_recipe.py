@@ -72,6 +72,7 @@ def test_the_environment_is_generated():
 
 # Imported behind `except ImportError`, or by whoever brings it along.
 OPTIONAL = {
+    "certifi": "comes with requests; asked where the system has no certificates",
     "_typeshed": "for type checkers alone",
     "conda": "plugin.py is loaded by conda",
     "install_folders": "lies beside install.py wherever that runs",
