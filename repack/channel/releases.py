@@ -57,13 +57,13 @@ def manifests(channel: Path) -> Iterator[tuple[Manifest, bytes]]:
     for path in (standing, *(one.parent.parent / "manifest.json" for one in others)):
         try:
             data = atomic.read(path, manifest.MAX_BYTES) if path.is_file() else b""
-            found = manifest.parse(data, path)
-            number = found.release
+            release = manifest.parse(data, path)
+            number = release.release
         except IntegrityError:
             continue
         if number not in seen:
             seen.add(number)
-            yield found, data
+            yield release, data
 
 
 def stored_releases(channel: Path) -> list[StoredRelease]:

@@ -163,19 +163,19 @@ def _write(path: Path, journal: Journal) -> None:
 
 def _make(moves: Sequence[Move]) -> None:
     """Make the moves that are pending; if one fails, take those of this run back."""
-    made: list[Move] = []
+    finished: list[Move] = []
     try:
         for move in moves:
             with atomic.os_errors_at(move.target):
                 if move.is_pending():
                     _move(move.source, move.target)
-                    made.append(move)
+                    finished.append(move)
         # All of it must be on disk before the journal goes: without it nobody would finish them.
         for folder in {path.parent for move in moves for path in (move.source, move.target)}:
             with atomic.os_errors_at(folder):
                 atomic.sync_folder(folder)
     except BaseException as error:
-        for move in reversed(made):
+        for move in reversed(finished):
             try:
                 _move(move.target, move.source)
             except (OSError, RepackError) as worse:

@@ -40,12 +40,12 @@ def volume(folder: Path, kind: FileSystem | None = None) -> Volume:
     Raises:
         PlaceError: no parent of ``folder`` can be looked at.
     """
-    there = next((p for p in (folder, *folder.absolute().parents) if p.exists()), folder)
-    with atomic.os_errors_at(there):
-        usage = shutil.disk_usage(there)
+    existing = _nearest_existing(folder)
+    with atomic.os_errors_at(existing):
+        usage = shutil.disk_usage(existing)
         # Some network and FUSE file systems don't count; what is full will say so.
         free = usage.free if usage.total else sys.maxsize
-        return Volume(kind or _kind(there.resolve()), free, _cluster(there))
+        return Volume(kind or _kind(existing.resolve()), free, _cluster(existing))
 
 
 def _cluster(folder: Path) -> int:
@@ -128,6 +128,10 @@ def free_bytes(path: Path) -> int:
     Raises:
         PlaceError: no parent of ``path`` can be looked at.
     """
-    there = next((p for p in (path, *path.absolute().parents) if p.exists()), path)
-    with atomic.os_errors_at(there):
-        return shutil.disk_usage(there).free
+    existing = _nearest_existing(path)
+    with atomic.os_errors_at(existing):
+        return shutil.disk_usage(existing).free
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next((p for p in (path, *path.absolute().parents) if p.exists()), path)

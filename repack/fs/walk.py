@@ -34,8 +34,8 @@ def walk(folder: Path) -> Iterator[str]:
 
 def sizes(folder: Path) -> dict[str, int]:
     """Bytes of every file below ``folder``, by path; litter left out."""
-    found = {}
+    size_by_path = {}
     for path in walk(folder):
         with atomic.os_errors_at(folder / path):
-            found[path] = (folder / path).stat().st_size
-    return found
+            size_by_path[path] = (folder / path).stat().st_size
+    return size_by_path
