@@ -33,8 +33,9 @@ _SIGNS: Final = {
     "rebuilt": "^",
     "downgraded": "!",
     "relicensed": "!",
+    "replaced": "!",
 }
-_WORDS: Final = {"relicensed": "licence"}
+_WORDS: Final = {"relicensed": "licence", "replaced": "content"}
 _SHOWN: Final = 20
 _WARNINGS: Final = 10
 

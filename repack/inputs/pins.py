@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 from urllib.parse import unquote
 
 from msgspec import Struct, field
 
 from repack.errors import RepackError
 from repack.names import RelPath
+from repack.structs import Value
 from repack.urls import redact_url
 
 if TYPE_CHECKING:
@@ -22,8 +23,14 @@ _HEX: Final = re.compile(r"[0-9a-fA-F]+\Z")
 _ARCHIVE: Final = re.compile(r"(\S+)-([^\s-]+)-([^\s-]+?)(?:\.conda|\.tar\.bz2)")
 
 
-class Pin(Struct, frozen=True):
-    """One package of a lock: an archive by its name, and its hashes as far as the lock has them."""
+class Pin(Value, frozen=True):
+    """One package of a lock: an archive by its name, and its hashes as far as the lock has them.
+
+    Attributes:
+        url: where the lock has it from, without secrets; nothing is fetched from there.
+    """
+
+    uncompared_fields: ClassVar = ("url",)
 
     name: str
     version: str
@@ -31,6 +38,7 @@ class Pin(Struct, frozen=True):
     fn: str
     sha256: str | None = None
     md5: str | None = None
+    url: str = ""
 
     @property
     def spec(self) -> str:
@@ -74,4 +82,4 @@ def pin_from_url(url: str, sha256: str | None, md5: str | None) -> Pin:
         if digest and not (len(digest) == length and _HEX.match(digest)):
             raise ValueError(f"{fn}: {digest[:70]!r} is no hash of {length} hex digits")
     sha256, md5 = (digest.lower() if digest else None for digest in (sha256, md5))
-    return Pin(match[1], match[2], match[3], fn, sha256, md5)
+    return Pin(match[1], match[2], match[3], fn, sha256, md5, redact_url(url.rstrip()))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from repack.channel.contents import ChannelContents
     from repack.label.label import Label
     from repack.names import RelPath
-    from repack.solve.solution import SolveRequest
+    from repack.solve.solution import Solution, SolveRequest
 
 # Shorter words occur by chance; a secret that short protects nothing anyway.
 _SHORTEST: Final = 4
@@ -39,6 +39,23 @@ def search_secrets(
                 where=path,
                 hint="look where the label, a record or a package name holds a token",
             )
+
+
+def check_locks(solution: Solution, label: Label) -> None:
+    """Let no package of a strict label change behind its version.
+
+    Raises:
+        IntegrityError: the label is ``strict``, and a package has other content than before, or is
+            held by no hash of the lock that the label takes packages from.
+    """
+    lines = (*solution.replaced, *solution.unheld)
+    if lines and label.strict:
+        raise IntegrityError(
+            f"the label is strict, and {len(lines)} packages are not what its locks hold",
+            where=f"label {label.name}",
+            got="".join(f"\n    {line}" for line in lines[:20]),
+            hint="ask whoever built these packages; take other builds, or drop `strict` to accept",
+        )
 
 
 def check_scripts(contents: ChannelContents, label: Label) -> tuple[str, ...]:

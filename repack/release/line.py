@@ -18,6 +18,7 @@ from repack.channel.folder import Channels
 from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
 from repack.prove.proof import Proof
+from repack.release.checks import check_locks
 from repack.release.context import BuildContext
 from repack.release.conversion import archives_needed, convert_packages
 from repack.release.draft import compose_draft, inspect_packages
@@ -26,7 +27,7 @@ from repack.release.own_packages import check_names, find_bundle_paths, pack_bun
 from repack.release.published import keep_published, read_published
 from repack.release.signing_keys import read_signing_keys
 from repack.report.failures import recording_failure
-from repack.solve.resolve import resolve
+from repack.solve.resolve import Baseline, find_replaced, resolve
 from repack.store.fetch import fetch
 from repack.store.store import Store
 from repack.store.write_behind import flushing
@@ -50,6 +51,7 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
     with channels.exclusive(label), recording_failure(channels, label, settings.now):
         context = BuildContext.open(name, settings, progress)
         solution = _solve_label(context)
+        check_locks(solution, context.label)
         check_names(solution, context.label)
         with flushing(context.store) as write_behind:
             needed = archives_needed(solution, context)
@@ -151,9 +153,13 @@ def _path_in_channel(record: Record, context: BuildContext) -> RelPath:
 
 def _solve_label(context: BuildContext) -> Solution:
     settings, label, store = context.settings, context.label, context.store
+    published = context.channels.published(label.name)
+    baseline = Baseline(context.lock, published, is_kept=settings.lock != "update")
     if settings.env_file is not None:
         from repack.solve.from_environment import solution_of_environment
 
-        return solution_of_environment(settings.env_file, label, store, context.progress)
-    old_lock = None if settings.lock == "update" else context.lock
-    return resolve(label, old_lock, context.channels.published(label.name), store, context.progress)
+        solution = solution_of_environment(settings.env_file, label, store, context.progress)
+    else:
+        solution = resolve(label, baseline, store, context.upstream.places, context.progress)
+    replaced = find_replaced(solution, baseline)
+    return replace(solution, replaced=replaced, warnings=(*solution.warnings, *replaced))

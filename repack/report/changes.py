@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # What needs a second look comes first.
 _ORDER: Final[tuple[Step, ...]] = (
+    "replaced",
     "downgraded",
     "relicensed",
     "removed",
@@ -85,8 +86,13 @@ def _pairs(
 def _change(
     was: Record | None, now: Record | None, older: Callable[[str, str], bool]
 ) -> Difference | None:
-    # A name keeps its content for ever, so the name tells; converting changes no package.
-    if was and now and (was.dist, licence_of(was)) == (now.dist, licence_of(now)):
+    # Converting changes no package, so SHA-256 is compared under one file name alone.
+    if (
+        was
+        and now
+        and (was.dist, licence_of(was)) == (now.dist, licence_of(now))
+        and not _is_replaced(was, now)
+    ):
         return None
     record = now or was
     assert record is not None  # noqa: S101 - a pair holds at least one
@@ -108,11 +114,18 @@ def _step(was: Record | None, now: Record | None, older: Callable[[str, str], bo
         return "added"
     if now is None:
         return "removed"
+    if _is_replaced(was, now):
+        return "replaced"
     if older(now.version, was.version):
         return "downgraded"
     if licence_of(was) != licence_of(now):
         return "relicensed"
     return "updated" if was.version != now.version else "rebuilt"
+
+
+def _is_replaced(was: Record, now: Record) -> bool:
+    """Whether a file name has other content than before."""
+    return was.path == now.path and was.sha256 != now.sha256
 
 
 def _version(record: Record | None, other: Record | None) -> str:

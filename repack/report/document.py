@@ -22,7 +22,7 @@ MAX_BYTES: Final = 64 << 20
 _FORMAT: Final = "repack-report-1"
 
 Kind = Literal["upstream", "bundle", "release"]
-Step = Literal["added", "removed", "updated", "downgraded", "rebuilt", "relicensed"]
+Step = Literal["added", "removed", "updated", "downgraded", "rebuilt", "relicensed", "replaced"]
 Trust = Literal["unsigned", "development", "shared", "own"]
 Result = Literal["passed", "noted", "required"]
 

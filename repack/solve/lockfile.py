@@ -134,11 +134,13 @@ class LockMemory(Document, frozen=True):
         lock: SHA-256 of the lock.
         records: by path, as upstream published them; a lock holds them in rattler's form only.
         satisfied: SHA-256 of the request that the lock is known to satisfy.
+        elsewhere: folders outside of the label's channels that upstream's own repodata named.
     """
 
     lock: str
     records: dict[str, dict[str, Any]]
     satisfied: str = ""
+    elsewhere: tuple[str, ...] = ()
 
 
 def digest_request(request: object) -> str:
@@ -148,7 +150,13 @@ def digest_request(request: object) -> str:
     return hashlib.sha256(canonical([rattler.__version__, encode(request)])).hexdigest()
 
 
-def remember_lock(path: Path, lock: bytes, records: Iterable[Record], satisfied: str) -> None:
+def remember_lock(
+    path: Path,
+    lock: bytes,
+    records: Iterable[Record],
+    satisfied: str,
+    elsewhere: tuple[str, ...] = (),
+) -> None:
     """Write the memory of ``lock``.
 
     Raises:
@@ -156,7 +164,7 @@ def remember_lock(path: Path, lock: bytes, records: Iterable[Record], satisfied:
         PlaceError: the file cannot be written.
     """
     raw = {str(record.path): dict(record.raw) for record in records}
-    memory = LockMemory(hashlib.sha256(lock).hexdigest(), raw, satisfied)
+    memory = LockMemory(hashlib.sha256(lock).hexdigest(), raw, satisfied, elsewhere)
     atomic.write_cached(path, json.dumps(encode(memory)).encode())
 
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from repack.errors import IntegrityError, RepackError, UnsolvableError
+from repack.display import shown
+from repack.errors import IntegrityError, PlaceError, RepackError, UnsolvableError
+from repack.fs.walk import read_or_none
 from repack.label import agent
 from repack.label.files import read_source
 from repack.progress import SILENT, Progress
 from repack.solve import lockfile
+from repack.solve.lock_places import ChannelPlaces, foreign_pins, replaced_packages
 from repack.solve.solution import Solution, SolveRequest
 from repack.solve.solver import solve, solve_among
 from repack.urls import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from repack.conda.record import Record
     from repack.inputs.pins import Pin
     from repack.label.label import Label
     from repack.store.store import Store
+
+CHANNEL_LOCK: Final = "repack/lock.yml"
 
 
 class LabelRequest(Struct, frozen=True):
@@ -42,50 +48,120 @@ class LabelRequest(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
+class Baseline(Struct, frozen=True):
+    """What there is of earlier builds of the label.
+
+    Attributes:
+        lock: ``labels/NAME.lock``, which may not exist.
+        channel: the published channel, which may not exist.
+        is_kept: whether the lock is kept if it still satisfies the label.
+    """
+
+    lock: Path
+    channel: Path
+    is_kept: bool = True
+
+
 def resolve(
     label: Label,
-    old_lock: Path | None,
-    channel: Path,
+    baseline: Baseline,
     store: Store,
+    find_mirrors: Callable[[str], tuple[str, ...]],
     progress: Progress = SILENT,
 ) -> Solution:
     """Find the label's exact records.
 
     Args:
-        old_lock: a lock that is kept if it still satisfies the label; then nothing is solved and
-            no repodata is read.
-        channel: the published channel, if there is one.
+        baseline: a lock that still satisfies the label is kept; then nothing is solved and no
+            repodata is read.
         store: keeps upstream's repodata and the records of the lock.
+        find_mirrors: from a URL to where it is asked for.
 
     Raises:
         UnsolvableError: with the solver's explanation for each subdir that has no solution.
         FetchError: a channel cannot be read.
-        IntegrityError: the lock is damaged, or the result is not what a given lock pins.
+        IntegrityError: the lock is damaged or names packages outside of the label's channels, or
+            the result is not what a given lock pins.
         LabelError: the file that the label names in ``from`` has mistakes.
     """
     label_request = _read_request(label)
     by_subdir = {request.profile.subdir: request for request in label_request.requests}
     path = store.records_path(label.name)
+    places = ChannelPlaces(label_request.channels, find_mirrors)
+    label_request, unheld = _hold_pins(label_request, places)
     # Channels are compared with those of the lock, secrets aside.
     digest = lockfile.digest_request([label_request.requests, label_request.pins])
-    if old_lock is not None and old_lock.is_file():
-        lock = lockfile.read_lock(old_lock)
+    if baseline.is_kept and baseline.lock.is_file():
+        lock = lockfile.read_lock(baseline.lock)
         memory = lockfile.recall_lock(path, lock.data)
-        kept = keep_lock(label_request, lock, is_satisfied=memory.satisfied == digest)
+        places = ChannelPlaces(label_request.channels, find_mirrors, memory.elsewhere)
+        lock_use = LockUse(baseline.lock, places, is_satisfied=memory.satisfied == digest)
+        kept = keep_lock(label_request, lock, lock_use)
         if kept is not None:
-            records = lockfile.restore_upstream_form(kept, memory, channel)
-            solution = Solution(by_subdir, records, lock.data, "kept", label_request.warnings)
+            records = lockfile.restore_upstream_form(kept, memory, baseline.channel)
+            solution = Solution(
+                by_subdir, records, lock.data, "kept", label_request.warnings, unheld=unheld
+            )
             if memory.records and memory.satisfied != digest:
-                lockfile.remember_lock(path, lock.data, solution.unique_records, digest)
+                lockfile.remember_lock(
+                    path, lock.data, solution.unique_records, digest, memory.elsewhere
+                )
             return solution
     records = solve_all(label_request, store.repodata_cache, progress)
     data = lockfile.write_lock(
         label_request.channels,
         {q.profile: records[q.profile.subdir] for q in label_request.requests},
     )
-    solution = Solution(by_subdir, records, data, "solved", label_request.warnings)
-    lockfile.remember_lock(path, data, solution.unique_records, digest)
+    solution = Solution(by_subdir, records, data, "solved", label_request.warnings, unheld=unheld)
+    # Channels whose repodata sends clients to another place (base_url) are upstream's own decision.
+    elsewhere = {
+        redact_url(record.url).rsplit("/", 2)[0]
+        for record in solution.unique_records
+        if places.url_of(record) is None
+    }
+    lockfile.remember_lock(path, data, solution.unique_records, digest, tuple(sorted(elsewhere)))
     return solution
+
+
+def _hold_pins(
+    label_request: LabelRequest, places: ChannelPlaces
+) -> tuple[LabelRequest, tuple[str, ...]]:
+    """Say which pins of a ``from:`` lock are from elsewhere; second those that no hash holds.
+
+    Nothing is fetched from there: the packages are those of the label's channels, and a hash in the
+    lock must be theirs.
+    """
+    foreign = foreign_pins(label_request.pins or {}, places)
+    if not foreign:
+        return label_request, ()
+    warning = (
+        f"{len(foreign)} packages of the given lock are from outside of the label's channels, such"
+        f" as {shown(foreign[0].url, 200)}; those of the channels are taken"
+    )
+    unheld = tuple(
+        f"{shown(pin.url, 200)}: from outside of the label's channels, and the lock has no hash"
+        for pin in foreign
+        if not (pin.sha256 or pin.md5)
+    )
+    return replace(label_request, warnings=(*label_request.warnings, warning)), unheld
+
+
+def find_replaced(solution: Solution, baseline: Baseline) -> tuple[str, ...]:
+    """Packages whose content is another than in the last lock or in the published channel's.
+
+    The lock beside the label counts as well as the channel's: the channel may be gone, and the
+    lock may have been edited. A damaged one says nothing.
+    """
+    lines: dict[str, None] = {}
+    for path in (baseline.lock, baseline.channel / CHANNEL_LOCK):
+        data = read_or_none(path)
+        if data is None or lockfile.bare(data) == lockfile.bare(solution.lock):
+            continue
+        with contextlib.suppress(IntegrityError, PlaceError):
+            groups = lockfile.read_lock(path).records.values()
+            before = (record for group in groups for record in group)
+            lines |= dict.fromkeys(replaced_packages(before, solution.unique_records))
+    return tuple(lines)
 
 
 def _read_request(label: Label) -> LabelRequest:
@@ -128,19 +204,31 @@ def solve_all(
     return records
 
 
+class LockUse(Struct, frozen=True):
+    """How a lock is looked at.
+
+    Attributes:
+        path: of the lock, for messages.
+        places: where its packages may come from.
+        is_satisfied: whether this lock was found to satisfy this very request before; then
+            nothing is solved.
+    """
+
+    path: Path
+    places: ChannelPlaces
+    is_satisfied: bool = False
+
+
 def keep_lock(
-    label_request: LabelRequest, lock: lockfile.Lock, *, is_satisfied: bool
+    label_request: LabelRequest, lock: lockfile.Lock, lock_use: LockUse
 ) -> dict[str, tuple[Record, ...]] | None:
     """The lock's records when they still are the answer to what is asked, else None.
 
     No repodata is read: the lock satisfies the label if solving among its records alone takes
     every one of them.
 
-    Args:
-        label_request: the request.
-        lock: the lock.
-        is_satisfied: whether this lock was found to satisfy this very request before; then
-            nothing is solved.
+    Raises:
+        IntegrityError: the lock is for these channels, and names packages outside of them.
     """
     virtual_packages = {
         request.profile.subdir: tuple(map(str, request.profile.virtual_packages))
@@ -152,11 +240,11 @@ def keep_lock(
     if channels != [channel.rstrip("/") for channel in lock.channels]:
         return None
     records = {
-        subdir: _with_secrets(lock.records[subdir], label_request.channels)
+        subdir: lock_use.places.place(lock.records[subdir], lock_use.path)
         for subdir in virtual_packages
     }
     try:
-        for request in () if is_satisfied else label_request.requests:
+        for request in () if lock_use.is_satisfied else label_request.requests:
             locked = records[request.profile.subdir]
             if identities(solve_among(locked, request)) != identities(locked):
                 return None
@@ -169,21 +257,6 @@ def keep_lock(
 def identities(records: Sequence[Record]) -> frozenset[tuple[str, str]]:
     """What a set of records is, order aside: path and SHA-256 of each."""
     return frozenset((record.path, record.sha256) for record in records)
-
-
-def _with_secrets(records: Sequence[Record], channels: Sequence[str]) -> tuple[Record, ...]:
-    """Give scrubbed URLs of a lock the secrets back that the label's channels carry."""
-    bases = [(redact_url(url).rstrip("/") + "/", url.rstrip("/") + "/") for url in channels]
-
-    def full(record: Record) -> Record:
-        # The longest base wins: one channel's URL may be the start of another's.
-        fitting = [pair for pair in bases if record.url.startswith(pair[0])]
-        if not fitting:
-            return record
-        bare, secret = max(fitting, key=lambda pair: len(pair[0]))
-        return replace(record, url=secret + record.url[len(bare) :])
-
-    return tuple(map(full, records))
 
 
 def _check_pins(

@@ -45,6 +45,8 @@ class Solution(Value, frozen=True):
         lock: the lock file's bytes.
         warnings: what turned up on the way.
         secrets: what the records' URLs hold beyond the label's own.
+        replaced: packages with other content than before under the same name, a line each.
+        unheld: packages of a ``from:`` lock from elsewhere without a hash, a line each.
     """
 
     hidden_fields: ClassVar = (
@@ -58,6 +60,8 @@ class Solution(Value, frozen=True):
     how: How
     warnings: tuple[str, ...] = ()
     secrets: frozenset[str] = frozenset()
+    replaced: tuple[str, ...] = ()
+    unheld: tuple[str, ...] = ()
 
     @property
     def unique_records(self) -> tuple[Record, ...]:
