@@ -1,8 +1,8 @@
 """Every error repack raises, by who must act; the exit code stands on the class.
 
 Nothing else leaves the library. The command line catches :class:`RepackError` once, prints
-:meth:`RepackError.text` and exits with :attr:`RepackError.exit_code`. A raiser fills fields, the
-text is made here and nowhere else. Whoever raises sees to it that no field holds a secret.
+:meth:`RepackError.text` and exits with :attr:`RepackError.exit_code`. Callers fill fields, which must
+hold no secret; the text is made from them here.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class RepackError(Exception):
     def to_json(self) -> dict[str, object]:
         """The fields for ``--json``."""
         fields = ("what", "where", "expected", "got", "hint")
-        given = {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
-        rows = [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems]
-        listed = {"problems": rows} if rows else {}
-        return {"error": self.kind, "exit_code": self.exit_code, **given, **listed}
+        filled = {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
+        rows = [problem._asdict() for problem in self.problems]
+        problems = {"problems": rows} if rows else {}
+        return {"error": self.kind, "exit_code": self.exit_code, **filled, **problems}
 
 
 class UsageError(RepackError):
@@ -135,9 +135,9 @@ class UnsolvableError(RepackError):
     @classmethod
     def together(cls, errors: Sequence[UnsolvableError]) -> UnsolvableError:
         """One error for several subdirs."""
-        whole = cls("", "")
-        whole.explanations = {s: text for error in errors for s, text in error.explanations.items()}
-        return whole
+        error = cls("", "")
+        error.explanations = {k: v for e in errors for k, v in e.explanations.items()}
+        return error
 
     def text(self) -> str:
         """The solver's explanation per subdir, then what to do."""
@@ -188,7 +188,7 @@ class SignatureError(IntegrityError):
 
 
 class FingerprintError(IntegrityError):
-    """A device cannot be told, or is not the one that was expected."""
+    """A device cannot be identified, or is not the one that was expected."""
 
     kind = "fingerprint"
 
@@ -384,7 +384,7 @@ class RollbackAwaitsRebootError(TargetError):
 
 
 class RollbackFailedError(TargetError):
-    """The new release failed and so did the way back; somebody has to look."""
+    """The new release failed and so did the rollback; a person has to repair the target."""
 
     kind = "rollback-failed"
     exit_code = 130

@@ -7,46 +7,36 @@ library alone, for stations on which nothing can be installed.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from repack.cli.shared import key_options, options, output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from repack.archive.verified_tar import Section
     from repack.bundle.archive import Trust
 
-F = TypeVar("F", bound="Callable[..., Any]")
 
-
-def _folders(command: F) -> F:
-    """``--models-dir`` and ``--strategies-dir``."""
-    for section in ("strategies", "models"):
-        text = f"Folder of the {section}."
-        command = click.option(f"--{section}-dir", type=options.FOLDER, help=text)(command)
-    return command
-
-
-def _source(command: F) -> F:
-    """What to verify or install, and how far to trust it."""
-    for option in (
-        click.option(
-            "--archive",
-            "--source",
-            "archive",
-            type=options.PATH,
-            required=True,
-            help="A release archive, a bundle's conda package, or a channel's folder.",
-        ),
-        click.option("--signing-key", "--key", help="Key to check it with: [KEYID=]VALUE."),
-        click.option("--require-signature", is_flag=True, help="Refuse what is not signed."),
-    ):
-        command = option(command)
-    return command
+_archive = click.option(
+    "--archive",
+    "--source",
+    "archive",
+    type=options.PATH,
+    required=True,
+    help="A release archive, a bundle's conda package, or a channel's folder.",
+)
+_key = click.option("--signing-key", "--key", help="Key to check it with: [KEYID=]VALUE.")
+_require_signature = click.option(
+    "--require-signature", is_flag=True, help="Refuse what is not signed."
+)
+_models_dir = click.option("--models-dir", type=options.FOLDER, help="Folder of the models.")
+_strategies_dir = click.option(
+    "--strategies-dir", type=options.FOLDER, help="Folder of the strategies."
+)
 
 
 @click.group()
@@ -59,7 +49,8 @@ def command() -> None:
 @click.option(
     "--output", "path", type=options.FILE, required=True, help="The archive to write, a .tar.gz."
 )
-@_folders
+@_models_dir
+@_strategies_dir
 @click.option("--signing-key", "--key", help="Key to sign it with: [KEYID=]VALUE.")
 @click.option("--manifest-output", type=options.FILE, help="Write the manifest here, too.")
 @options.as_json
@@ -85,7 +76,9 @@ def prepare(release: str, path: Path, *, as_json: bool, **values: Any) -> None:
 
 
 @command.command()
-@_source
+@_require_signature
+@_key
+@_archive
 @options.as_json
 def verify(archive: Path, *, as_json: bool, **values: Any) -> None:
     """Check a release whole; print its manifest."""
@@ -102,8 +95,11 @@ def verify(archive: Path, *, as_json: bool, **values: Any) -> None:
 
 
 @command.command()
-@_source
-@_folders
+@_require_signature
+@_key
+@_archive
+@_models_dir
+@_strategies_dir
 @click.option(
     "--backup-dir", type=options.FOLDER, required=True, help="Gets the folders that are replaced."
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,14 +10,12 @@ from repack.cli.shared import key_options, options, output
 from repack.display import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from repack.agent.context import AgentContext, AgentResult
     from repack.agent.status import Status
     from repack.names import LabelName
 
-F = TypeVar("F", bound="Callable[..., Any]")
 _RESULTS = {
     "installed": "release {release} runs",
     "unchanged": "release {release} is installed already",
@@ -28,41 +26,25 @@ _RESULTS = {
 }
 
 
+_config = click.option(
+    "--config",
+    "configs",
+    type=options.PATH,
+    multiple=True,
+    help="Settings, a file or a folder of *.toml [default: this system's places].",
+)
+_license_store = click.option(
+    "--license-store",
+    type=options.PATH,
+    envvar="REPACK_LICENSE_STORE",
+    help="The licence store, for labels that ask for one [default: the settings' own].",
+)
+_name = click.option("--name", help="A release by its number, such as 12 or halkbank@12.")
+
+
 @click.group()
 def command() -> None:
     """Install, run and roll back releases on a machine without network."""
-
-
-def _config(command: F) -> F:
-    """The options of every command here."""
-    config = click.option(
-        "--config",
-        "configs",
-        type=options.PATH,
-        multiple=True,
-        help="Settings, a file or a folder of *.toml [default: this system's places].",
-    )
-    return config(options.as_json(command))
-
-
-def _licensed(command: F) -> F:
-    """The options of commands that may ask for a licence."""
-    store = click.option(
-        "--license-store",
-        type=options.PATH,
-        envvar="REPACK_LICENSE_STORE",
-        help="The licence store, for labels that ask for one [default: the settings' own].",
-    )
-    return store(options.factors(command))
-
-
-def _source(command: F) -> F:
-    """The options of commands that read a medium."""
-    folder = click.option(
-        "--src-dir", "source", type=options.FOLDER, required=True, help="A channel, or a medium."
-    )
-    name = click.option("--name", help="A release by its number, such as 12 or halkbank@12.")
-    return folder(name(command))
 
 
 def _context(
@@ -110,9 +92,14 @@ def _check_license(label: LabelName, store: Path | None, factors: Path | None) -
 
 
 @command.command()
-@_source
-@_licensed
+@click.option(
+    "--src-dir", "source", type=options.FOLDER, required=True, help="A channel, or a medium."
+)
+@_name
+@_license_store
+@options.factors
 @_config
+@options.as_json
 def install(
     source: Path, name: str | None, configs: tuple[Path, ...], *, as_json: bool, **values: Any
 ) -> int:
@@ -123,8 +110,10 @@ def install(
 
 
 @command.command()
-@_licensed
+@_license_store
+@options.factors
 @_config
+@options.as_json
 def run(configs: tuple[Path, ...], *, as_json: bool, **values: Any) -> int:
     """Switch to the installed release and finish it; go back if it fails (110)."""
     from repack.agent import run
@@ -134,6 +123,7 @@ def run(configs: tuple[Path, ...], *, as_json: bool, **values: Any) -> int:
 
 @command.command()
 @_config
+@options.as_json
 def rollback(configs: tuple[Path, ...], *, as_json: bool) -> int:
     """Go back to the last release that ran well, at once."""
     from repack.agent.run import roll_back
@@ -143,6 +133,7 @@ def rollback(configs: tuple[Path, ...], *, as_json: bool) -> int:
 
 @command.command()
 @_config
+@options.as_json
 def status(configs: tuple[Path, ...], *, as_json: bool) -> None:
     """Say what is installed, what waits, what failed."""
     from repack.agent import status
@@ -152,8 +143,9 @@ def status(configs: tuple[Path, ...], *, as_json: bool) -> None:
 
 @command.command()
 @click.option("--src-dir", "source", type=options.FOLDER, help="A channel, or a medium.")
-@click.option("--name", help="A release by its number, such as 12 or halkbank@12.")
+@_name
 @_config
+@options.as_json
 def check(
     source: Path | None, name: str | None, configs: tuple[Path, ...], *, as_json: bool
 ) -> None:

@@ -5,51 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from repack.settings import Options, Settings
-
-F = TypeVar("F", bound="Callable[..., Any]")
 
 PATH = click.Path(path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
-def labels_dir(command: F) -> F:
-    """``--labels-dir``."""
-    return click.option(
-        "--labels-dir", type=FOLDER, default=Path("labels"), show_default=True, help="Label files."
-    )(command)
-
-
-def channels_dir(command: F) -> F:
-    """``--channels-dir``."""
-    return click.option(
-        "--channels-dir",
-        type=FOLDER,
-        default=Path("channels"),
-        show_default=True,
-        help="Published channels.",
-    )(command)
-
-
-def store(command: F) -> F:
-    """``--store``."""
-    return click.option(
-        "--store",
-        type=FOLDER,
-        envvar="REPACK_STORE",
-        default=_default_store,
-        help="Package store shared by all labels [default: the user's cache folder].",
-    )(command)
 
 
 def _default_store() -> Path:
@@ -58,23 +27,28 @@ def _default_store() -> Path:
     return default_store()
 
 
-def as_json(command: F) -> F:
-    """``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
-
-
-def dry_run(command: F) -> F:
-    """``--dry-run``."""
-    return click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")(
-        command
-    )
-
-
-def factors(command: F) -> F:
-    """``--factors``."""
-    return click.option(
-        "--factors", type=PATH, envvar="REPACK_FACTORS", help="The device's factors, as JSON."
-    )(command)
+labels_dir = click.option(
+    "--labels-dir", type=FOLDER, default=Path("labels"), show_default=True, help="Label files."
+)
+channels_dir = click.option(
+    "--channels-dir",
+    type=FOLDER,
+    default=Path("channels"),
+    show_default=True,
+    help="Published channels.",
+)
+store = click.option(
+    "--store",
+    type=FOLDER,
+    envvar="REPACK_STORE",
+    default=_default_store,
+    help="Package store shared by all labels [default: the user's cache folder].",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+factors = click.option(
+    "--factors", type=PATH, envvar="REPACK_FACTORS", help="The device's factors, as JSON."
+)
 
 
 def environment() -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,30 +12,20 @@ from repack.display import amount
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from repack.sync.plan import SyncResult
     from repack.sync.sync import SyncOptions
 
-F = TypeVar("F", bound="Callable[..., Any]")
-
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
 
 
-def bwlimit(command: F) -> F:
-    """``--bwlimit``."""
-    return click.option("--bwlimit", metavar="RATE", help="Bytes a second, such as 500k or 2M.")(
-        command
-    )
-
-
-def file_system(command: F) -> F:
-    """``--file-system``."""
-    return click.option(
-        "--file-system",
-        type=click.Choice(["fat32", "exfat", "other"]),
-        help="What DEST is to hold to, where the system cannot say it [default: look].",
-    )(command)
+bwlimit = click.option("--bwlimit", metavar="RATE", help="Bytes a second, such as 500k or 2M.")
+file_system = click.option(
+    "--file-system",
+    type=click.Choice(["fat32", "exfat", "other"]),
+    help="What DEST is to hold to, where the system cannot say it [default: look].",
+)
 
 
 def sync_options(values: Mapping[str, Any]) -> SyncOptions:
