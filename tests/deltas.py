@@ -140,7 +140,10 @@ def rewrite(
     with zstandard.open(file, "rb") as stream:
         data = stream.read()
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        found = {m.name: (m, tar.extractfile(m).read()) for m in tar.getmembers()}
+        folder = tar.getmembers()[0].name.rpartition("/")[0] + "/"
+        found = {
+            m.name.removeprefix(folder): (m, tar.extractfile(m).read()) for m in tar.getmembers()
+        }
     info, text = found["manifest.json"]
     document = json.loads(text)
     manifest(document)
@@ -149,7 +152,7 @@ def rewrite(
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, (member, content) in found.items():
-            member.name, member.size = name, len(content) if member.isreg() else 0
+            member.name, member.size = f"{folder}{name}", len(content) if member.isreg() else 0
             tar.addfile(member, io.BytesIO(content) if member.isreg() else None)
     target.write_bytes(zstandard.compress(out.getvalue()))
     return target

@@ -28,7 +28,11 @@ def command() -> None:
 @click.option("--from", "old", type=click.IntRange(min=1), required=True, help="Release there.")
 @click.option("--to", "new", type=click.IntRange(min=1), required=True, help="Release wanted.")
 @click.option("-o", "--output", "out", type=options.FILE, help="[default: NAME-N-M.delta.tar.zst]")
-@click.option("--plain", is_flag=True, help="A tar for `tar -xf FILE -C CHANNEL`; no patches.")
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="A tar for `tar -xf FILE -C CHANNEL`; no patches. With -o X.gz: compressed.",
+)
 @click.option(
     "--carry",
     type=click.FloatRange(min=0),

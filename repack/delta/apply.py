@@ -188,8 +188,8 @@ def check_base(base: BaseChannel, opened: DeltaFile, key: SharedKey | None) -> N
             expected=base.manifest.id,
             got=manifest.id,
         )
-    if base.pin not in {delta.base.manifest, delta.target.manifest}:
-        needed = f"{manifest.id}@{delta.base.release}"
+    if base.pin not in {*(pin.manifest for pin in delta.bases), delta.target.manifest}:
+        needed = " or ".join(f"{manifest.id}@{pin.release}" for pin in delta.bases)
         present = f"{base.manifest.id}@{base.manifest.version}"
         raise IntegrityError(
             f"the delta needs {needed}, and the channel is {present}"

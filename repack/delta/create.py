@@ -13,7 +13,6 @@ from msgspec import Struct
 from repack.channel.history import past_tree
 from repack.channel.layout import MANIFEST_PATH
 from repack.channel.manifest import Artifact, Manifest, build, parse
-from repack.codec.decode import encode
 from repack.delta import patch, recompress, selection
 from repack.delta.file import DeltaContent, write
 from repack.delta.manifest import FIELD, PATCHES, Delta, Patched, ReleasePin, find_base
@@ -48,6 +47,7 @@ class DeltaRequest(Struct, frozen=True):
         carry: bytes a second that carrying the delta takes; 0: whole packages only. See
             :func:`repack.delta.selection.choose`.
         key: gives the key that the label signs with; asked only when the releases are signed.
+        more_bases: other releases that a plain delta has to fit, so that no device needs another.
     """
 
     label: LabelName
@@ -56,6 +56,7 @@ class DeltaRequest(Struct, frozen=True):
     form: Form
     carry: float | None
     key: Callable[[], SharedKey | None]
+    more_bases: tuple[int, ...] = ()
 
 
 class DeltaResult(Struct, frozen=True):
@@ -114,11 +115,15 @@ def create_delta(
             "a delta leads from one release to another one", got=f"twice {request.old}"
         )
     with channels.exclusive(request.label):
-        old = _Release.of(past_tree(channels, request.label, request.old, store))
+        bases = [
+            _Release.of(past_tree(channels, request.label, number, store))
+            for number in (request.old, *request.more_bases)
+        ]
         new = _Release.of(past_tree(channels, request.label, request.new, store))
-    key = _signing_key(new.manifest, request)
-    before = {artifact.path: artifact.sha256 for artifact in old.manifest.artifacts}
-    fresh = [a for a in new.manifest.artifacts if before.get(a.path) != a.entry.sha256]
+    old, key = bases[0], _signing_key(new.manifest, request)
+    # What every base has need not travel.
+    before = set.intersection(*({(a.path, a.sha256) for a in b.manifest.artifacts} for b in bases))
+    fresh = [a for a in new.manifest.artifacts if (a.path, a.entry.sha256) not in before]
     with atomic.os_errors_at(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=atomic.TEMP_PREFIX, dir=out.parent)
@@ -129,7 +134,7 @@ def create_delta(
             patches = maker.make_all(fresh, progress)
         patched = {attempt.row.path for attempt in patches}
         whole = {artifact.path: artifact for artifact in fresh if artifact.path not in patched}
-        manifest, delta = _describe(old, new, whole, patches, request.form)
+        manifest, delta = _describe(bases, new, whole, patches, request.form)
         if key is not None:
             manifest = manifest.signed(key)
         archives = {path: new.tree.packages[path] for path in whole}
@@ -173,22 +178,23 @@ class _Release(Struct, frozen=True):
 
 
 def _describe(
-    old: _Release,
+    bases: Sequence[_Release],
     new: _Release,
     whole: Mapping[RelPath, Artifact],
     patches: Sequence[_Attempt],
     form: Form,
 ) -> tuple[Manifest, Delta]:
     """The delta's manifest, and the field ``delta`` in it."""
-    target = new.manifest
-    dropped = {a.path for a in old.manifest.artifacts} - {a.path for a in target.artifacts}
+    target, old = new.manifest, bases[0]
+    dropped = {path for base in bases for path in base.tree.paths} - new.tree.paths
     delta = Delta(
         base=old.pin,
         target=new.pin,
         form=form,
         patches=tuple(attempt.row for attempt in patches),
-        dropped=tuple(sorted(dropped)),
+        dropped=tuple(map(RelPath, sorted(dropped))),
         tools=recompress.tools() if patches else {},
+        more_bases=tuple(base.pin for base in bases[1:]),
     )
     base_id = f"{target.id}@{old.manifest.release}"
     artifacts = [_text_artifact(path, data) for path, data in new.tree.texts.items()]
@@ -201,7 +207,7 @@ def _describe(
         artifacts=(),
         runtime=target.runtime,
         generated_at=target.generated_at,
-        extra={FIELD: encode(delta)},
+        extra={FIELD: delta.encode()},
     )
     return build(head, tuple(artifacts)), delta
 

@@ -1,5 +1,7 @@
-"""Writes and reads delta files: a tar, its manifest first, compressed unless it is a plain one.
+"""Writes and reads delta files: a tar, its manifest first.
 
+A patched delta is compressed with zstd and lies in one folder; a plain one is compressed with gzip if
+its name ends with ``.gz``, and its members lie where the channel has them.
 The same release pair, store and versions of the libraries give the same bytes. A member is bounded
 by the manifest's size of it, and hashed while it is read.
 """
@@ -7,7 +9,10 @@ by the manifest's size of it, and hashed while it is read.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
+import re
+import zlib
 from typing import IO, TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -16,9 +21,10 @@ from repack.archive.tar_reader import TarReader
 from repack.archive.tar_writer import Sink, TarWriter
 from repack.archive.verified_tar import ReleaseFile, VerifiedFiles, errors_naming, max_tar_size
 from repack.channel.layout import publish_rank
+from repack.channel.leftovers import list_name
 from repack.channel.manifest import parse
 from repack.codec import zstd
-from repack.delta.manifest import MANIFEST, PLAIN_MANIFEST, parse_delta
+from repack.delta.manifest import MANIFEST, folder_name, parse_delta
 from repack.errors import IntegrityError
 from repack.fs import atomic
 
@@ -34,7 +40,13 @@ if TYPE_CHECKING:
 
 # Packages are compressed already, and metadata gets hardly smaller at a higher level.
 _LEVEL: Final = 6
-_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+# Packages are most of a plain delta, and they are compressed already.
+_GZIP_LEVEL: Final = 1
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+# How a patched and a plain delta begin; older ones have neither folder nor number.
+_PATCHED_FIRST: Final = re.compile(rf"(?P<folder>[^/]+\.delta/)?{re.escape(MANIFEST)}")
+_PLAIN_FIRST: Final = re.compile(r"\.repack-delta(?:-[0-9]+)?\.json")
 _COMPRESSED: Final = 256 << 10
 _MANIFEST_LIMIT: Final = 64 << 20
 _LIMIT_BEFORE_MEMBERS: Final = _MANIFEST_LIMIT + (64 << 10)
@@ -64,7 +76,11 @@ def write(path: Path, content: DeltaContent, form: Form, advance: Callable[[int]
     """
     with atomic.writing(path) as out:
         if form == "plain":
-            _write_plain(TarWriter(out, advance), content)
+            if path.suffix != ".gz":
+                _write_plain(TarWriter(out, advance), content)
+                return
+            with gzip.GzipFile("", "wb", _GZIP_LEVEL, out, mtime=0) as zipped:
+                _write_plain(TarWriter(zipped, advance), content)
             return
         options: dict[int, int] = {
             zstd.CompressionParameter.compression_level: _LEVEL,
@@ -72,16 +88,18 @@ def write(path: Path, content: DeltaContent, form: Form, advance: Callable[[int]
         }
         with zstd.ZstdFile(out, "w", options=options) as sink:
             tar = TarWriter(sink, advance)
-            tar.add_text(MANIFEST, content.manifest.to_bytes())
+            folder = folder_name(content.manifest.id, parse_delta(content.manifest, path)) + "/"
+            tar.add_text(f"{folder}{MANIFEST}", content.manifest.to_bytes())
             for name in sorted(content.texts):
-                tar.add_text(name, content.texts[name])
-            _add_archives(tar, content)
+                tar.add_text(f"{folder}{name}", content.texts[name])
+            _add_archives(tar, content, folder)
             tar.close()
 
 
 def _write_plain(tar: TarWriter, content: DeltaContent) -> None:
     """In the order of publishing, so that ``tar -x`` leaves no reader without a package."""
-    tar.add_text(PLAIN_MANIFEST, content.manifest.to_bytes())
+    # Under a name that readers of a channel take for litter: it stays in the channel.
+    tar.add_text(list_name(content.manifest.version), content.manifest.to_bytes())
     _add_archives(tar, content)
     for name in sorted(content.texts, key=publish_rank):
         mode = atomic.file_mode(name)
@@ -89,21 +107,25 @@ def _write_plain(tar: TarWriter, content: DeltaContent) -> None:
     tar.close()
 
 
-def _add_archives(tar: TarWriter, content: DeltaContent) -> None:
+def _add_archives(tar: TarWriter, content: DeltaContent, folder: str = "") -> None:
     for artifact in content.manifest.artifacts:
         if artifact.path in content.archives:
             source = str(content.archives[artifact.path])
-            tar.add(artifact.path, artifact.size, source, artifact.sha256 or "")
+            tar.add(f"{folder}{artifact.path}", artifact.size, source, artifact.sha256 or "")
 
 
 class DeltaFile(Struct, frozen=True):
-    """An open delta file whose manifest was read; its signature is not checked yet."""
+    """An open delta file whose manifest was read; its signature is not checked yet.
+
+    The folder that its members lie in ends with a slash; none for a plain delta.
+    """
 
     path: Path
     sha256: str
     manifest: Manifest
     delta: Delta
     _tar: TarReader
+    _folder: str
 
     def read_members(self, take: Callable[[Artifact], AbstractContextManager[Sink]]) -> None:
         """Read all members, each into the sink that ``take`` gives for it.
@@ -119,7 +141,9 @@ class DeltaFile(Struct, frozen=True):
             for member in self._tar:
                 if member.kind != "file":
                     raise IntegrityError(f"the delta holds a {member.kind}", got=member.name[:200])
-                verified.take(member.name, member, self._tar)
+                if not member.name.startswith(self._folder):
+                    raise IntegrityError("a member lies beside the others", got=member.name[:200])
+                verified.take(member.name.removeprefix(self._folder), member, self._tar)
             self._tar.finish()
             verified.end()
 
@@ -133,24 +157,53 @@ def open_delta(path: Path) -> Iterator[DeltaFile]:
         PlaceError: it cannot be read.
     """
     with atomic.os_errors_at(path), path.open("rb") as stream, errors_naming(path):
-        is_compressed = stream.read(len(_MAGIC)) == _MAGIC
-        stream.seek(0)
-        chunks = (
-            _decompressed(stream) if is_compressed else iter(lambda: stream.read(atomic.CHUNK), b"")
-        )
-        tar = TarReader(chunks, _LIMIT_BEFORE_MEMBERS)
+        tar = TarReader(_chunks(stream), _LIMIT_BEFORE_MEMBERS)
         first = next(iter(tar), None)
-        name = MANIFEST if is_compressed else PLAIN_MANIFEST
-        if first is None or first.kind != "file" or first.name != name:
+        name = first.name if first is not None and first.kind == "file" else ""
+        patched = _PATCHED_FIRST.fullmatch(name)
+        if patched is None and not _PLAIN_FIRST.fullmatch(name):
             raise IntegrityError(
                 "no delta",
-                expected=f"{name} as the first member",
-                got=first.name[:200] if first else None,
+                expected=f"{MANIFEST} or .repack-delta-N.json as the first member",
+                got=name[:200] or None,
             )
         data = tar.read_all(_MANIFEST_LIMIT)
         manifest = parse(data, path)
         sha256 = hashlib.sha256(data).hexdigest()
-        yield DeltaFile(path, sha256, manifest, parse_delta(manifest, path), tar)
+        delta = parse_delta(manifest, path)
+        if (delta.form == "patched") != (patched is not None):
+            raise IntegrityError(f"a {delta.form} delta begins otherwise", got=name[:200])
+        folder = (patched["folder"] if patched else None) or ""
+        yield DeltaFile(path, sha256, manifest, delta, tar, folder)
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """The tar in ``stream``, decompressed: zstd, gzip, or as it is."""
+    magic = stream.read(len(_ZSTD_MAGIC))
+    stream.seek(0)
+    if magic == _ZSTD_MAGIC:
+        return _decompressed(stream)
+    if magic.startswith(_GZIP_MAGIC):
+        return _gunzipped(stream)
+    return iter(lambda: stream.read(atomic.CHUNK), b"")
+
+
+def _gunzipped(stream: IO[bytes]) -> Iterator[bytes]:
+    """One gzip member (RFC 1952); zlib checks its length and checksum at its end."""
+    decompressor = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    data = b""
+    while not decompressor.eof:
+        data = decompressor.unconsumed_tail or stream.read(_COMPRESSED)
+        try:
+            chunk = decompressor.decompress(data, atomic.CHUNK) if data else b""
+        except zlib.error as fault:
+            raise IntegrityError("the delta is damaged", got=fault) from fault
+        if not data and not decompressor.eof:
+            raise IntegrityError("the delta is cut off")
+        if chunk:
+            yield chunk
+    if decompressor.unused_data or stream.read(1):
+        raise IntegrityError("data is hidden behind the end of the delta")
 
 
 def _decompressed(stream: IO[bytes]) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """A delta: what turns a channel at one release into the same channel at another one.
 
-The file is a tar, compressed with zstd. Its first member is a manifest of the usual form, signed
+The file is a tar, compressed with zstd, in one folder ``LABEL-OLD-NEW.delta/``, so that unpacking it
+over a channel touches nothing of the channel. Its first member is a manifest of the usual form, signed
 as the releases are; ``id`` is the label, ``version`` the release it leads to, ``artifacts`` are the
 members that follow: metadata files and packages (``full``), and patches (``diff``, with
 ``base_id``). The field ``delta`` holds what a release's manifest has no field for; it is signed with
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from msgspec import Meta
 
 from repack.codec.canonical import MAX_SIZE
-from repack.codec.decode import Document, decode
+from repack.codec.decode import Document, decode, encode
 from repack.conda.record import ARCHIVE_SUFFIXES
 from repack.conda.subdir import package_name
 from repack.errors import IntegrityError
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from repack.channel.manifest import Artifact, Manifest
 
 MANIFEST: Final = "manifest.json"
-# In a plain delta: a name that readers of a channel take for litter, for it stays in the channel.
-PLAIN_MANIFEST: Final = ".repack-delta.json"
 FIELD: Final = "delta"
 PATCHES: Final = "patches"
 FORMAT: Final = 1
@@ -67,8 +66,9 @@ class Delta(Document, frozen=True):
     """The field ``delta`` of a delta's manifest.
 
     Attributes:
-        dropped: packages of the base that the other release no longer has.
+        dropped: files of the bases that the other release no longer has.
         tools: versions of the libraries that the patches were tried out with.
+        more_bases: other releases that a plain delta may be unpacked over.
     """
 
     base: ReleasePin
@@ -78,6 +78,19 @@ class Delta(Document, frozen=True):
     dropped: tuple[RelPath, ...]
     tools: dict[str, str]
     format: Literal[1] = FORMAT
+    more_bases: tuple[ReleasePin, ...] = ()
+
+    @property
+    def bases(self) -> tuple[ReleasePin, ...]:
+        """Every release that it leads from."""
+        return (self.base, *self.more_bases)
+
+    def encode(self) -> dict[str, object]:
+        """The field as it stands in the manifest."""
+        fields: dict[str, object] = encode(self)
+        if not self.more_bases:
+            del fields["more_bases"]
+        return fields
 
 
 def parse_delta(manifest: Manifest, where: object) -> Delta:
@@ -122,6 +135,11 @@ def _check_members(delta: Delta, manifest: Manifest, where: object) -> None:
             raise IntegrityError("a patch is for no package", where=where, got=row.path)
     if sum(artifact.size for artifact in manifest.artifacts if is_text(artifact)) > MAX_TEXTS:
         raise IntegrityError("the delta holds too much metadata", where=where)
+
+
+def folder_name(label: str, delta: Delta) -> str:
+    """The folder inside a patched delta that holds its members."""
+    return f"{label}-{delta.base.release}-{delta.target.release}.delta"
 
 
 def is_archive(path: str) -> bool:

@@ -101,12 +101,14 @@ def write_oem(
     checklist = RelPath(f"{oem_bundle.folder(label)}/{oem_bundle.CHECKLIST}")
     if options.dry_run:
         paths = [oem_bundle.bundle_path(label, number, platform) for platform in platforms]
-        paths += [oem_bundle.delta_path(label, base, number) for base in bases]
+        paths += _delta_paths(release, platforms) if bases else []
         written = write_medium(name, root, choice, context)
         return OemWritten(written, site.fingerprint, (*paths, checklist, *texts))
     with context.store.scratch_folder() as folder:
         sources = _write_bundles(release, tree, platforms, folder, options.progress)
-        sources |= _write_deltas(release, bases, site, folder, context)
+        if bases:
+            file = _write_delta(release, bases, site, folder, context)
+            sources |= {file_entry(path, file): file for path in _delta_paths(release, platforms)}
         time = f"{context.now:%Y-%m-%d %H:%M} UTC"
         texts[checklist] = OemChecklist(
             label, number, platforms, site.fingerprint, digest, [*sources], time
@@ -167,18 +169,28 @@ def _write_bundles(
     return sources
 
 
-def _write_deltas(
+def _delta_paths(release: ReleaseFiles, platforms: Sequence[str]) -> list[RelPath]:
+    """Where the delta lies: under the name of every system that the stick is for.
+
+    It holds the packages of all platforms whatever it is called, because ``tar`` unpacks it over a
+    channel whose metadata names them.
+    """
+    paths = [oem_bundle.delta_path(release.label, release.release, name) for name in platforms]
+    return list(dict.fromkeys(paths))
+
+
+def _write_delta(
     release: ReleaseFiles,
     bases: Sequence[int],
     site: OemSite,
     scratch: Path,
     context: MediumContext,
-) -> dict[FileEntry, Path]:
-    sources = {}
-    for base in bases:
-        path = oem_bundle.delta_path(release.label, base, release.release)
-        file = scratch / path.rpartition("/")[2]
-        request = DeltaRequest(release.label, base, release.release, "patched", None, site.key)
-        create_delta(request, context.channels, context.store, file, context.options.progress)
-        sources[file_entry(path, file)] = file
-    return sources
+) -> Path:
+    """One plain delta that fits every base, so that nobody can unpack the wrong one."""
+    file = scratch / "core-oem.delta.tar.gz"
+    *others, old = bases
+    request = DeltaRequest(
+        release.label, old, release.release, "plain", None, site.key, tuple(others)
+    )
+    create_delta(request, context.channels, context.store, file, context.options.progress)
+    return file

@@ -2,7 +2,7 @@
 
 ```
 oem/LABEL/core-oem-RELEASE-PLATFORM.tar.gz   the channel for one platform, in one file
-oem/LABEL/LABEL-OLD-NEW.delta.tar.zst        for devices that have release OLD
+oem/LABEL/core-oem-RELEASE-linux.delta.tar.gz   plain, for devices that have an earlier release
 oem/LABEL/oem_installation.md                the checklist for label, release and device
 oem/LABEL/SHA256SUMS
 notary/LABEL-RELEASE.json  .intoto.json      who built it from what, signed
@@ -54,9 +54,10 @@ def bundle_path(label: LabelName, release: int, platform: str) -> RelPath:
     return RelPath(f"{folder(label)}/core-oem-{release}-{platform}.tar.gz")
 
 
-def delta_path(label: LabelName, old: int, new: int) -> RelPath:
-    """Where a delta lies."""
-    return RelPath(f"{folder(label)}/{label}-{old}-{new}.delta.tar.zst")
+def delta_path(label: LabelName, release: int, platform: str) -> RelPath:
+    """Where the delta to a release lies, for devices of one system: ``linux`` or ``win``."""
+    system = platform.partition("-")[0]
+    return RelPath(f"{folder(label)}/core-oem-{release}-{system}.delta.tar.gz")
 
 
 class OemChecklist(Struct, frozen=True):

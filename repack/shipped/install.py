@@ -246,7 +246,7 @@ def verify(key):
         return
     command = [sys.executable, "-B", checker, ROOT]
     command += ["--key", key, "--require-signature"] if key else []
-    command.append("--json")
+    command += ["--tidy", "--json"]  # removes what deltas left over, where it may write
     child = subprocess.Popen(command, stdout=subprocess.PIPE)
     said = child.communicate()[0].decode("utf-8", "replace").strip()
     problems = complaints(said, ROOT) if child.returncode == 6 else [said]

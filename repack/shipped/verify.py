@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check a repack channel: every file's SHA-256, and with a key the signature of the manifest.
 
-    python repack/verify.py [CHANNEL] [--key KEY] [--require-signature] [--json]
+    python repack/verify.py [CHANNEL] [--key KEY] [--require-signature] [--tidy] [--json]
 
 KEY is [KEYID=]VALUE with VALUE = env:NAME, file:PATH, hex:..., base64:... or bare base64.
 Ends with 0 when all is well, 6 when something is wrong, 2 when it cannot look.
@@ -9,7 +9,11 @@ Ends with 0 when all is well, 6 when something is wrong, 2 when it cannot look.
 How it holds together: repack/manifest.json is signed with HMAC-SHA384 over itself without the
 field "signature", as JSON with sorted keys and no white space. It names repack/integrity.json by
 SHA-256, and that names every other file. The public-key metadata in repack/metadata/ is checked
-for damage only: `repack verify` checks who signed it. Python 3.6 is enough; nothing is written.
+for damage only: `repack verify` checks who signed it. Python 3.6 is enough.
+
+`tar` unpacks a plain delta over a channel and removes nothing, so files of the release before stay.
+The delta lists them in .repack-delta-N.json: they are leftovers, no fault. --tidy removes them and
+the lists when all else is well; without it nothing is written.
 """
 
 import argparse
@@ -23,6 +27,7 @@ import re
 
 MANIFEST, INTEGRITY = "repack/manifest.json", "repack/integrity.json"
 SUMS = "repack/metadata/SHA256SUMS"
+DROPS = re.compile(r"\.repack-delta(-[0-9]+)?\.json")
 # What systems and tools drop into folders: neither signed nor bad.
 LITTER = re.compile(
     r"(?i)(.*/)?(\._[^/]*|\.DS_Store|Thumbs\.db|desktop\.ini|\.repack-[^/]*"
@@ -103,6 +108,40 @@ def check_signature(manifest, key):
     return "good, key id %s" % signature.get("key_id")
 
 
+def is_plain(path):
+    """Whether a path of a list stays inside of the channel, on every system."""
+    return not (re.search(r"[\\:\0]", path) or {"", ".", ".."} & set(path.split("/")))
+
+
+def dropped(root, manifest, key):
+    """The files that plain deltas unpacked here no longer have; with a key, of signed ones only."""
+    paths = set()
+    for name in filter(DROPS.fullmatch, os.listdir(root)):
+        try:
+            delta = parse(read(root, name)[0], name)
+            if delta["id"] == manifest["id"]:
+                if key:
+                    check_signature(delta, key)
+                paths.update(filter(is_plain, delta["delta"]["dropped"]))
+        except (Bad, KeyError, TypeError, AttributeError):
+            continue  # what it lists is reported as extra
+    return paths
+
+
+def tidy(root, paths):
+    """Remove leftovers, then the lists that name them; what cannot be removed is said."""
+    for path in sorted(paths) + sorted(filter(DROPS.fullmatch, os.listdir(root))):
+        try:
+            os.remove(at(root, path))
+        except OSError as error:
+            return "; not removed: %s: %s" % (path, error.strerror)
+        folder = os.path.dirname(path)
+        while folder and not os.listdir(at(root, folder)):
+            os.rmdir(at(root, folder))
+            folder = os.path.dirname(folder)
+    return "; removed"
+
+
 def listed(root, manifest, manifest_digest):
     """Path -> SHA-256 of every file that must be there."""
     data, digest = read(root, INTEGRITY)
@@ -110,7 +149,7 @@ def listed(root, manifest, manifest_digest):
         raise Bad("changed: %s is not the one that the manifest names" % INTEGRITY)
     files = {MANIFEST: manifest_digest, INTEGRITY: digest}
     for row in parse(data, INTEGRITY)["files"]:
-        if re.search(r"[\\:\0]", row["path"]) or {"", ".", ".."} & set(row["path"].split("/")):
+        if not is_plain(row["path"]):
             raise Bad("malformed: %s: path %r" % (INTEGRITY, row["path"]))
         files[row["path"]] = row["sha256"]
     for row in manifest["artifacts"]:
@@ -146,7 +185,7 @@ def hash_file(root, path):
 
 
 def check(root, key, require):
-    """Release, state of the signature, files, bytes, problems."""
+    """Release, state of the signature, files, bytes, problems, leftovers."""
     data, digest = read(root, MANIFEST)
     manifest = parse(data, MANIFEST)
     try:
@@ -164,16 +203,20 @@ def check(root, key, require):
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         hashes = dict(zip(plain, pool.map(lambda path: hash_file(root, path), plain)))
     problems = ["missing: " + path for path in files if path not in hashes]
-    problems += ["extra: " + path for path in there if path not in hashes]
+    extra = {path for path in there if path not in hashes}
+    left = {path for path in extra & dropped(root, manifest, key) if there[path] is not None}
+    left -= set(files)
+    problems += ["extra: " + path for path in extra - left]
     problems += ["changed: %s: now %s" % (p, got) for p, got in hashes.items() if got != files[p]]
-    return title, state, len(plain), sum(there[path] for path in plain), sorted(problems)
+    size = sum(there[path] for path in plain)
+    return title, state, len(plain), size, sorted(problems), sorted(left)
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("channel", nargs="?", default=os.path.join(__file__, "..", ".."))
     options.add_argument("--key", help="[KEYID=]VALUE: the shared key of the signature")
-    for name in ("--require-signature", "--json"):
+    for name in ("--require-signature", "--tidy", "--json"):
         options.add_argument(name, action="store_true")
     given = options.parse_args()
     root = os.path.abspath(given.channel)
@@ -184,13 +227,23 @@ def main():
         os.listdir(root)  # no such folder is another matter than an empty one
         result = check(root, key, given.require_signature)
     except Bad as error:
-        result = (os.path.basename(root), "not accepted", 0, 0, [str(error)])
+        result = (os.path.basename(root), "not accepted", 0, 0, [str(error)], [])
     except OSError as error:
         options.error(str(error))
-    result = dict(zip(("release", "signature", "files", "bytes", "problems"), result))
+    names = ("release", "signature", "files", "bytes", "problems", "leftovers")
+    result = dict(zip(names, result))
     result["status"] = "error" if result["problems"] else "ok"
     text = "%(release)s: %(status)s; %(files)d files, %(bytes)d bytes; signature: %(signature)s"
-    lines = [json.dumps(result)] if given.json else result["problems"] + [text % result]
+    notes = []
+    if result["leftovers"]:
+        done = "; --tidy removes them"
+        if given.tidy:
+            done = "; not removed: first the problems" if result["problems"] else None
+        done = done or tidy(root, result["leftovers"])
+        notes = ["left over from earlier releases: %d files%s" % (len(result["leftovers"]), done)]
+    result["notes"] = notes
+    lines = result["problems"] + notes + [text % result]
+    lines = [json.dumps(result)] if given.json else lines
     for line in lines:  # file names may hold what the console cannot show
         print(line.encode("ascii", "backslashreplace").decode())
     return 6 if result["problems"] else 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from repack.channel import integrity, layout, manifest
 from repack.channel.layout import MANIFEST
+from repack.channel.leftovers import leftover_paths
 from repack.channel.metadata_folder import read_folder
 from repack.channel.releases import extra_files
 from repack.codec import sha256sums, zstd
@@ -80,6 +81,7 @@ def verify(
     for name in dict.fromkeys((NOARCH, *platforms)):
         verdict.findings += check_subdir(_subdir(channel, name, inventory, verdict))
     _check_extra_files(channel, inventory, verdict)
+    _accept_leftovers(channel, inventory, requirements, verdict)
     _check_metadata(channel, data, requirements, verdict, now)
     _check_need(requirements, verdict)
     verdict.findings = list(dict.fromkeys(verdict.findings))
@@ -148,6 +150,28 @@ def _check_extra_files(channel: Path, inventory: Inventory, verdict: Verdict) ->
         elif there.sha256 != entry.sha256:
             findings.append(Finding("changed", path, "changed", entry.sha256, there.sha256))
     verdict.findings = findings
+
+
+def _accept_leftovers(
+    channel: Path, inventory: Inventory, requirements: Requirements, verdict: Verdict
+) -> None:
+    """What a plain delta could not remove is no fault; it is warned about."""
+    dropped = leftover_paths(channel, verdict.label, requirements.key)
+    left = {
+        finding.path
+        for finding in verdict.findings
+        if finding.kind == "extra" and finding.path in dropped and finding.path not in inventory.odd
+    }
+    if left:
+        verdict.findings = [
+            finding
+            for finding in verdict.findings
+            if finding.kind != "extra" or finding.path not in left
+        ]
+        verdict.warnings.append(
+            f"left over from earlier releases: {len(left)} files;"
+            " python3 repack/verify.py --tidy removes them"
+        )
 
 
 def _subdir(channel: Path, name: str, inventory: Inventory, verdict: Verdict) -> Subdir:

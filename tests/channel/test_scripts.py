@@ -324,7 +324,9 @@ def test_the_key_reaches_the_checker(tmp_path, fake):
     (root / "repack" / "verify.py").write_text("import sys\nprint(sys.argv[1:])\n")
     done = start(root, fake, "--prefix", str(tmp_path / "e"), "--key", "env:K")
     assert done.returncode == 0
-    assert str([str(root), "--key", "env:K", "--require-signature", "--json"]) in done.stderr
+    assert (
+        str([str(root), "--key", "env:K", "--require-signature", "--tidy", "--json"]) in done.stderr
+    )
 
 
 def test_no_checker_is_said_and_fails_where_a_key_is_given(tmp_path, fake):

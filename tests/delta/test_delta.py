@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from repack.channel import folder as place
 from repack.channel.folder import Channels
@@ -19,7 +20,6 @@ from repack.delta import apply as pipeline
 from repack.delta import file as delta_file
 from repack.fs import links
 from tests.deltas import SIZE, Deltas, contents, of_json, rewrite, said, serves
-from tests.world import check
 
 MODEL = "noarch/tiny-model-2-0.conda"
 SIGNING = {"hmac": "env:REPACK_HMAC_KEY", "key_id": "oem-updates"}
@@ -123,23 +123,109 @@ def test_litter_and_files_of_the_customer_outside_stay(deltas):
     assert (deltas.customer.parent / "notes.txt").read_text() == "mine"
 
 
-def test_plain_delta_works_with_tar_alone_and_with_apply(deltas):
-    file = deltas.create(1, 2, "--plain")
+def _verify_py(channel, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-B", "repack/verify.py", *arguments, "--json"],
+        cwd=channel, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_plain_delta_works_with_tar_alone_and_with_apply(deltas, ending):
+    file = deltas.root / f"d{ending}"
+    deltas.create(1, 2, "--plain", "-o", str(file))
+    assert file.read_bytes().startswith(b"\x1f\x8b") == (ending == ".tar.gz")
     again = deltas.root / "again"
     shutil.copytree(deltas.customer, again)
     subprocess.run(["tar", "-xf", file, "-C", again], check=True)
     after = contents(again)
     assert {path: after[path] for path in deltas.whole[2]} == deltas.whole[2]
-    assert MODEL in check(again)
     zombies = set(after) - set(deltas.whole[2])
-    assert zombies - {".repack-delta.json"} <= set(deltas.whole[1])
+    assert zombies - {".repack-delta-2.json"} == set(deltas.whole[1]) - set(deltas.whole[2])
+    # they are leftovers, no fault: for the checker on the stick, for ours, and for the installer
+    code, answer = _verify_py(again)
+    assert (code, answer["problems"]) == (0, [])
+    assert set(answer["leftovers"]) == zombies - {".repack-delta-2.json"}
+    code, text = said("verify", str(again), "--json")
+    assert code == 0, text
+    assert "left over" in of_json(text)["warnings"][-1]
+    tidied = deltas.root / "tidied"
+    shutil.copytree(again, tidied)
+    assert _verify_py(tidied, "--tidy")[0] == 0
+    assert contents(tidied) == deltas.whole[2]
     # the next apply takes the zombies away
     assert said("delta", "apply", str(again), str(file))[0] == 0
-    assert contents(again) | {".repack-delta.json": b""} == deltas.whole[2] | {
-        ".repack-delta.json": b""
-    }
+    assert {
+        p: d for p, d in contents(again).items() if p != ".repack-delta-2.json"
+    } == deltas.whole[2]
     assert deltas.apply(file)[0] == 0
     assert contents(deltas.customer) == deltas.whole[2]
+
+
+def test_leftovers_of_several_deltas_are_known_and_nothing_else_is(tmp_path):
+    deltas = Deltas(tmp_path, releases=3)
+    for old, new in ((1, 2), (2, 3)):
+        file = deltas.create(old, new, "--plain", "-o", str(tmp_path / f"{old}.tar.gz"))
+        file = tmp_path / f"{old}.tar.gz"
+        subprocess.run(["tar", "-xf", file, "-C", deltas.customer], check=True)
+        assert _verify_py(deltas.customer)[0] == 0
+    stranger = deltas.customer / "noarch" / "evil-1-0.conda"
+    stranger.write_bytes(b"x")
+    code, answer = _verify_py(deltas.customer, "--tidy")
+    assert (code, answer["problems"]) == (6, ["extra: noarch/evil-1-0.conda"])
+    assert answer["leftovers"], "nothing is removed while something is wrong"
+    assert all((deltas.customer / path).is_file() for path in answer["leftovers"])
+    stranger.unlink()
+    assert _verify_py(deltas.customer, "--tidy")[0] == 0
+    assert contents(deltas.customer) == deltas.whole[3]
+
+
+@pytest.mark.parametrize("path", ["../mine.txt", "/etc/hostname", "noarch/../../mine.txt", "link"])
+def test_a_list_of_leftovers_reaches_nothing_outside(deltas, path):
+    mine = deltas.customer.parent / "mine.txt"
+    mine.write_text("mine")
+    (deltas.customer / "link").symlink_to(mine)
+    document = {"id": "bank", "delta": {"dropped": [path]}}
+    (deltas.customer / ".repack-delta-7.json").write_text(json.dumps(document))
+    assert _verify_py(deltas.customer, "--tidy")[0] == 6
+    (deltas.customer / "link").unlink()
+    assert _verify_py(deltas.customer, "--tidy")[0] == 0
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b'{"id": "bank", "delta": 1}', b"\xff", b"[" * 99999]
+)
+def test_a_broken_list_of_leftovers_counts_for_nothing(deltas, data):
+    (deltas.customer / ".repack-delta-7.json").write_bytes(data)
+    assert _verify_py(deltas.customer)[0] == 0
+    (deltas.customer / "noarch" / "old-1-0.conda").write_bytes(b"")
+    assert _verify_py(deltas.customer)[0] == 6
+    assert said("verify", str(deltas.customer))[0] == 6
+
+
+def test_a_patched_delta_that_tar_unpacks_touches_no_channel(deltas):
+    file = deltas.create(1, 2)
+    before = contents(deltas.customer)
+    with zstandard.open(file, "rb") as stream:
+        data = stream.read()
+    subprocess.run(["tar", "-x", "-C", deltas.customer], input=data, check=True)
+    after = contents(deltas.customer)
+    assert {path: after[path] for path in before} == before
+    assert {path.split("/")[0] for path in set(after) - set(before)} == {"bank-1-2.delta"}
+
+
+def test_gzip_that_is_cut_or_goes_on(deltas):
+    file = deltas.root / "d.tar.gz"
+    deltas.create(1, 2, "--plain", "-o", str(file))
+    data, bad = file.read_bytes(), deltas.root / "bad.tar.gz"
+    for name, damaged in {
+        "cut": data[:-9], "short": data[:5000], "more": data + b"x", "twice": data + data,
+        "flip": data[:4000] + bytes([data[4000] ^ 255]) + data[4001:],
+    }.items():  # fmt: skip
+        bad.write_bytes(damaged)
+        assert deltas.refuse(bad), name
 
 
 def test_no_patches_where_carrying_costs_nothing(deltas):

@@ -25,7 +25,7 @@ SIGNING = {"hmac": "env:REPACK_HMAC_KEY", "key_id": "oem-updates", "keys": "keys
 KEY = "hex:" + "ab" * 32
 DEVICE = "OEM-DEVICE-1234"
 BUNDLE = "oem/bank/core-oem-2-linux-64.tar.gz"
-DELTA = "oem/bank/bank-1-2.delta.tar.zst"
+DELTA = "oem/bank/core-oem-2-linux.delta.tar.gz"
 
 
 @pytest.fixture(scope="module")
