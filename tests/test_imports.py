@@ -155,14 +155,16 @@ NOT_ON_TARGETS = frozenset({"solve", "release", "upstream", "store", "sync", "re
 
 DOORS: dict[str, set[str]] = {
     "conda": {"plugin.py"},
-    "http": {
-        "upstream/response.py",
-        "upstream/connection.py",
+    "http": set(),  # requests and urllib3 stand above it
+    "requests": {
+        "upstream/session.py",
         "upstream/errors.py",
         "upstream/client.py",
+        "upstream/response.py",
     },
-    "requests": set(),
-    "urllib3": set(),
+    "urllib3": {"upstream/session.py", "upstream/errors.py"},
+    "truststore": {"upstream/session.py"},
+    "keyring": {"upstream/credentials.py"},
     "rattler": {
         "conda/rattler.py",
         "conda/match_spec.py",

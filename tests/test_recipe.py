@@ -72,7 +72,7 @@ def test_the_environment_is_generated():
 
 # Imported behind `except ImportError`, or by whoever brings it along.
 OPTIONAL = {
-    "certifi": "comes with requests; asked where the system has no certificates",
+    "urllib3": "comes with requests, which is nothing without it",
     "_typeshed": "for type checkers alone",
     "conda": "plugin.py is loaded by conda",
     "install_folders": "lies beside install.py wherever that runs",
@@ -131,7 +131,7 @@ def test_what_is_imported_is_declared(project):
 
 def test_what_is_declared_is_imported(project):
     used = {distribution(module) for module in imported()}
-    assert declared(project) - used <= {"requests", "truststore"}
+    assert declared(project) <= used
 
 
 def test_extras_are_no_hard_dependencies(project):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import time
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from repack.channel.metadata_folder import newest
 from repack.channel.releases import stored_releases
 from repack.channel.scripts import sync_scripts
 from repack.codec.sha256sums import SUMS, format_sums
-from repack.errors import FetchError, IntegrityError, UsageError
+from repack.errors import IntegrityError, UsageError
 from repack.fs import atomic, digests
 from repack.fs.walk import read_or_none
 from repack.label import files
@@ -80,46 +80,26 @@ def fetch_installers(
         path = cache / installer.sha256
         if not path.is_file() or digests.digest(path)[0] != installer.sha256:
             progress.note(f"fetching {name}")
-            _fetch(installer, path, upstream)
+            upstream.first_of(installer.url, partial(_download, installer, path, upstream))
         entries[name] = digests.file_entry(RelPath(f"{INSTALLERS}/{name}"), path)
     return entries
 
 
-def _fetch(installer: Installer, place: Path, upstream: Upstream) -> None:
-    faults: list[FetchError] = []
-    for url in upstream.places(installer.url):
-        for failed in range(1, upstream.patience.tries + 1):
-            try:
-                _take(url, installer, place, upstream)
-            except TransientError as error:
-                faults.append(error)
-                pause = upstream.patience.pause(failed, error.retry_after)
-                if pause is None:
-                    break
-                time.sleep(pause)
-            except FetchError as error:
-                faults.append(error)
-                break
-            else:
-                return
-    raise faults[-1]
-
-
-def _take(url: str, installer: Installer, place: Path, upstream: Upstream) -> None:
-    pace, sha, size = AdaptiveReader(), hashlib.sha256(), 0
-    with upstream.open(url) as answer, atomic.writing(place) as out:
-        while data := pace.read(answer):
-            sha.update(data)
+def _download(installer: Installer, path: Path, upstream: Upstream, url: str) -> None:
+    reader, sha256, size = AdaptiveReader(), hashlib.sha256(), 0
+    with upstream.open(url) as response, atomic.writing(path) as out:
+        while data := reader.read(response):
+            sha256.update(data)
             size += len(data)
             out.write(data)
-        if answer.length is not None and size != answer.length:
+        if response.length is not None and size != response.length:
             raise TransientError("less came than there should be", where=redact_url(url))
-        if sha.hexdigest() != installer.sha256:
+        if sha256.hexdigest() != installer.sha256:
             raise IntegrityError(
                 "an installer is not the file that the label names",
                 where=redact_url(url),
                 expected=installer.sha256,
-                got=sha.hexdigest(),
+                got=sha256.hexdigest(),
             )
 
 

@@ -61,8 +61,8 @@ class FetchResult(Struct, frozen=True):
     seconds: float
 
 
-class _Download(Struct, frozen=True):
-    """One archive to bring, and the URLs it can be had from."""
+class _Archive(Struct, frozen=True):
+    """One archive to download, and the URLs it can be had from."""
 
     record: Record
     urls: tuple[str, ...]
@@ -71,13 +71,13 @@ class _Download(Struct, frozen=True):
 class _FetchState(Struct):
     """What the threads share; ``lock`` guards all but the flags."""
 
-    done: Callable[[int], None]
-    keep: Callable[[Partial], object]
+    advance: Callable[[int], None]
+    commit: Callable[[Partial], object]
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
     files: int = 0
     bytes: int = 0
-    faults: list[RepackError] = field(default_factory=list)
+    errors: list[RepackError] = field(default_factory=list)
     crash: BaseException | None = None
 
 
@@ -88,7 +88,7 @@ class _CpuLoad:
         self._at, self._used = time.monotonic(), time.process_time()
 
     def is_light(self) -> bool:
-        """Whether more than half of their time was left since this was last said; not too often."""
+        """Whether more than half of their time was idle since the last call; at most each slice."""
         now, used = time.monotonic(), time.process_time()
         passed = now - self._at
         if passed < _SLICE:
@@ -99,7 +99,7 @@ class _CpuLoad:
 
 
 class _StoppedError(Exception):
-    """Somebody else's failure ends this thread; never leaves the module."""
+    """Another thread's failure ends this one; never leaves the module."""
 
 
 def fetch(
@@ -109,7 +109,7 @@ def fetch(
     progress: Progress = SILENT,
     flushed: WriteBehind | None = None,
 ) -> FetchResult:
-    """Bring the archive of every record into ``store``.
+    """Download the archive of every record into ``store``.
 
     Args:
         flushed: takes the archives in and flushes them while it is open; else each is flushed
@@ -123,38 +123,43 @@ def fetch(
         UsageError: this machine's proxy or certificates are set wrongly.
     """
     began = time.monotonic()
-    errands = _errands(records, store, upstream)
-    if not errands:
+    archives = _missing_archives(records, store, upstream)
+    if not archives:
         return FetchResult(0, 0, time.monotonic() - began)
-    _check_room(errands, store)
-    total = sum(errand.record.size for errand in errands)
-    with progress.phase("fetch", total, "bytes") as done:
-        tally = _FetchState(done, (flushed or store).commit)
-        _run(errands, tally, store, upstream)
-    if tally.faults:
-        if isinstance(tally.faults[0], SpaceError):
+    _check_room(archives, store)
+    total = sum(archive.record.size for archive in archives)
+    with progress.phase("fetch", total, "bytes") as advance:
+        state = _FetchState(advance, (flushed or store).commit)
+        _run_threads(archives, state, store, upstream)
+    if state.errors:
+        if isinstance(state.errors[0], SpaceError):
             _check_room(
-                [e for e in errands if not store.is_marked(e.record.sha256, e.record.size)], store
+                [a for a in archives if not store.is_marked(a.record.sha256, a.record.size)], store
             )
-        raise _together(tally.faults)
-    return FetchResult(tally.files, tally.bytes, time.monotonic() - began)
+        raise _merge_errors(state.errors)
+    return FetchResult(state.files, state.bytes, time.monotonic() - began)
 
 
-def _errands(records: Sequence[Record], store: Store, upstream: Upstream) -> tuple[_Download, ...]:
-    """What is to be brought, largest first; records of one archive are places of each other."""
+def _missing_archives(
+    records: Sequence[Record], store: Store, upstream: Upstream
+) -> tuple[_Archive, ...]:
+    """What is to be downloaded, largest first; records of one archive are mirrors of each other."""
     urls: dict[Digest, dict[str, None]] = {}
-    wanted: dict[Digest, Record] = {}
+    record_by_digest: dict[Digest, Record] = {}
     for record in records:
-        places = upstream.places(record.url)
+        # Also of what is there: its URL's secrets must be known to the search for secrets.
+        locations = upstream.locations(record.url)
         if not store.is_marked(record.sha256, record.size):
-            wanted.setdefault(record.sha256, record)
-            urls.setdefault(record.sha256, {}).update(dict.fromkeys(places))
-    errands = (_Download(record, tuple(urls[sha256])) for sha256, record in wanted.items())
-    return tuple(sorted(errands, key=lambda errand: (-errand.record.size, errand.record.fn)))
+            record_by_digest.setdefault(record.sha256, record)
+            urls.setdefault(record.sha256, {}).update(dict.fromkeys(locations))
+    archives = (
+        _Archive(record, tuple(urls[sha256])) for sha256, record in record_by_digest.items()
+    )
+    return tuple(sorted(archives, key=lambda archive: (-archive.record.size, archive.record.fn)))
 
 
-def _check_room(errands: Sequence[_Download], store: Store) -> None:
-    needed = sum(max(0, e.record.size - store.partial_size(e.record.sha256)) for e in errands)
+def _check_room(archives: Sequence[_Archive], store: Store) -> None:
+    needed = sum(max(0, a.record.size - store.partial_size(a.record.sha256)) for a in archives)
     room = store.prepare()
     if needed > room:
         raise SpaceError(
@@ -166,127 +171,132 @@ def _check_room(errands: Sequence[_Download], store: Store) -> None:
         )
 
 
-def _run(
-    errands: Sequence[_Download], tally: _FetchState, store: Store, upstream: Upstream
+def _run_threads(
+    archives: Sequence[_Archive], state: _FetchState, store: Store, upstream: Upstream
 ) -> None:
-    """Let threads work off the errands; whatever ends this function ends them too."""
-    queue = deque(errands)
-    most = min(upstream.connections, len(errands))
+    """Let threads work off the archives; whatever ends this function ends them too."""
+    queue = deque(archives)
+    limit = min(upstream.connections, len(archives))
     threads: list[threading.Thread] = []
 
-    def one_more() -> None:
-        work = threading.Thread(
-            target=_work, args=(queue, tally, store, upstream), name="fetch", daemon=True
+    def start_thread() -> None:
+        thread = threading.Thread(
+            target=_work, args=(queue, state, store, upstream), name="fetch", daemon=True
         )
-        threads.append(work)
-        work.start()
+        threads.append(thread)
+        thread.start()
 
     try:
-        for _ in range(min(_AT_FIRST, most)):
-            one_more()
+        for _ in range(min(_AT_FIRST, limit)):
+            start_thread()
         load = _CpuLoad()
-        while not tally.stop.is_set() and (busy := [t for t in threads if t.is_alive()]):
+        while not state.stop.is_set() and (busy := [t for t in threads if t.is_alive()]):
             # In slices: on Windows, Ctrl-C does not get through a wait without end.
             busy[-1].join(_SLICE)
-            if queue and len(threads) < most and load.is_light():
-                one_more()
+            if queue and len(threads) < limit and load.is_light():
+                start_thread()
     except BaseException:
-        tally.stop.set()
+        state.stop.set()
         raise
     finally:
-        if tally.stop.is_set():
-            upstream.hang_up()
+        if state.stop.is_set():
+            # A thread that waits for bytes sees `stop` only when its connection ends.
+            upstream.abort()
             until = time.monotonic() + _GRACE
             for thread in threads:
                 # One that is still looking up a host has nothing to spoil; it ends by itself.
                 if thread.ident:
                     thread.join(max(0.0, until - time.monotonic()))
         upstream.close()
-    if tally.crash:
-        raise tally.crash
+    if state.crash:
+        raise state.crash
 
 
-def _work(queue: deque[_Download], tally: _FetchState, store: Store, upstream: Upstream) -> None:
-    pace = AdaptiveReader()
-    while not tally.stop.is_set():
+def _work(queue: deque[_Archive], state: _FetchState, store: Store, upstream: Upstream) -> None:
+    reader = AdaptiveReader()
+    while not state.stop.is_set():
         try:
-            errand = queue.popleft()
+            archive = queue.popleft()
         except IndexError:
             return
         try:
-            _Fetch(errand, store, upstream, tally, pace).bring()
+            _Download(archive, store, upstream, state, reader).run()
         except _StoppedError:
             return
-        except (NotAvailableError, IntegrityError) as fault:
-            with tally.lock:
-                tally.faults.append(_named(fault, errand))
-        except RepackError as fault:
-            with tally.lock:
-                tally.faults.insert(0, _named(fault, errand))
-            tally.stop.set()
+        except (NotAvailableError, IntegrityError) as error:
+            # This archive alone cannot be had; the others still can.
+            with state.lock:
+                state.errors.append(_with_name(error, archive))
+        except RepackError as error:
+            with state.lock:
+                state.errors.insert(0, _with_name(error, archive))
+            state.stop.set()
         except BaseException as crash:  # noqa: BLE001 - raised again by the thread that waits
-            tally.crash = crash
-            tally.stop.set()
+            state.crash = crash
+            state.stop.set()
 
 
-class _Fetch:
-    """One archive being brought by one thread."""
+class _Download:
+    """One archive on its way, by one thread."""
 
     def __init__(
         self,
-        errand: _Download,
+        archive: _Archive,
         store: Store,
         upstream: Upstream,
-        tally: _FetchState,
-        pace: AdaptiveReader,
+        state: _FetchState,
+        reader: AdaptiveReader,
     ) -> None:
-        self._record = errand.record
-        self._urls = errand.urls
+        self._archive = archive
         self._store = store
         self._upstream = upstream
-        self._tally = tally
-        self._pace = pace
+        self._state = state
+        self._reader = reader
 
-    def bring(self) -> None:
-        """Get the archive from the first place that has it right."""
-        with self._store.receiving(self._record, self._tally.stop.is_set) as partial:
+    def run(self) -> None:
+        """Download the archive from the first URL that has it right."""
+        record = self._archive.record
+        with self._store.receiving(record, self._state.stop.is_set) as partial:
             if partial is None:
-                self._tally.done(self._record.size)
+                # Another builder has brought it meanwhile.
+                self._state.advance(record.size)
                 return
-            self._tally.done(partial.offset)
-            fault: RepackError | None = None
-            for url in self._urls:
+            self._state.advance(partial.offset)
+            last_error: RepackError | None = None
+            for url in self._archive.urls:
                 try:
-                    self._bring_from(url, partial)
+                    self._download_from(url, partial)
                 except (FetchError, IntegrityError) as error:
                     # Wrong bytes weigh more than none.
-                    fault = fault if isinstance(fault, IntegrityError) else error
+                    if not isinstance(last_error, IntegrityError):
+                        last_error = error
                 else:
-                    with self._tally.lock:
-                        self._tally.files += 1
+                    with self._state.lock:
+                        self._state.files += 1
                     return
-            assert fault is not None  # noqa: S101 - there is at least one place
-            raise fault
+            assert last_error is not None  # noqa: S101 - there is at least one URL
+            raise last_error
 
-    def _bring_from(self, url: str, partial: Partial) -> None:
-        patience, failed, again = self._upstream.patience, 0, False
+    def _download_from(self, url: str, partial: Partial) -> None:
+        failed, has_restarted = 0, False
         while True:
             before = partial.offset
             try:
                 self._transfer(url, partial)
-                self._tally.keep(partial)
+                self._state.commit(partial)
             except IntegrityError as error:
+                # What an earlier run left may be the wrong part: once more from zero.
                 self._restart(partial)
-                if again:
-                    raise _at(error, url) from error
-                again = True
+                if has_restarted:
+                    raise _with_url(error, url) from error
+                has_restarted = True
             except TransientError as error:
                 self._check_stop()
                 failed = 1 if partial.offset - before >= _GETTING_ON else failed + 1
-                pause = patience.pause(failed, error.retry_after)
+                pause = self._upstream.retry_policy.pause(failed, error.retry_after)
                 if pause is None:
                     raise
-                if self._tally.stop.wait(pause):
+                if self._state.stop.wait(pause):
                     raise _StoppedError from None
             else:
                 return
@@ -295,75 +305,76 @@ class _Fetch:
         """Get what is missing of the archive.
 
         Raises:
-            PassingError: it broke off; what came is in ``partial``.
+            TransientError: it broke off; what came is in ``partial``.
             IntegrityError: what comes cannot be it.
         """
         if partial.offset == partial.size:
             return
         self._check_stop()
-        with self._upstream.open(url, partial.offset, partial.validator) as answer:
-            if answer.start != partial.offset or not answer.start:
-                self._restart(partial, answer.validator)
-            self._check_length(answer, partial)
-            while data := self._pace.read(answer):
+        with self._upstream.open(url, partial.offset, partial.validator) as response:
+            if response.start != partial.offset or not response.start:
+                self._restart(partial, response.validator)
+            _check_length(response, partial)
+            while data := self._reader.read(response):
                 self._check_stop()
-                partial.write(data)
-                with self._tally.lock:
-                    self._tally.bytes += len(data)
-                self._tally.done(len(data))
-        if answer.length is None and partial.offset < partial.size:
+                partial.write(memoryview(data))
+                with self._state.lock:
+                    self._state.bytes += len(data)
+                self._state.advance(len(data))
+        if response.length is None and partial.offset < partial.size:
             # A server that says no length may have been cut off without a sign.
             raise TransientError("less came than there should be", where=redact_url(url))
 
-    def _check_length(self, answer: Response, partial: Partial) -> None:
-        """Refuse before the first byte what is too long or too short: a login page, mostly."""
-        if answer.start not in {0, partial.offset} or (
-            answer.length is not None and answer.start + answer.length != partial.size
-        ):
-            kind = f" of {answer.kind}" if answer.kind else ""
-            raise IntegrityError(
-                "the size is not that of the record",
-                expected=f"{partial.size} bytes",
-                got=f"{answer.start + (answer.length or 0)} bytes{kind}",
-            )
-
     def _restart(self, partial: Partial, validator: str | None = None) -> None:
-        self._tally.done(-partial.offset)
+        self._state.advance(-partial.offset)
         partial.restart(validator)
 
     def _check_stop(self) -> None:
-        if self._tally.stop.is_set():
+        if self._state.stop.is_set():
             raise _StoppedError
 
 
-def _at(error: IntegrityError, url: str) -> IntegrityError:
+def _check_length(response: Response, partial: Partial) -> None:
+    """Refuse before the first byte what is too long or too short: a login page, mostly."""
+    if response.start not in {0, partial.offset} or (
+        response.length is not None and response.start + response.length != partial.size
+    ):
+        kind = f" of {response.content_type}" if response.content_type else ""
+        raise IntegrityError(
+            "the size is not that of the record",
+            expected=f"{partial.size} bytes",
+            got=f"{response.start + (response.length or 0)} bytes{kind}",
+        )
+
+
+def _with_url(error: IntegrityError, url: str) -> IntegrityError:
     return IntegrityError(
         error.what, where=redact_url(url), expected=error.expected, got=error.got, hint=error.hint
     )
 
 
-def _named(fault: RepackError, errand: _Download) -> RepackError:
+def _with_name(error: RepackError, archive: _Archive) -> RepackError:
     """The same error, saying which package it is about."""
-    kind = FetchError if isinstance(fault, FetchError) else type(fault)
+    kind = FetchError if isinstance(error, FetchError) else type(error)
     return kind(
-        f"{errand.record.fn}: {fault.what}",
-        where=fault.where,
-        expected=fault.expected,
-        got=fault.got,
-        hint=fault.hint,
+        f"{archive.record.fn}: {error.what}",
+        where=error.where,
+        expected=error.expected,
+        got=error.got,
+        hint=error.hint,
     )
 
 
-def _together(faults: Sequence[RepackError]) -> RepackError:
-    """One error for all; what stopped the rest came first, wrong bytes weigh more than none."""
-    first = next((fault for fault in faults if isinstance(fault, IntegrityError)), faults[0])
-    if len(faults) == 1 or not isinstance(faults[0], FetchError | IntegrityError):
-        return faults[0]
-    lines = [f"{fault.what} ({fault.where})" for fault in faults[:_REPORTED]]
-    if more := len(faults) - len(lines):
-        lines.append(f"and {more} more")
+def _merge_errors(errors: Sequence[RepackError]) -> RepackError:
+    """One error for all; what stopped the others came first, wrong bytes weigh more than none."""
+    first = next((error for error in errors if isinstance(error, IntegrityError)), errors[0])
+    if len(errors) == 1 or not isinstance(errors[0], FetchError | IntegrityError):
+        return errors[0]
+    lines = [f"{error.what} ({error.where})" for error in errors[:_REPORTED]]
+    if unlisted := len(errors) - len(lines):
+        lines.append(f"and {unlisted} more")
     return type(first)(
-        f"{len(faults)} packages cannot be fetched",
+        f"{len(errors)} packages cannot be fetched",
         got="\n    ".join(["", *lines]),
         hint=first.hint,
     )

@@ -1,44 +1,57 @@
-"""Upstream: where package archives come from. The only door to HTTP.
+"""Upstream: where package archives and repodata come from.
 
 Rules of this module:
 
 - A secret is shown to the origin it was meant for and to nobody else: a redirect that leaves the
-  origin (scheme, host, port) leaves ``Authorization`` behind.
-- No URL leaves in an error but scrubbed, and every secret that was at hand is known to
+  origin (scheme, host, port) leaves ``Authorization`` behind, and one from https to http is refused.
+- No URL leaves in an error but redacted, and every secret that was at hand is known to
   :meth:`Upstream.secrets`.
 - What went wrong is told apart by what helps, see :mod:`repack.upstream.errors`.
+
+requests and urllib3 take 130 ms to import, so that happens with the first HTTP request: a build
+that fetches nothing does without them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
-from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+import threading
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urljoin
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from repack.upstream.connection import Origin, Pool, Timeouts
-from repack.upstream.credentials import Credentials, basic
-from repack.upstream.errors import NotAvailableError, Route
+from repack.errors import FetchError
+from repack.upstream.errors import (
+    NotAvailableError,
+    TransientError,
+    from_status,
+    translate_errors,
+)
 from repack.upstream.network import Network
-from repack.upstream.response import answered, local
+from repack.upstream.response import file_response, http_response
+from repack.upstream.route import Origin
 from repack.urls import redact_url, secrets_in_url
 from repack.version import __version__
 
 if TYPE_CHECKING:
-    import http.client
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from repack.upstream.connection import PooledConnection, Proxy
-    from repack.upstream.credentials import Credential
-    from repack.upstream.response import Response
+    import requests
 
-_HOPS: Final = 10
-_DRAIN: Final = 64 << 10
+    from repack.upstream.response import Response
+    from repack.upstream.route import Route
+    from repack.upstream.session import Session
+
+T = TypeVar("T")
+
+_MAX_REDIRECTS: Final = 10
+_DRAIN_LIMIT: Final = 64 << 10
 _REDIRECTS: Final = {301, 302, 303, 307, 308}
-_SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
 
 
 class RetryPolicy(Struct, frozen=True):
@@ -54,22 +67,28 @@ class RetryPolicy(Struct, frozen=True):
     first: float = 0.5
     longest: float = 30.0
 
-    def pause(self, failed: int, wanted: float | None) -> float | None:
-        """Seconds to wait after ``failed`` tries, None to give up; ``wanted`` is Retry-After."""
-        if failed >= self.tries or (wanted is not None and wanted > self.longest):
+    def pause(self, failed: int, retry_after: float | None) -> float | None:
+        """Seconds to wait after ``failed`` tries, None to give up."""
+        if failed >= self.tries or (retry_after is not None and retry_after > self.longest):
             return None
         # Jitter, so that eight connections don't come back in step.
         grown = self.first * 2.0 ** (failed - 1) * random.uniform(0.5, 1.5)  # noqa: S311
-        return max(wanted or 0.0, min(grown, self.longest))
+        return max(retry_after or 0.0, min(grown, self.longest))
+
+
+class Timeouts(Struct, frozen=True):
+    """Seconds to wait for a connection, and for the next byte."""
+
+    connect: float = 10.0
+    read: float = 30.0
 
 
 class Upstream:
     """Reads URLs: ``https``, ``http`` and ``file``. For many threads at once.
 
     Args:
-        network: proxies, certificates, mirrors.
-        credentials: who to be to which host.
-        patience: for whoever asks again.
+        network: proxies, certificates, mirrors, credentials.
+        retry_policy: for whoever asks again.
         timeouts: of each connection.
         connections: how many files to ask for at once.
     """
@@ -77,182 +96,162 @@ class Upstream:
     def __init__(
         self,
         network: Network | None = None,
-        credentials: Credentials | None = None,
         *,
-        patience: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
         connections: int = 8,
     ) -> None:
-        self.patience = patience or RetryPolicy()
+        self.network = network or Network()
+        self.retry_policy = retry_policy or RetryPolicy()
         self.connections = connections
-        self._network = network or Network()
-        self._credentials = credentials or Credentials()
-        self._pool = Pool(self._network, timeouts or Timeouts())
+        self._timeouts = timeouts or Timeouts()
+        self._session: Session | None = None
+        self._lock = threading.Lock()
         self._secrets: set[str] = set()
 
     @classmethod
-    def from_environment(
-        cls,
-        environ: Mapping[str, str],
-        home: Path,
-        mirrors: Mapping[str, tuple[str, ...]] | None = None,
-    ) -> Upstream:
+    def from_environment(cls, environ: Mapping[str, str], home: Path) -> Upstream:
         """Settings as curl, conda and rattler find them on this machine.
-
-        Args:
-            environ: the environment.
-            home: the user's folder.
-            mirrors: more of them, before those of the configuration.
 
         Raises:
             UsageError: a configuration file cannot be understood.
         """
-        network = Network.from_environment(environ, home)
-        return cls(network.with_mirrors(mirrors or {}), Credentials.from_environment(environ, home))
+        return cls(Network.from_environment(environ, home))
 
-    def places(self, url: str) -> tuple[str, ...]:
+    def locations(self, url: str) -> tuple[str, ...]:
         """Where to ask for ``url``, in order; its secrets are known from now on."""
-        places = self._network.places(url)
-        for place in (url, *places):
-            self._secrets.update(secrets_in_url(place))
-            if access := self._access(place):
-                self._secrets.update(access.secrets)
-        return places
+        locations = self.network.locations(url)
+        for location in (url, *locations):
+            self._secrets.update(secrets_in_url(location))
+            if credential := self.network.credential(location, ask_keyring=False):
+                self._secrets.update(credential.secrets)
+        return locations
 
     def secrets(self) -> frozenset[str]:
         """Every secret that came with a URL asked for, or was at hand for its host or proxy."""
         proxies = (
-            secret for url in self._network.proxies.values() for secret in secrets_in_url(url)
+            secret for url in self.network.proxies.values() for secret in secrets_in_url(url)
         )
         return frozenset(self._secrets.union(proxies))
 
-    def _access(self, url: str) -> Credential | None:
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            return None  # whoever opens it hears of it
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            return None
-        if parts.username is not None:
-            return basic(unquote(parts.username), unquote(parts.password or ""), "the URL")
-        return self._credentials.of(parts.hostname)
+    def first_of(self, url: str, take: Callable[[str], T]) -> T:
+        """What ``take`` makes of the first location of ``url`` that has it, asked with patience.
 
-    def hang_up(self) -> None:
-        """End every transfer at once; each of its readers gets a ``PassingError``."""
-        self._pool.hang_up()
+        Raises:
+            FetchError: no location has it; the last one's error.
+        """
+        error: FetchError | None = None
+        for location in self.locations(url):
+            for failed in range(1, self.retry_policy.tries + 1):
+                try:
+                    return take(location)
+                except TransientError as transient:
+                    error = transient
+                    pause = self.retry_policy.pause(failed, transient.retry_after)
+                    if pause is None:
+                        break
+                    time.sleep(pause)
+                except FetchError as final:
+                    error = final
+                    break
+        assert error is not None  # noqa: S101 - there is at least one location
+        raise error
+
+    def abort(self) -> None:
+        """End every transfer at once; each of its readers gets a ``TransientError``."""
+        if self._session:
+            self._session.abort()
 
     def close(self) -> None:
         """Close idle connections."""
-        self._pool.close()
+        if self._session:
+            self._session.close()
 
     @contextlib.contextmanager
     def open(self, url: str, start: int = 0, validator: str | None = None) -> Iterator[Response]:
-        """Ask for ``url``, from ``start`` on if its file still answers to ``validator``.
+        """Ask for ``url``: from ``start`` on if its file still answers to ``validator``.
 
-        The answer may begin at zero all the same.
+        The answer may begin at zero all the same. With a validator and no start, a file that still
+        answers to it is not sent: the response ``is_unchanged``.
 
         Raises:
-            PassingError: ask again later.
-            MissingError: this file cannot be had there.
-            ClosedError: nothing can be had there.
+            TransientError: ask again later.
+            NotAvailableError: this file cannot be had there.
+            HostRefusedError: nothing can be had there.
             UsageError: this machine's certificates or proxy cannot be used.
         """
         if url[:5].lower() == "file:":
-            yield from local(url)
+            yield from file_response(url)
             return
-        _origin(url)
-        access = self._access(url)
+        route = self.network.route(url)
         headers = {"User-Agent": f"repack/{__version__}", "Accept": "*/*"}
-        if access and access.header:
-            headers["Authorization"] = access.header
-        if start and validator:
-            headers |= {"Range": f"bytes={start}-", "If-Range": validator}
-        yield from self._follow(_shown(url, access), headers, access.source if access else None)
+        if route.credential:
+            self._secrets.update(route.credential.secrets)
+            if route.credential.header:
+                headers["Authorization"] = route.credential.header
+        headers |= _conditions(start, validator)
+        yield from self._follow(route, headers)
 
-    def _follow(self, url: str, headers: dict[str, str], shown: str | None) -> Iterator[Response]:
-        for _ in range(_HOPS):
-            origin = _origin(url)
-            proxy = self._pool.proxy(origin)
-            route = Route(url, proxy.url if proxy else None, self._network.trusted, shown)
-            with route.told(), self._ask(origin, url, headers) as (line, response):
-                if response.status in {200, 206}:
-                    yield answered(response, route)
-                    if not response.isclosed():
-                        line.http.close()
+    def _follow(self, route: Route, headers: dict[str, str]) -> Iterator[Response]:
+        """Send the request, and again to where the server redirects to.
+
+        requests could follow by itself, but keeps credentials from http to https, goes from https
+        to http, and reads the body of a redirect whatever its size.
+        """
+        for _ in range(_MAX_REDIRECTS):
+            with self._send(route, headers) as response:
+                if response.status_code in {200, 206, 304}:
+                    yield http_response(response, route)
                     return
-                _drain(response, line)
-            if response.status == 416 and "Range" in headers:
+                with translate_errors(route):
+                    # Read the rest of a short answer, so that the connection can be used again.
+                    response.raw.read(_DRAIN_LIMIT)
+            if response.status_code == 416 and "Range" in headers:
                 # Less is there than we have: ask for all of it.
                 headers = _without(headers, "Range", "If-Range")
                 continue
             # Header bytes come as Latin-1; those that are not ASCII are UTF-8 (RFC 3987).
-            onward = (response.getheader("Location") or "").encode("latin-1")
-            if response.status not in _REDIRECTS or not onward:
-                raise route.verdict(response)
-            url = urljoin(url, onward.decode(errors="replace"))
-            if _origin(url) != origin:
-                headers, shown = _without(headers, "Authorization"), None
-        raise NotAvailableError("redirected too often", where=redact_url(url))
+            target = response.headers.get("Location", "").encode("latin-1").decode(errors="replace")
+            if response.status_code not in _REDIRECTS or not target:
+                raise from_status(response.status_code, response.headers, route)
+            previous, route = route, self.network.route_onward(urljoin(route.url, target))
+            if Origin.of(route.url) == Origin.of(previous.url):
+                route = replace(route, credential=previous.credential)
+            else:
+                headers = _without(headers, "Authorization")
+            if previous.url.startswith("https:") and route.url.startswith("http:"):
+                raise NotAvailableError(
+                    "a redirect from https to http is not followed",
+                    where=redact_url(previous.url),
+                    got=redact_url(route.url),
+                )
+        raise NotAvailableError("redirected too often", where=redact_url(route.url))
 
     @contextlib.contextmanager
-    def _ask(
-        self, origin: Origin, url: str, headers: Mapping[str, str]
-    ) -> Iterator[tuple[PooledConnection, http.client.HTTPResponse]]:
-        """Send a request; once more if a kept-alive connection turns out to be dead."""
-        while True:
-            with self._pool.line(origin) as line:
-                # Through TLS the proxy was told where to when the tunnel was dug.
-                relay = line.proxy if origin.scheme == "http" else None
-                more = relay.headers if relay else {}
-                try:
-                    line.http.request("GET", _line_of(url, relay), headers={**headers, **more})
-                    response = line.http.getresponse()
-                except ConnectionError:
-                    line.http.close()
-                    if not line.used:
-                        raise
-                    continue
-                except ValueError:
-                    # Its message quotes the header, and the header is a secret.
-                    raise NotAvailableError(
-                        "the credentials hold characters that HTTP cannot carry",
-                        where=redact_url(url),
-                    ) from None
-                yield line, response
-                return
+    def _send(self, route: Route, headers: Mapping[str, str]) -> Iterator[requests.Response]:
+        with self._lock:
+            if self._session is None:
+                from repack.upstream.session import Session
+
+                self._session = Session(self.network, self.connections)
+            session = self._session
+        timeout = (self._timeouts.connect, self._timeouts.read)
+        with translate_errors(route):
+            response = session.get(route.url, headers, route.proxy, timeout)
+        # A body that was read to its end has given its connection back to the pool; any other's
+        # is closed here.
+        with contextlib.closing(response):
+            yield response
 
 
-def _origin(url: str) -> Origin:
-    try:
-        return Origin.of(url)
-    except ValueError:
-        raise NotAvailableError(
-            "not a place packages come from", where=redact_url(url), expected="https, http or file"
-        ) from None
-
-
-def _shown(url: str, access: Credential | None) -> str:
-    """``url`` without user and fragment, with the token of the auth store, as it is asked for."""
-    parts = urlsplit(url)
-    token = f"/t/{access.token}" if access and access.token and "/t/" not in parts.path else ""
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, token + parts.path, parts.query, ""))
-
-
-def _line_of(url: str, relay: Proxy | None) -> str:
-    """What stands in the request line: all of the URL for a proxy, else path and query."""
-    parts = urlsplit(url)
-    start = (parts.scheme, parts.netloc.rpartition("@")[2]) if relay else ("", "")
-    path = quote(parts.path or "/", safe=_SAFE)
-    return urlunsplit((*start, path, quote(parts.query, safe=_SAFE), ""))
+def _conditions(start: int, validator: str | None) -> dict[str, str]:
+    """The headers that ask for a part, or only for something new (RFC 9110, sections 13 and 14)."""
+    if not validator:
+        return {}
+    if start:
+        return {"Range": f"bytes={start}-", "If-Range": validator}
+    return {"If-None-Match" if validator.startswith('"') else "If-Modified-Since": validator}
 
 
 def _without(headers: Mapping[str, str], *names: str) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name not in names}
-
-
-def _drain(response: http.client.HTTPResponse, line: PooledConnection) -> None:
-    """Read the rest of a short answer, so that the connection can be used again."""
-    response.read(_DRAIN)
-    if not response.isclosed():
-        line.http.close()

@@ -1,9 +1,9 @@
-"""Who repack says it is to a host: rattler's auth store and ``.netrc``.
+"""Who repack says it is to a host: rattler's auth store, ``.netrc`` and the keyring.
 
 Sources: rattler's ``authentication_storage`` (file back end: ``RATTLER_AUTH_FILE``, then
 ``~/.rattler/credentials.json``; keys are hosts, ``*.example.org`` stands for the host and all below
-it) and the GNU inetutils description of ``.netrc``. The keyring is not asked: a build must not wait
-for somebody to unlock one.
+it; keyring back end: service ``rattler``, the host as user name, the same JSON as password), the
+GNU inetutils description of ``.netrc``, and pip's use of the keyring (the host as service).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import queue
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _LIMIT: Final = 4 << 20
+_KEYRING: Final = "the keyring"
 
 
 class Credential(Value, frozen=True):
@@ -53,36 +56,95 @@ def basic(user: str, password: str, source: str) -> Credential:
     return Credential(source, header=f"Basic {encoded}", secrets=(password or user, encoded))
 
 
-class Credentials(Value, frozen=True):
-    """Access by host pattern; the first source that knows a host wins."""
+class Keyring:
+    """The user's keyring, asked once for each host and never waited for long.
 
-    hidden_fields: ClassVar = ("sources",)
+    It may be locked, and then it asks a person who may not be there: after the first question
+    without an answer in time, there is no second one.
+
+    Args:
+        patience: seconds to wait for an answer.
+    """
+
+    def __init__(self, patience: float = 5.0) -> None:
+        self._patience = patience
+        self._answers: dict[str, Credential | None] = {}
+        self._lock = threading.Lock()
+        self.is_silent = False
+
+    def of(self, host: str) -> Credential | None:
+        """What it holds for ``host``, if it answers in time."""
+        with self._lock:
+            if host not in self._answers and not self.is_silent:
+                answer: queue.SimpleQueue[Credential | None] = queue.SimpleQueue()
+                # A daemon: the process must be able to end while the keyring still asks.
+                ask = threading.Thread(
+                    target=lambda: answer.put(_ask_keyring(host)), name="keyring", daemon=True
+                )
+                ask.start()
+                try:
+                    self._answers[host] = answer.get(timeout=self._patience)
+                except queue.Empty:
+                    self.is_silent = True
+            return self._answers.get(host)
+
+
+def _ask_keyring(host: str) -> Credential | None:
+    try:
+        import keyring
+
+        for pattern in filter(None, _patterns(host)):
+            if text := keyring.get_password("rattler", pattern):
+                return _rattler_entry(json.loads(text), _KEYRING)
+        if pair := keyring.get_credential(host, None):
+            return basic(pair.username, pair.password, _KEYRING)
+    except Exception:  # noqa: BLE001 - back ends raise what they like; none of it may stop a build
+        return None
+    return None
+
+
+class Credentials(Value, frozen=True):
+    """Access by host pattern; the first source that knows a host wins.
+
+    Attributes:
+        sources: of files, in order.
+        keyring: asked last.
+    """
+
+    hidden_fields: ClassVar = ("sources", "keyring")
 
     sources: tuple[Mapping[str, Credential], ...] = ()
+    keyring: Keyring | None = None
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str], home: Path) -> Credentials:
+    def from_environment(
+        cls, environ: Mapping[str, str], home: Path, auth_file: Path | None = None
+    ) -> Credentials:
         """Read the files that rattler and requests would read.
+
+        Args:
+            auth_file: one that rattler's configuration names.
 
         Raises:
             UsageError: one of them is not what it should be.
         """
         stores = [home / ".rattler" / "credentials.json"]
-        if named := environ.get("RATTLER_AUTH_FILE"):
-            stores.insert(0, Path(named))
+        if path := environ.get("RATTLER_AUTH_FILE") or auth_file:
+            stores.insert(0, Path(path))
         netrcs = [Path(environ["NETRC"])] if environ.get("NETRC") else []
         netrcs = netrcs or [home / ".netrc", home / "_netrc"]
-        found = [_rattler(path) for path in stores if path.is_file()]
-        found += [_netrc(path) for path in netrcs if path.is_file()]
-        return cls(tuple(found))
+        sources = [_read_rattler(path) for path in stores if path.is_file()]
+        sources += [_read_netrc(path) for path in netrcs if path.is_file()]
+        return cls(tuple(sources), Keyring())
 
-    def of(self, host: str) -> Credential | None:
+    def of(self, host: str, *, ask_keyring: bool = True) -> Credential | None:
         """What to show ``host``, or None."""
+        host = host.lower()
         for source in self.sources:
-            for pattern in _patterns(host.lower()):
+            for pattern in _patterns(host):
                 if pattern in source:
                     return source[pattern]
-        return None
+        return self.keyring.of(host) if self.keyring and ask_keyring else None
 
 
 def _patterns(host: str) -> Iterator[str]:
@@ -96,13 +158,13 @@ def _patterns(host: str) -> Iterator[str]:
     yield ""
 
 
-def _rattler(path: Path) -> dict[str, Credential]:
+def _read_rattler(path: Path) -> dict[str, Credential]:
     try:
         entries = json.loads(atomic.read(path, _LIMIT))
-        known = ((host, _rattler_entry(entry, str(path))) for host, entry in entries.items())
-        return {host.lower(): access for host, access in known if access}
+        pairs = ((host, _rattler_entry(entry, str(path))) for host, entry in entries.items())
+        return {host.lower(): credential for host, credential in pairs if credential}
     except (ValueError, TypeError, KeyError, AttributeError):
-        # The fault may quote the file, and the file holds secrets.
+        # The error may quote the file, and the file holds secrets.
         raise UsageError(
             "not a credentials file", where=path, expected='JSON like {"host": {"BearerToken": …}}'
         ) from None
@@ -119,7 +181,7 @@ def _rattler_entry(entry: Mapping[str, object], source: str) -> Credential | Non
     return None
 
 
-def _netrc(path: Path) -> dict[str, Credential]:
+def _read_netrc(path: Path) -> dict[str, Credential]:
     import netrc
 
     try:

@@ -7,16 +7,15 @@ import email.utils
 import socket
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
-from repack.errors import FetchError
+from repack.errors import FetchError, RepackError, UsageError
 from repack.urls import redact_text, redact_url
 
 if TYPE_CHECKING:
-    import http.client
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-_PASSING: Final = {408, 425, 429}
+    from repack.upstream.route import Route
+
+_TRANSIENT_STATUSES: Final = {408, 425, 429}
 _TEXT_LIMIT: Final = 200
 
 
@@ -34,118 +33,135 @@ class HostRefusedError(FetchError):
     """Nothing can be had from there until somebody corrects a setting."""
 
 
-class Route(Struct, frozen=True):
-    """One request's way, for messages.
+@contextlib.contextmanager
+def translate_errors(route: Route) -> Iterator[None]:
+    """Turn what sockets, TLS, urllib3 and requests raise into one of the errors above.
 
-    Attributes:
-        url: where to; scrubbed here, not by whoever makes it.
-        proxy: through which proxy, scrubbed already.
-        ca: which certificates are trusted.
-        shown: where the credentials came from that were shown, if any.
+    Raises:
+        TransientError: the connection could not be made, or broke.
+        NotAvailableError: the URL or a header cannot be sent.
+        HostRefusedError: TLS or the proxy refuses.
+        UsageError: the proxy needs a library that is not installed.
     """
+    import requests
+    import urllib3
 
-    url: str
-    proxy: str | None
-    ca: str
-    shown: str | None
+    try:
+        yield
+    except requests.exceptions.InvalidHeader:
+        # Its message quotes the header, and the header is a secret.
+        raise _header_fault(route) from None
+    except requests.exceptions.InvalidSchema as error:
+        raise UsageError(
+            "this kind of proxy needs a library that is not installed",
+            where=route.proxy and redact_url(route.proxy),
+            got=_printable(error),
+            hint="install it: pip install 'repack[proxy]'",
+        ) from None
+    except requests.exceptions.InvalidURL:
+        raise NotAvailableError(
+            "not a URL that HTTP can ask for", where=redact_url(route.url)
+        ) from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise _from_cause(_first_cause(error), route) from error
+    except ValueError:
+        raise _header_fault(route) from None
 
-    def _hint(self, hint: str | None = None) -> str | None:
-        return "; ".join(filter(None, [hint, self.proxy and f"the proxy is {self.proxy}"])) or None
 
-    @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
-        """Turn what sockets, TLS and ``http.client`` raise into one of the errors above.
+def _header_fault(route: Route) -> NotAvailableError:
+    return NotAvailableError(
+        "the credentials hold characters that HTTP cannot carry", where=redact_url(route.url)
+    )
 
-        Raises:
-            PassingError: the connection could not be made, or broke.
-            ClosedError: TLS or the proxy refuses.
-        """
-        import http.client
-        import ssl
 
-        try:
-            yield
-        except ssl.SSLCertVerificationError as error:
-            raise HostRefusedError(
-                "the server's certificate is not trusted",
-                where=redact_url(self.url),
-                got=error.verify_message,
-                hint=self._hint(
-                    f"trusted is {self.ca}; where a proxy inspects TLS, "
-                    "name its CA file by REQUESTS_CA_BUNDLE or conda's ssl_verify"
-                ),
-            ) from error
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            raise self._broken(error) from error
-        except ssl.SSLError as error:
-            raise HostRefusedError(
-                "no agreement on TLS",
-                where=redact_url(self.url),
-                got=_text(error),
-                hint=self._hint(),
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise self._broken(error) from error
+def _first_cause(error: BaseException) -> BaseException:
+    """The exception at the bottom: requests wraps urllib3's, urllib3 those of sockets and TLS."""
+    inner: BaseException | None = error
+    while inner and not isinstance(inner, RepackError):
+        error, inner = inner, inner.__cause__ or inner.__context__
+    return error
 
-    def _broken(self, error: Exception) -> FetchError:
-        text = _text(error)
-        if text.startswith("Tunnel connection failed: 4"):
-            wants = "407" in text
-            what = "the proxy wants other credentials" if wants else "the proxy refuses the way"
-            return HostRefusedError(what, where=redact_url(self.url), got=text, hint=self._hint())
-        if isinstance(error, TimeoutError):
-            what = "no answer in time"
-        elif isinstance(error, socket.gaierror):
-            what = "the host's address cannot be found"
-        elif isinstance(error, ConnectionRefusedError):
-            what = "nobody answers there"
-        else:
-            what = "the connection broke"
-        return TransientError(what, where=redact_url(self.url), got=text, hint=self._hint())
 
-    def verdict(self, response: http.client.HTTPResponse) -> FetchError:
-        """The error that an answer other than "here it is" stands for."""
-        status, where = response.status, redact_url(self.url)
-        got = f"HTTP {status}"
-        if status == 401:
-            return HostRefusedError(
-                f"the server does not accept the credentials of {self.shown}"
-                if self.shown
-                else "the server wants credentials",
-                where=where,
-                got=got,
-                hint="they come from the URL (/t/TOKEN/ or user:password@), RATTLER_AUTH_FILE, "
-                "~/.rattler/credentials.json or .netrc",
-            )
-        if status == 407:
-            return HostRefusedError(
-                "the proxy wants other credentials", where=where, got=got, hint=self._hint()
-            )
-        if status in _PASSING or status >= 500:
-            fault = TransientError(
-                "the server is overloaded or out of order", where=where, got=got, hint=self._hint()
-            )
-            fault.retry_after = _seconds(response)
-            return fault
-        what = {403: "the server does not give it out", 404: "not there", 410: "not there any more"}
-        return NotAvailableError(
-            what.get(status, "an answer that makes no sense here"), where=where, got=got
+def _from_cause(error: BaseException, route: Route) -> FetchError:
+    import ssl
+
+    where, text = redact_url(route.url), _printable(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return HostRefusedError(
+            "the server's certificate is not trusted",
+            where=where,
+            got=error.verify_message,
+            hint=route.hint(
+                f"trusted is {route.trusted}; where a proxy inspects TLS, "
+                "name its CA file by REQUESTS_CA_BUNDLE or conda's ssl_verify"
+            ),
         )
+    if isinstance(error, ssl.SSLError) and not isinstance(
+        error, ssl.SSLEOFError | ssl.SSLZeroReturnError
+    ):
+        return HostRefusedError("no agreement on TLS", where=where, got=text, hint=route.hint())
+    if text.startswith(("Tunnel connection failed: 4", "SOCKS5 auth", "All offered SOCKS5 auth")):
+        wants_credentials = "407" in text or "auth" in text
+        what = (
+            "the proxy wants other credentials"
+            if wants_credentials
+            else "the proxy refuses the way"
+        )
+        return HostRefusedError(what, where=where, got=text, hint=route.hint())
+    if isinstance(error, TimeoutError):
+        what = "no answer in time"
+    elif isinstance(error, socket.gaierror):
+        what = "the host's address cannot be found"
+    elif isinstance(error, ConnectionRefusedError):
+        what = "nobody answers there"
+    else:
+        what = "the connection broke"
+    return TransientError(what, where=where, got=text, hint=route.hint())
 
 
-def _seconds(response: http.client.HTTPResponse) -> float | None:
+def from_status(status: int, headers: Mapping[str, str], route: Route) -> FetchError:
+    """The error that an answer other than the file stands for."""
+    where, got = redact_url(route.url), f"HTTP {status}"
+    if status == 401:
+        what = "the server wants credentials"
+        if route.credential:
+            what = f"the server does not accept the credentials of {route.credential.source}"
+        return HostRefusedError(
+            what,
+            where=where,
+            got=got,
+            hint="they come from the URL (/t/TOKEN/ or user:password@), RATTLER_AUTH_FILE, "
+            "~/.rattler/credentials.json, .netrc or the keyring",
+        )
+    if status == 407:
+        what = "the proxy wants other credentials"
+        return HostRefusedError(what, where=where, got=got, hint=route.hint())
+    if status in _TRANSIENT_STATUSES or status >= 500:
+        what = "the server is overloaded or out of order"
+        error = TransientError(what, where=where, got=got, hint=route.hint())
+        error.retry_after = _retry_after(headers)
+        return error
+    what = {
+        403: "the server does not give it out",
+        404: "not there",
+        410: "not there any more",
+    }.get(status, "an answer that makes no sense here")
+    return NotAvailableError(what, where=where, got=got)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     """``Retry-After``: seconds, or a date, which counts from the server's own clock (RFC 9110)."""
-    text = (response.getheader("Retry-After") or "").strip()
+    text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
         until = email.utils.parsedate_to_datetime(text)
-        now = email.utils.parsedate_to_datetime(response.getheader("Date") or "")
+        now = email.utils.parsedate_to_datetime(headers.get("Date", ""))
         return max(0.0, (until - now).total_seconds())
     except (TypeError, ValueError):
         return None
 
 
-def _text(error: Exception) -> str:
+def _printable(error: BaseException) -> str:
     text = redact_text(str(error) or type(error).__name__)
     return "".join(c if c.isprintable() else " " for c in text[:_TEXT_LIMIT])

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import unquote, urlsplit
 
 from repack.structs import Value
-from repack.upstream.errors import NotAvailableError, TransientError
+from repack.upstream.errors import NotAvailableError, TransientError, translate_errors
 from repack.urls import redact_url
 
 if TYPE_CHECKING:
-    import http.client
     from collections.abc import Callable, Iterator
 
-    from repack.upstream.errors import Route
+    import requests
+
+    from repack.upstream.route import Route
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
 
@@ -29,8 +30,9 @@ class Response(Value, frozen=True):
     Attributes:
         start: the offset in the file of the body's first byte.
         length: bytes of the body, if it was said.
-        validator: for ``If-Range``, if there is a strong one.
-        kind: its media type, for messages.
+        validator: for ``If-Range`` and ``If-None-Match``, if there is a strong one.
+        content_type: its media type, for messages.
+        is_unchanged: the server has nothing newer than what was asked with; there is no body.
     """
 
     hidden_fields: ClassVar = ("_read",)
@@ -38,16 +40,17 @@ class Response(Value, frozen=True):
     start: int
     length: int | None
     validator: str | None
-    kind: str
-    _read: Callable[[memoryview], int]
+    content_type: str
+    _read: Callable[[int], bytes]
+    is_unchanged: bool = False
 
-    def readinto(self, buffer: memoryview) -> int:
-        """Fill ``buffer`` and return how much; less than asked only at the end, then 0.
+    def read(self, size: int) -> bytes:
+        """The next bytes; fewer than ``size`` only at the end, then none.
 
         Raises:
-            PassingError: the connection broke.
+            TransientError: the connection broke.
         """
-        return self._read(buffer)
+        return self._read(size)
 
 
 class AdaptiveReader:
@@ -61,64 +64,68 @@ class AdaptiveReader:
     _LARGEST: Final = 1 << 20
 
     def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(self._LARGEST))
         self._size = 2 * self._SMALLEST
 
-    def read(self, answer: Response) -> memoryview:
-        """The next bytes, valid until the next call; none at the end."""
+    def read(self, response: Response) -> bytes:
+        """The next bytes; none at the end."""
         began = time.monotonic()
-        count = answer.readinto(self._buffer[: self._size])
-        took = time.monotonic() - began
-        if took < 0.05:
+        data = response.read(self._size)
+        seconds = time.monotonic() - began
+        if seconds < 0.05:
             self._size = min(2 * self._size, self._LARGEST)
-        elif took > 0.2:
+        elif seconds > 0.2:
             self._size = max(self._size // 2, self._SMALLEST)
-        return self._buffer[:count]
+        return data
 
 
-def answered(response: http.client.HTTPResponse, route: Route) -> Response:
+def http_response(response: requests.Response, route: Route) -> Response:
     """The body of an HTTP response, whole or a part.
 
     Raises:
-        MissingError: it is a part of nobody knows where.
+        NotAvailableError: it is a part that does not say which.
     """
-    start = 0
-    if response.status == 206:
-        match = _CONTENT_RANGE.match(response.getheader("Content-Range") or "")
+    start, headers = 0, response.headers
+    if response.status_code == 206:
+        match = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
         if not match:
             raise NotAvailableError(
                 "a part without its place in the file", where=redact_url(route.url)
             )
         start = int(match.group(1))
 
-    def read(buffer: memoryview) -> int:
-        with route.told():
-            count = response.readinto(buffer)
-            if not count and buffer and response.length:
-                raise ConnectionError(f"{response.length} bytes are missing")
-            return count
+    def read(size: int) -> bytes:
+        # `raw.read`, not `raw.readinto`: urllib3 implements that one by a copy.
+        with translate_errors(route):
+            data: bytes = response.raw.read(size)
+            return data
 
-    etag = response.getheader("ETag")
-    strong = etag if etag and etag.startswith('"') else response.getheader("Last-Modified")
-    kind = (response.getheader("Content-Type") or "").partition(";")[0][:80]
-    return Response(start, response.length, strong, kind, read)
+    # A weak ETag ("W/...") does not promise the same bytes (RFC 9110, section 8.8.1).
+    etag = headers.get("ETag", "")
+    return Response(
+        start=start,
+        length=response.raw.length_remaining,
+        validator=etag if etag.startswith('"') else headers.get("Last-Modified"),
+        content_type=headers.get("Content-Type", "").partition(";")[0][:80],
+        _read=read,
+        is_unchanged=response.status_code == 304,
+    )
 
 
-def local(url: str) -> Iterator[Response]:
+def file_response(url: str) -> Iterator[Response]:
     """A file of this machine.
 
     Raises:
-        MissingError: it cannot be opened.
+        NotAvailableError: it cannot be opened.
     """
-    path = _path_of(url)
+    path = _path_of_url(url)
     try:
         stream = path.open("rb", buffering=0)
     except OSError as error:
         raise NotAvailableError((error.strerror or "unreadable").lower(), where=path) from error
 
-    def read(buffer: memoryview) -> int:
+    def read(size: int) -> bytes:
         try:
-            return stream.readinto(buffer) or 0
+            return stream.read(size) or b""
         except OSError as error:
             raise TransientError((error.strerror or "unreadable").lower(), where=path) from error
 
@@ -126,7 +133,7 @@ def local(url: str) -> Iterator[Response]:
         yield Response(0, os.fstat(stream.fileno()).st_size, None, "", read)
 
 
-def _path_of(url: str) -> Path:
+def _path_of_url(url: str) -> Path:
     """The path a ``file`` URL names on this host (RFC 8089)."""
     try:
         parts = urlsplit(url)

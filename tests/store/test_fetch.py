@@ -21,8 +21,7 @@ from repack.errors import FetchError, IntegrityError, SpaceError
 from repack.progress import SILENT
 from repack.store.fetch import fetch
 from repack.store.store import Store
-from repack.upstream.client import RetryPolicy, Upstream
-from repack.upstream.connection import Timeouts
+from repack.upstream.client import RetryPolicy, Timeouts, Upstream
 from repack.upstream.network import Network
 from tests import servers
 
@@ -60,7 +59,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def upstream():
-    upstream = Upstream(patience=QUICK, timeouts=Timeouts(connect=2.0, read=0.5))
+    upstream = Upstream(retry_policy=QUICK, timeouts=Timeouts(connect=2.0, read=0.5))
     yield upstream
     upstream.close()
 
@@ -277,7 +276,7 @@ def test_the_next_mirror_is_asked(site, store):
     with servers.serving(servers.Site()) as first, servers.serving(servers.Site()) as second:
         first.files["/a-1.0-0.conda"] = b"x" * BIG
         mirrors = {site.url: (first.url, second.url, site.url)}
-        upstream = Upstream(Network(mirrors=mirrors), patience=QUICK)
+        upstream = Upstream(Network(mirrors=mirrors), retry_policy=QUICK)
         fetch([wanted], store, upstream)
         assert len(first.asked) == 2
         assert len(second.asked) == 1
@@ -289,7 +288,7 @@ def test_wrong_bytes_weigh_more_than_none(site, store):
     wanted = put(site)
     site.always["/a-1.0-0.conda"] = servers.body(b"x" * BIG)
     with servers.serving(servers.Site()) as empty:
-        upstream = Upstream(Network(mirrors={site.url: (site.url, empty.url)}), patience=QUICK)
+        upstream = Upstream(Network(mirrors={site.url: (site.url, empty.url)}), retry_policy=QUICK)
         with pytest.raises(IntegrityError):
             fetch([wanted], store, upstream)
 
@@ -404,7 +403,7 @@ def test_two_builders_fetch_each_archive_once(site, tmp_path):
     faults = []
 
     def build():
-        upstream = Upstream(patience=QUICK)
+        upstream = Upstream(retry_policy=QUICK)
         try:
             fetch(records, Store(tmp_path / "store"), upstream)
         except Exception as fault:  # noqa: BLE001

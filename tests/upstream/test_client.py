@@ -8,8 +8,7 @@ import json
 import pytest
 
 from repack.errors import FetchError, UsageError
-from repack.upstream.client import RetryPolicy, Upstream
-from repack.upstream.connection import Timeouts
+from repack.upstream.client import RetryPolicy, Timeouts, Upstream
 from repack.upstream.errors import HostRefusedError, NotAvailableError, TransientError
 from repack.upstream.network import Network
 from tests import servers
@@ -39,10 +38,10 @@ def upstream(tmp_path):
 
 
 def read(upstream: Upstream, url: str) -> bytes:
-    with upstream.open(upstream.places(url)[0]) as answer:
-        data, buffer = b"", memoryview(bytearray(1000))
-        while count := answer.readinto(buffer):
-            data += buffer[:count]
+    with upstream.open(upstream.locations(url)[0]) as response:
+        data = b""
+        while part := response.read(1000):
+            data += part
     return data
 
 
@@ -338,7 +337,7 @@ def test_a_proxy_that_is_not_there(upstream):
 
 
 @pytest.mark.parametrize(
-    "url", ["socks5://p:1", "https://p:1", "http://:8", "http://p:x", "http://a..b:1"]
+    "url", ["ftp://p:1", "quic://p:1", "https://", "http://:8", "http://p:x", "http://a..b:1"]
 )
 def test_a_proxy_of_another_kind(upstream, url):
     with pytest.raises(UsageError, match="proxy"):
@@ -362,9 +361,12 @@ def test_a_folder_is_no_file(upstream, tmp_path):
         read(upstream(), f"file://{tmp_path}")
 
 
-def test_mirrors_given_win_over_configured_ones(site, upstream):
-    one = upstream(mirrors={"https://conda.example.org": (site.url,)})
-    assert one.places(f"https://conda.example.org{PATH}") == (site.url + PATH,)
+def test_mirrors_are_asked_instead(site, upstream, tmp_path):
+    config = tmp_path / "home" / ".pixi" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f'[mirrors]\n"https://conda.example.org" = ["{site.url}"]\n')
+    one = upstream()
+    assert one.locations(f"https://conda.example.org{PATH}") == (site.url + PATH,)
     assert read(one, f"https://conda.example.org{PATH}") == b"archive"
 
 

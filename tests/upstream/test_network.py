@@ -35,7 +35,7 @@ def test_nothing_set(network):
     plain = network()
     assert plain.proxy("https", "example.org", 443) is None
     assert (plain.ca, plain.client, plain.mirrors) == (None, None, {})
-    assert plain.places("https://a/b") == ("https://a/b",)
+    assert plain.locations("https://a/b") == ("https://a/b",)
 
 
 def test_proxies_of_the_environment(network):
@@ -146,13 +146,13 @@ def test_mirrors(network):
         pixi='[mirrors]\n"https://a" = ["https://m1/x/", "oci://ghcr.io/x", "file:///m2"]\n'
         '"https://a/special" = ["https://m3"]\n"https://s3" = ["s3://only"]\n',
     )
-    assert found.places("https://a/noarch/x.conda") == (
+    assert found.locations("https://a/noarch/x.conda") == (
         "https://m1/x/noarch/x.conda",
         "file:///m2/noarch/x.conda",
     )
-    assert found.places("https://a/special/x.conda") == ("https://m3/x.conda",)
-    assert found.places("https://ab/x.conda") == ("https://ab/x.conda",)
-    assert found.places("https://s3/x.conda") == ("https://s3/x.conda",)
+    assert found.locations("https://a/special/x.conda") == ("https://m3/x.conda",)
+    assert found.locations("https://ab/x.conda") == ("https://ab/x.conda",)
+    assert found.locations("https://s3/x.conda") == ("https://s3/x.conda",)
 
 
 @pytest.mark.parametrize("text", ["[mirrors", 'mirrors = ["x"]', "[mirrors]\na = 1\n"])
