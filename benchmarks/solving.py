@@ -13,13 +13,23 @@ from pathlib import Path
 from repack.conda.virtual_packages import TargetProfile
 from repack.solve.solution import SolveRequest
 from repack.solve.solver import solve
+from repack.solve.upstream_repodata import UpstreamRepodata
+from repack.upstream.client import Upstream
 
 
 def main() -> None:
     """Solve and leave before py-rattler's threads can crash."""
     url, cache, *specs = sys.argv[1:]
     profile = TargetProfile.of("linux-64", {"__glibc": "2.28", "__linux": "5.10"})
-    print(len(solve([url], SolveRequest(profile, tuple(specs)), Path(cache))))
+    print(
+        len(
+            solve(
+                [url],
+                SolveRequest(profile, tuple(specs)),
+                UpstreamRepodata(Path(cache), Upstream()),
+            )
+        )
+    )
     sys.stdout.flush()
     os._exit(0)
 

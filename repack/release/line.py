@@ -160,6 +160,6 @@ def _solve_label(context: BuildContext) -> Solution:
 
         solution = solution_of_environment(settings.env_file, label, store, context.progress)
     else:
-        solution = resolve(label, baseline, store, context.upstream.places, context.progress)
+        solution = resolve(label, baseline, store, context.upstream, context.progress)
     replaced = find_replaced(solution, baseline)
     return replace(solution, replaced=replaced, warnings=(*solution.warnings, *replaced))

@@ -18,6 +18,7 @@ from repack.solve import lockfile
 from repack.solve.lock_places import ChannelPlaces, foreign_pins, replaced_packages
 from repack.solve.solution import Solution, SolveRequest
 from repack.solve.solver import solve, solve_among
+from repack.solve.upstream_repodata import UpstreamRepodata
 from repack.urls import redact_url
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from repack.inputs.pins import Pin
     from repack.label.label import Label
     from repack.store.store import Store
+    from repack.upstream.client import Upstream
 
 CHANNEL_LOCK: Final = "repack/lock.yml"
 
@@ -66,7 +68,7 @@ def resolve(
     label: Label,
     baseline: Baseline,
     store: Store,
-    find_mirrors: Callable[[str], tuple[str, ...]],
+    upstream: Upstream,
     progress: Progress = SILENT,
 ) -> Solution:
     """Find the label's exact records.
@@ -75,7 +77,7 @@ def resolve(
         baseline: a lock that still satisfies the label is kept; then nothing is solved and no
             repodata is read.
         store: keeps upstream's repodata and the records of the lock.
-        find_mirrors: from a URL to where it is asked for.
+        upstream: where repodata comes from, and which mirrors there are.
 
     Raises:
         UnsolvableError: with the solver's explanation for each subdir that has no solution.
@@ -87,14 +89,14 @@ def resolve(
     label_request = _read_request(label)
     by_subdir = {request.profile.subdir: request for request in label_request.requests}
     path = store.records_path(label.name)
-    places = ChannelPlaces(label_request.channels, find_mirrors)
+    places = ChannelPlaces(label_request.channels, upstream.locations)
     label_request, unheld = _hold_pins(label_request, places)
     # Channels are compared with those of the lock, secrets aside.
     digest = lockfile.digest_request([label_request.requests, label_request.pins])
     if baseline.is_kept and baseline.lock.is_file():
         lock = lockfile.read_lock(baseline.lock)
         memory = lockfile.recall_lock(path, lock.data)
-        places = ChannelPlaces(label_request.channels, find_mirrors, memory.elsewhere)
+        places = ChannelPlaces(label_request.channels, upstream.locations, memory.elsewhere)
         lock_use = LockUse(baseline.lock, places, is_satisfied=memory.satisfied == digest)
         kept = keep_lock(label_request, lock, lock_use)
         if kept is not None:
@@ -107,7 +109,8 @@ def resolve(
                     path, lock.data, solution.unique_records, digest, memory.elsewhere
                 )
             return solution
-    records = solve_all(label_request, store.repodata_cache, progress)
+    repodata = UpstreamRepodata(store.repodata_cache, upstream)
+    records = solve_all(label_request, repodata, progress)
     data = lockfile.write_lock(
         label_request.channels,
         {q.profile: records[q.profile.subdir] for q in label_request.requests},
@@ -186,7 +189,7 @@ def _read_request(label: Label) -> LabelRequest:
 
 
 def solve_all(
-    label_request: LabelRequest, cache: Path, progress: Progress = SILENT
+    label_request: LabelRequest, repodata: UpstreamRepodata, progress: Progress = SILENT
 ) -> dict[str, tuple[Record, ...]]:
     """Solve every subdir from upstream; raises as :func:`resolve` does."""
     records: dict[str, tuple[Record, ...]] = {}
@@ -194,7 +197,7 @@ def solve_all(
     with progress.phase("solve", len(label_request.requests), "files") as done:
         for request in label_request.requests:
             try:
-                records[request.profile.subdir] = solve(label_request.channels, request, cache)
+                records[request.profile.subdir] = solve(label_request.channels, request, repodata)
             except UnsolvableError as error:
                 unsolvable.append(error)
             done(1)

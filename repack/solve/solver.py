@@ -7,9 +7,11 @@ exceptions become repack's here. rattler is imported inside functions, it costs 
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from repack.conda.rattler import (
     is_same_package,
@@ -21,28 +23,26 @@ from repack.conda.rattler import (
 from repack.conda.record import Record
 from repack.conda.repodata import repodata_bytes
 from repack.errors import FetchError, UnsolvableError
-from repack.solve.upstream_repodata import UpstreamRepodata
 from repack.urls import folder_url, redact_text, redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import rattler
+    from rattler.networking import Client
 
     from repack.solve.solution import SolveRequest
+    from repack.solve.upstream_repodata import UpstreamRepodata
+    from repack.upstream.network import Network
 
 
 def solve(
-    channels: Sequence[str],
-    request: SolveRequest,
-    cache: Path,
+    channels: Sequence[str], request: SolveRequest, repodata: UpstreamRepodata
 ) -> tuple[Record, ...]:
     """Ask upstream ``channels``, in priority order, for one subdir's packages.
 
     Args:
         channels: URLs, secrets included.
-        request: what to solve for.
-        cache: folder for upstream's repodata; it may end up holding secret URLs.
 
     Returns:
         The records, sorted by path, as upstream published them.
@@ -52,9 +52,8 @@ def solve(
         FetchError: a channel cannot be read.
         IntegrityError: a record lacks what repack identifies packages by.
     """
-    records = to_records(_run(channels, request, cache))
-    published = UpstreamRepodata(cache)
-    return tuple(_as_published(_without_pip(r, request), published) for r in records)
+    records = to_records(_run(channels, request, repodata))
+    return tuple(_as_published(_without_pip(r, request), repodata) for r in records)
 
 
 def solve_folder(channel: Path, request: SolveRequest) -> tuple[Record, ...]:
@@ -85,21 +84,15 @@ def _write_index(records: Iterable[Record], folder: Path, subdir: str) -> None:
 
 
 async def _solve(
-    channels: Sequence[str], request: SolveRequest, cache: Path | None
+    channels: Sequence[str], request: SolveRequest, repodata: UpstreamRepodata | None
 ) -> list[rattler.RepoDataRecord]:
     import rattler
-    from rattler.config import Config
-    from rattler.networking import Client
 
-    local = all(url.startswith("file:") for url in channels)
-    client = None
-    if not local:
-        settings = Config.from_toml('tls-root-certs = "system"')
-        client = Client.from_config(settings, timeout=60, user_agent="repack")
+    client = _client(channels, repodata.upstream.network) if repodata else None
     return await rattler.solve(
-        [rattler.Channel(url) for url in channels],
+        [source for url in channels for source in _sources(url, request, repodata)],
         list(request.specs),
-        gateway=rattler.Gateway(cache_dir=cache, client=client),
+        gateway=rattler.Gateway(cache_dir=repodata.cache if repodata else None, client=client),
         platforms=[request.profile.subdir, "noarch"],  # type: ignore[list-item]
         virtual_packages=to_rattler_virtual_packages(request.profile.virtual_packages),
         constraints=list(request.constraints),
@@ -109,16 +102,80 @@ async def _solve(
     )
 
 
+def _sources(
+    url: str, request: SolveRequest, repodata: UpstreamRepodata | None
+) -> Iterator[rattler.Channel | rattler.SparseRepoData]:
+    """What the solver reads of one channel: the channel itself, or files that were fetched here."""
+    import rattler
+
+    channel = rattler.Channel(url)
+    if repodata is None or not _is_beyond_rattler(url, repodata.upstream.network):
+        yield channel
+        return
+    for subdir in (request.profile.subdir, "noarch"):
+        if path := repodata.download(url, subdir):
+            yield _open_repodata(channel, subdir, path)
+
+
+def _is_beyond_rattler(url: str, network: Network) -> bool:
+    return _is_http(url) and network.beyond_rattler(url) is not None
+
+
+def _is_http(url: str) -> bool:
+    return url.lower().startswith(("http:", "https:"))
+
+
+def _open_repodata(channel: rattler.Channel, subdir: str, path: Path) -> rattler.SparseRepoData:
+    import rattler
+
+    try:
+        return rattler.SparseRepoData(channel, subdir, path)
+    except OSError as error:
+        raise FetchError(
+            "the channel's repodata is damaged",
+            where=redact_url(f"{channel.base_url}{subdir}"),
+            got=error,
+        ) from error
+
+
+def _client(channels: Sequence[str], network: Network) -> Client | None:
+    """The client of rattler with the proxies that repack uses; None when it has nothing to fetch.
+
+    What it is told here goes before the environment, which it reads by other rules.
+    """
+    urls = [u for u in channels if not u.lower().startswith("file:")]
+    urls = [url for url in urls if not _is_beyond_rattler(url, network)]
+    if not urls:
+        return None
+    from rattler.config import Config
+    from rattler.networking import Client
+
+    settings = ['tls-root-certs = "system"']
+    if network.proxies:
+        direct = [
+            urlsplit(url).hostname for url in urls if _is_http(url) and not network.route(url).proxy
+        ]
+        settings.append("[proxy-config]")
+        # A JSON string is a TOML string as well.
+        settings.append(
+            f"non-proxy-hosts = {json.dumps([*network.no_proxy, *filter(None, direct)])}"
+        )
+        for scheme in ("http", "https"):
+            proxy = network.scheme_proxy(scheme)
+            if proxy and proxy.lower().startswith("http:"):
+                settings.append(f"{scheme} = {json.dumps(proxy)}")
+    config = Config.from_toml("\n".join(settings))
+    return Client.from_config(config, timeout=60, user_agent="repack")
+
+
 def _run(
-    channels: Sequence[str],
-    request: SolveRequest,
-    cache: Path | None,
+    channels: Sequence[str], request: SolveRequest, repodata: UpstreamRepodata | None
 ) -> list[rattler.RepoDataRecord]:
     from rattler import exceptions as rx
 
     subdir = request.profile.subdir
     try:
-        return run_async(_solve(channels, request, cache))
+        return run_async(_solve(channels, request, repodata))
     except rx.SolverError as error:
         explanation = redact_text(str(error)).removeprefix("Cannot solve the request because of: ")
         raise UnsolvableError(subdir, explanation.strip()) from None
@@ -158,8 +215,8 @@ def _without_pip(record: Record, request: SolveRequest) -> Record:
     return Record.of(raw, record.fn, record.url)
 
 
-def _as_published(record: Record, published: UpstreamRepodata) -> Record:
-    raw = published.get(record.url.rsplit("/", 1)[0], record.fn)
+def _as_published(record: Record, repodata: UpstreamRepodata) -> Record:
+    raw = repodata.get(record.url.rsplit("/", 1)[0], record.fn)
     if raw is not None and is_same_package(raw, record.raw):
         return Record.of(raw, record.fn, record.url)
     return without_derived(record)

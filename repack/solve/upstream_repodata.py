@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from repack.conda.repodata import read_rows
-from repack.errors import IntegrityError
+from repack.errors import FetchError, IntegrityError
+from repack.solve.repodata_download import download_repodata
+from repack.upstream.errors import NotAvailableError
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from repack.upstream.client import Upstream
 
 # Below this a file is parsed whole, which takes no longer than bisecting for a hundred records.
 SMALL: Final = 4 << 20
@@ -85,15 +90,43 @@ def _decode(data: mmap.mmap, start: int) -> Mapping[str, Any] | None:
 
 
 class UpstreamRepodata:
-    """Finds records as upstream published them, in the files that the solver read.
+    """Upstream's repodata: what the solver reads, and the records in it as upstream published them.
 
     Args:
-        cache: rattler's repodata cache.
+        cache: where repodata is kept; it may end up holding secret URLs.
+        upstream: fetches repodata where rattler's own client cannot.
     """
 
-    def __init__(self, cache: Path) -> None:
-        self._cache = cache
+    def __init__(self, cache: Path, upstream: Upstream) -> None:
+        self.cache = cache
+        self.upstream = upstream
+        self._downloaded: dict[str, Path | None] = {}
         self._folders: dict[str, RepodataIndex | None] = {}
+
+    def download(self, channel: str, subdir: str) -> Path | None:
+        """The repodata of one subdir, fetched once; None: the channel has nothing for it.
+
+        Raises:
+            FetchError: it cannot be had, or there is no such channel.
+        """
+        url = f"{channel.rstrip('/')}/{subdir}"
+        key = redact_url(url)
+        if key not in self._downloaded:
+            try:
+                path = download_repodata(url, self.cache / "downloaded", self.upstream)
+            except NotAvailableError as error:
+                if subdir == "noarch":
+                    # Every channel has this one (CEP 26), so there is no channel.
+                    raise FetchError(
+                        "the channel's repodata cannot be read",
+                        where=redact_url(channel),
+                        got=error.got,
+                        hint="no conda channel is there; check the URL for a spelling mistake",
+                    ) from error
+                self._downloaded[key] = None
+            else:
+                self._downloaded[key] = path
+        return self._downloaded[key]
 
     def get(self, folder_url: str, fn: str) -> Mapping[str, Any] | None:
         """The record of ``fn`` in the subdir at ``folder_url``, secrets included, if it is there.
@@ -114,6 +147,8 @@ class UpstreamRepodata:
             return None
 
     def _file_of(self, folder_url: str) -> Path | None:
+        if path := self._downloaded.get(redact_url(folder_url)):
+            return path
         parts = urlsplit(folder_url)
         if parts.scheme == "file":
             host = f"//{parts.netloc}" if parts.netloc else ""
@@ -121,7 +156,7 @@ class UpstreamRepodata:
 
             return Path(url2pathname(host + parts.path)) / "repodata.json"
         repodata_url = f"{folder_url}/repodata.json"
-        for info in self._cache.glob("*.info.json"):
+        for info in self.cache.glob("*.info.json"):
             try:
                 url = json.loads(info.read_bytes())["url"]
             except (OSError, ValueError, KeyError, TypeError):
