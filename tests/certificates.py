@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import ipaddress
 import ssl
 from typing import TYPE_CHECKING
@@ -70,3 +71,24 @@ def authority(folder: Path, address: str = "127.0.0.1") -> tuple[Path, ssl.SSLCo
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(leaf_file)
     return ca_file, context
+
+
+def client_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate that vouches for itself, for a client to show, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _certificate("client", key, "client", key)
+    paths = folder / "client.pem", folder / "client.key"
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    paths[0].write_bytes(certificate.public_bytes(pem))
+    paths[1].write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    return paths
+
+
+def hashed_folder(folder: Path, ca: Path) -> Path:
+    """``ca`` in a folder, called as OpenSSL looks it up (what ``openssl rehash`` does)."""
+    name = x509.load_pem_x509_certificate(ca.read_bytes()).subject.public_bytes()
+    # X509_NAME_hash: SHA-1 of the lower-cased name without its outer header, little-endian.
+    digest = hashlib.sha1(name[2:]).digest()[:4]
+    folder.mkdir()
+    (folder / f"{int.from_bytes(digest, 'little'):08x}.0").write_bytes(ca.read_bytes())
+    return folder

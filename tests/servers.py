@@ -87,12 +87,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.give(data)
 
+    def do_HEAD(self):
+        path = urlsplit(self.path).path if self.path.startswith("http") else self.path
+        self.send_response(200 if path in self.site.files else 404)
+        self.send_header("Content-Length", str(len(self.site.files.get(path, b""))))
+        self.end_headers()
+
     def etag(self, data: bytes) -> str | None:
         return self.site.etags.get(self.path, f'"{len(data)}"')
 
     def give(self, data: bytes) -> None:
         """The file, or the part of it that was asked for, as nginx would."""
         etag, wanted = self.etag(data), self.headers.get("Range")
+        if etag and self.headers.get("If-None-Match") == etag:
+            self.answer(304, b"", {"ETag": etag}, length=None)
+            return
         if wanted and self.headers.get("If-Range", etag) == etag:
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= len(data):
@@ -247,9 +256,20 @@ def serving(
 class ProxyHandler(Handler):
     """A proxy: relays ``GET http://…``, tunnels ``CONNECT``; wants ``site.etags['auth']`` if set."""
 
-    def _refused(self) -> bool:
+    def address(self, host: str, port: int | None) -> tuple[str, int]:
+        """Where to find ``host``."""
+        return host, port or 80
+
+    def do_HEAD(self):
+        self.site.asked.append(Request(f"HEAD {self.path}", {}))
+        self.answer(407 if self._is_refused() else 404, b"")
+
+    def _is_refused(self) -> bool:
         wanted = self.site.etags.get("auth")
-        if wanted and self.headers.get("Proxy-Authorization") != wanted:
+        return bool(wanted) and self.headers.get("Proxy-Authorization") != wanted
+
+    def _refused(self) -> bool:
+        if self._is_refused():
             self.answer(407, b"", {"Proxy-Authenticate": "Basic"})
             return True
         return False
@@ -259,7 +279,7 @@ class ProxyHandler(Handler):
         if self._refused():
             return
         parts = urlsplit(self.path)
-        connection = http.client.HTTPConnection(parts.hostname, parts.port)
+        connection = http.client.HTTPConnection(*self.address(parts.hostname, parts.port))
         kept = {k: v for k, v in self.headers.items() if not k.lower().startswith("proxy")}
         connection.request("GET", parts.path, headers=kept)
         response = connection.getresponse()
@@ -272,15 +292,25 @@ class ProxyHandler(Handler):
         if self._refused():
             return
         host, _, port = self.path.partition(":")
-        with socket.create_connection((host, int(port))) as other:
+        with socket.create_connection(self.address(host, int(port))) as other:
             self.send_response(200)
             self.end_headers()
-            threading.Thread(target=_pump, args=(other, self.connection), daemon=True).start()
-            _pump(self.connection, other)
+            threading.Thread(target=pump, args=(other, self.connection), daemon=True).start()
+            pump(self.connection, other)
         self.close_connection = True
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def proxy_to(site: Site) -> type[ProxyHandler]:
+    """A proxy that finds ``site`` behind every name."""
+
+    class Handler(ProxyHandler):
+        def address(self, host: str, port: int | None) -> tuple[str, int]:
+            return "127.0.0.1", urlsplit(site.url).port or 80
+
+    return Handler
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)

@@ -84,15 +84,16 @@ def _write_index(records: Iterable[Record], folder: Path, subdir: str) -> None:
 
 
 async def _solve(
-    channels: Sequence[str], request: SolveRequest, repodata: UpstreamRepodata | None
+    sources: Sequence[rattler.Channel | rattler.SparseRepoData],
+    request: SolveRequest,
+    gateway: rattler.Gateway,
 ) -> list[rattler.RepoDataRecord]:
     import rattler
 
-    client = _client(channels, repodata.upstream.network) if repodata else None
     return await rattler.solve(
-        [source for url in channels for source in _sources(url, request, repodata)],
+        sources,
         list(request.specs),
-        gateway=rattler.Gateway(cache_dir=repodata.cache if repodata else None, client=client),
+        gateway=gateway,
         platforms=[request.profile.subdir, "noarch"],  # type: ignore[list-item]
         virtual_packages=to_rattler_virtual_packages(request.profile.virtual_packages),
         constraints=list(request.constraints),
@@ -171,11 +172,15 @@ def _client(channels: Sequence[str], network: Network) -> Client | None:
 def _run(
     channels: Sequence[str], request: SolveRequest, repodata: UpstreamRepodata | None
 ) -> list[rattler.RepoDataRecord]:
+    import rattler
     from rattler import exceptions as rx
 
     subdir = request.profile.subdir
+    sources = [source for url in channels for source in _sources(url, request, repodata)]
+    client = _client(channels, repodata.upstream.network) if repodata else None
+    gateway = rattler.Gateway(cache_dir=repodata.cache if repodata else None, client=client)
     try:
-        return run_async(_solve(channels, request, repodata))
+        return run_async(_solve(sources, request, gateway))
     except rx.SolverError as error:
         explanation = redact_text(str(error)).removeprefix("Cannot solve the request because of: ")
         raise UnsolvableError(subdir, explanation.strip()) from None

@@ -7,7 +7,7 @@ import email.utils
 import socket
 from typing import TYPE_CHECKING, Final
 
-from repack.errors import FetchError, RepackError, UsageError
+from repack.errors import FetchError, UsageError
 from repack.urls import redact_text, redact_url
 
 if TYPE_CHECKING:
@@ -75,11 +75,22 @@ def _header_fault(route: Route) -> NotAvailableError:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """The exception at the bottom: requests wraps urllib3's, urllib3 those of sockets and TLS."""
-    inner: BaseException | None = error
-    while inner and not isinstance(inner, RepackError):
-        error, inner = inner, inner.__cause__ or inner.__context__
-    return error
+    """The exception at the bottom: requests wraps urllib3's, urllib3 those of sockets and TLS.
+
+    requests and urllib3 keep it as ``reason`` or argument, PySocks as ``socket_err``. The context
+    counts for urllib3's alone: that of others may belong to whoever called.
+    """
+    from urllib3.exceptions import HTTPError
+
+    wrapped = (
+        getattr(error, "reason", None),
+        getattr(error, "socket_err", None),
+        error.__cause__,
+        *error.args,
+        error.__context__ if isinstance(error, HTTPError) else None,
+    )
+    inner = next((e for e in wrapped if isinstance(e, BaseException)), None)
+    return _first_cause(inner) if inner else error
 
 
 def _from_cause(error: BaseException, route: Route) -> FetchError:

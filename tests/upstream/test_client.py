@@ -6,12 +6,13 @@ import base64
 import json
 
 import pytest
+from requests.exceptions import InvalidSchema
 
 from repack.errors import FetchError, UsageError
 from repack.upstream.client import RetryPolicy, Timeouts, Upstream
 from repack.upstream.errors import HostRefusedError, NotAvailableError, TransientError
 from repack.upstream.network import Network
-from tests import servers
+from tests import servers, socks
 from tests.certificates import authority
 
 PATH = "/noarch/a-1-0.conda"
@@ -186,6 +187,26 @@ def test_a_redirect_off_the_web_is_refused(site, upstream, target):
         read(upstream(), f"{site.url}/old")
 
 
+def test_a_redirect_from_https_to_http_is_refused(site, tmp_path, upstream):
+    ca, context = authority(tmp_path)
+    with servers.serving(servers.Site(), tls=context) as safe:
+        safe.always["/old"] = servers.redirect(site.url + PATH)
+        with pytest.raises(NotAvailableError, match="from https to http") as caught:
+            read(upstream({"SSL_CERT_FILE": str(ca)}), safe.url.replace("//", "//me:pw@") + "/old")
+        assert "pw" not in caught.value.text()
+    assert not site.asked
+
+
+def test_a_redirect_from_http_to_https_drops_credentials(tmp_path, site, upstream):
+    ca, context = authority(tmp_path)
+    with servers.serving(servers.Site(files={PATH: b"archive"}), tls=context) as safe:
+        site.always["/old"] = servers.redirect(safe.url + PATH)
+        one = upstream({"SSL_CERT_FILE": str(ca)})
+        assert read(one, site.url.replace("//", "//me:pw@") + "/old") == b"archive"
+        assert "authorization" in site.asked[0].headers
+        assert "authorization" not in safe.asked[0].headers
+
+
 def test_a_circle_of_redirects_ends(site, upstream):
     site.always["/old"] = servers.redirect("/old")
     with pytest.raises(NotAvailableError, match="too often"):
@@ -342,6 +363,39 @@ def test_a_proxy_that_is_not_there(upstream):
 def test_a_proxy_of_another_kind(upstream, url):
     with pytest.raises(UsageError, match="proxy"):
         read(upstream({"HTTP_PROXY": url}), "http://example.invalid/x")
+
+
+def test_a_socks_proxy_without_its_library(upstream, monkeypatch):
+    def missing(*_args, **_options):
+        raise InvalidSchema("Missing dependencies for SOCKS support.")
+
+    monkeypatch.setattr("requests.adapters.SOCKSProxyManager", missing)
+    with pytest.raises(UsageError, match="not installed") as caught:
+        read(upstream({"HTTP_PROXY": "socks5://u:secret@p:1"}), "http://example.invalid/x")
+    assert "repack[proxy]" in caught.value.hint
+    assert "secret" not in caught.value.text()
+
+
+def test_a_socks_proxy_that_wants_another_password(upstream):
+    with socks.serving({}, ("me", "right")) as proxy:
+        one = upstream({"ALL_PROXY": f"socks5h://me:wrong@127.0.0.1:{proxy.port}"})
+        with pytest.raises(HostRefusedError, match="proxy wants other credentials") as caught:
+            read(one, "http://example.invalid/x")
+    assert "wrong" not in caught.value.text()
+
+
+def test_a_socks_proxy_that_is_not_there(upstream):
+    with pytest.raises(TransientError, match="nobody answers"):
+        read(upstream({"ALL_PROXY": "socks5://127.0.0.1:9"}), "http://127.0.0.1:1/x")
+
+
+def test_a_proxy_over_tls_is_checked_too(site, tmp_path, upstream):
+    ca, context = authority(tmp_path, address="127.0.0.2")
+    with servers.serving(servers.Site(), tls=context, handler=servers.ProxyHandler) as proxy:
+        environ = {"ALL_PROXY": proxy.url, "SSL_CERT_FILE": str(ca)}
+        with pytest.raises(HostRefusedError, match="not trusted"):
+            read(upstream(environ), site.url + PATH)
+    assert not site.asked
 
 
 def test_no_proxy(site, proxy, upstream):
