@@ -22,7 +22,7 @@ from repack.solve.upstream_repodata import UpstreamRepodata
 from repack.urls import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from repack.conda.record import Record
