@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from repack.cli.shared import options, output
-from repack.display import amount
+from repack.display import amount, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from repack.names import Digest
-    from repack.store.gc import StoreVerdict
+    from repack.store.gc import GcResult, StoreVerdict
+    from repack.store.store import Store
 
 _SHOWN: Final = 12
 
@@ -71,10 +72,9 @@ def _verdict_lines(verdict: StoreVerdict) -> Iterator[str]:
 @click.option(
     "--channels-dir",
     type=options.FOLDER,
-    default=("channels",),
-    show_default=True,
     multiple=True,
-    help="Published channels whose packages and history stay; may be given several times.",
+    help="More published channels whose packages and history stay; may be given several times."
+    " Those that were built with the store are known  [default: channels, if there is such a folder]",
 )
 @click.option(
     "--grace",
@@ -83,15 +83,62 @@ def _verdict_lines(verdict: StoreVerdict) -> Iterator[str]:
     show_default=True,
     help="Hours for which a package that was used stays, whatever names it.",
 )
+@click.option(
+    "--forget",
+    type=options.PATH,
+    multiple=True,
+    metavar="CHANNEL",
+    help="A channel, or a folder of channels, that is gone for good.",
+)
+@options.dry_run
 @options.store
 @options.as_json
-def gc(channels_dir: tuple[Path, ...], grace: float, store: Path, *, as_json: bool) -> None:
-    """Remove packages that no channel, and no release that is kept, names any more."""
-    from repack.store import references
-    from repack.store.gc import sweep
+def gc(store: Path, *, grace: float, dry_run: bool, as_json: bool, **folders: Any) -> None:
+    """Remove packages that no channel, and no release that is kept, names any more.
+
+    Every channel that was built with the store is looked at, wherever it is. What would be removed
+    is said before anything is; an error while looking stops it.
+    """
+    from repack.store.gc import plan_sweep, sweep
     from repack.store.store import Store
 
-    keep: frozenset[Digest] = frozenset().union(*map(references.read_digests, channels_dir))
-    swept = sweep(Store(store), keep, grace * 3600)
-    line = f"removed {swept.files} files, {amount(swept.bytes)}; {swept.kept} packages stay"
-    output.emit({"store": str(store), **swept.to_json()}, [line], as_json=as_json)
+    package_store = Store(store)
+    keep = _needed(package_store, folders["channels_dir"], folders["forget"])
+    plan = plan_sweep(package_store, keep, grace * 3600)
+    if not as_json:
+        for line in _removal_lines(plan):
+            click.echo(line)
+    result = plan if dry_run else sweep(package_store, keep, grace * 3600, plan)
+    verb = "would remove" if dry_run else "removed"
+    line = f"{verb} {result.files} files, {amount(result.bytes)}; {result.kept} packages stay"
+    document = {"store": str(store), "dry_run": dry_run, **result.to_json()}
+    output.emit(document, [line], as_json=as_json)
+
+
+def _needed(
+    store: Store, channels_dir: tuple[Path, ...], forget: tuple[Path, ...]
+) -> frozenset[Digest]:
+    """What any channel that is known names.
+
+    Raises:
+        UsageError: a channel is not where it was, or there are no channels at all.
+    """
+    from repack.errors import UsageError
+    from repack.store import references, roots
+
+    for gone in forget:
+        if not roots.forget_channels(store, gone):
+            raise UsageError(
+                "no channel there was built with this store",
+                where=gone,
+                expected=", ".join(map(str, roots.read_roots(store))) or "none is known",
+            )
+    known = roots.channels_of_roots(store)
+    default = Path("channels")
+    folders = channels_dir or ((default,) if default.is_dir() or not known else ())
+    return frozenset().union(*map(references.read_digests, {*known, *folders}))
+
+
+def _removal_lines(plan: GcResult) -> Iterator[str]:
+    for removal in plan.removals:
+        yield f"to go: {removal.kind:<8} {amount(removal.size):>9}  {shown(removal.path.name)}"

@@ -29,6 +29,7 @@ from repack.release.signing_keys import read_signing_keys
 from repack.report.failures import recording_failure
 from repack.solve.resolve import Baseline, find_replaced, resolve
 from repack.store.fetch import fetch
+from repack.store.roots import register_channel
 from repack.store.store import Store
 from repack.store.write_behind import flushing
 
@@ -70,6 +71,9 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
             proofs = prove_release(release, staged, context)
             publish_release(release, context)
             outcome = release.outcome(proofs, context)
+        # Last, so that a channel that was never published cannot be missing. Until then its
+        # archives are too young for any sweep.
+        register_channel(context.store, channels.published(label))
     return replace(
         outcome,
         bytes_fetched=fetched.bytes,
@@ -138,9 +142,11 @@ def restore(name: str, release: int, channels_dir: Path, store_dir: Path) -> Pat
 
     channels, label = Channels(channels_dir), LabelName(name)
     with channels.exclusive(label):
-        tree = past_tree(channels, label, release, Store(store_dir))
+        store = Store(store_dir)
+        tree = past_tree(channels, label, release, store)
         channels.stage(label, tree)
         channels.publish(label, tree)
+        register_channel(store, channels.published(label))
     return channels.published(label)
 
 

@@ -1,8 +1,9 @@
 """Upkeep of a store: check every archive, sweep out what nothing needs.
 
-A sweep runs beside builders. It leaves alone
+A sweep runs beside builders. It looks at everything first and stops at the first error: what cannot
+be read may be what names an archive. It leaves alone
 
-- what a channel or its history names,
+- what a channel or its history names, of every project that was built with the store,
 - what any channel holds by a hard link: removing it here would free nothing,
 - what was made or used within the grace time: a builder may be about to link it,
 - a partial file or an extracted package that somebody holds the lock of.
@@ -12,10 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
@@ -23,6 +25,7 @@ from repack.errors import IntegrityError
 from repack.fs import atomic, locks
 from repack.progress import SILENT
 from repack.store.derived import read_derived
+from repack.store.listing import list_folder
 from repack.store.partial import VALIDATOR, last_touched
 from repack.store.store import StoreEntry, files_in
 
@@ -61,16 +64,48 @@ class StoreVerdict(Struct, frozen=True):
         return {"files": self.files, "bytes": self.bytes, "damaged": damaged}
 
 
-class GcResult(Struct, frozen=True):
-    """What a sweep removed, and how many archives it left."""
+class Removal(Struct, frozen=True):
+    """One thing that nothing needs.
 
-    files: int
-    bytes: int
+    Attributes:
+        path: a file, or the folder of an extracted package.
+        kind: what it is, for people.
+        size: in bytes.
+    """
+
+    path: Path
+    kind: Literal["package", "download", "unpacked"]
+    size: int
+
+    def to_json(self) -> dict[str, object]:
+        """The row ``repack store gc --json`` prints."""
+        return {"path": str(self.path), "kind": self.kind, "bytes": self.size}
+
+
+class GcResult(Struct, frozen=True):
+    """What a sweep removed, or would remove, and how many archives it left."""
+
+    removals: tuple[Removal, ...]
     kept: int
 
-    def to_json(self) -> dict[str, int]:
+    @property
+    def files(self) -> int:
+        """How many files and folders go."""
+        return len(self.removals)
+
+    @property
+    def bytes(self) -> int:
+        """How much space they take."""
+        return sum(removal.size for removal in self.removals)
+
+    def to_json(self) -> dict[str, object]:
         """What ``repack store gc --json`` prints."""
-        return {"files": self.files, "bytes": self.bytes, "kept": self.kept}
+        return {
+            "files": self.files,
+            "bytes": self.bytes,
+            "kept": self.kept,
+            "removed": [removal.to_json() for removal in self.removals],
+        }
 
 
 def verify(store: Store, progress: Progress = SILENT) -> StoreVerdict:
@@ -93,24 +128,51 @@ def verify(store: Store, progress: Progress = SILENT) -> StoreVerdict:
     return StoreVerdict(files=len(entries), bytes=total, damaged=damaged)
 
 
-def sweep(store: Store, keep: Collection[Digest], grace: float = DAY) -> GcResult:
-    """Remove what is not in ``keep`` and was not used for ``grace`` seconds.
+def plan_sweep(store: Store, keep: Collection[Digest], grace: float = DAY) -> GcResult:
+    """Say what is not in ``keep`` and was not used for ``grace`` seconds; nothing is removed.
+
+    Raises:
+        PlaceError: a folder or file cannot be looked at, so nobody can say what is needed.
+    """
+    before = time.time() - grace
+    removals = [
+        *_unneeded_archives(store, keep, before),
+        *_abandoned_partials(store, before),
+        *_unneeded_extracted(store, keep, before),
+    ]
+    gone = {removal.path for removal in removals}
+    return GcResult(
+        tuple(removals), sum(store.path(entry.sha256) not in gone for entry in store.list())
+    )
+
+
+def sweep(
+    store: Store, keep: Collection[Digest], grace: float = DAY, plan: GcResult | None = None
+) -> GcResult:
+    """Remove what :func:`plan_sweep` says, unless it came into use since.
 
     Raises:
         PlaceError: the store cannot be read or written.
     """
     before = time.time() - grace
-    freed = [
-        *_sweep_archives(store, keep, before),
-        *_sweep_partials(store, before),
-        *_sweep_extracted(store, keep, before),
-    ]
+    plan = plan_sweep(store, keep, grace) if plan is None else plan
+    act = {"package": _remove_archive, "download": _remove_partial, "unpacked": _remove_extracted}
+    removed = tuple(r for r in plan.removals if act[r.kind](store, r.path, before))
+    for path in list_folder(store.partials):
+        if path.name.startswith(_TRASH):
+            atomic.remove(path)
+        elif path.name.endswith(VALIDATOR) and not _download_of(path).exists():
+            atomic.unlink(path)
     left = {entry.sha256 for entry in store.list()}
     for path in files_in(store.root / "facts"):
         if path.stem not in left and _old(path, before):
             atomic.unlink(path)
     _sweep_made(store, left, before)
-    return GcResult(files=len(freed), bytes=sum(freed), kept=len(left))
+    return GcResult(removed, len(left))
+
+
+def _download_of(validator: Path) -> Path:
+    return validator.with_name(validator.name.removesuffix(VALIDATOR))
 
 
 def _old(path: Path, before: float) -> bool:
@@ -121,35 +183,51 @@ def _old(path: Path, before: float) -> bool:
         return False
 
 
-def _sweep_archives(store: Store, keep: Collection[Digest], before: float) -> Iterator[int]:
+def _unneeded_archives(store: Store, keep: Collection[Digest], before: float) -> Iterator[Removal]:
     for path in files_in(store.packages):
-        if path.name not in keep:
+        if path.name not in keep and (size := _size_unused(path, before)) is not None:
+            yield Removal(path, "package", size)
+
+
+def _size_unused(path: Path, before: float) -> int | None:
+    """The size of an archive that no channel links and nobody used since ``before``, else None."""
+    with atomic.os_errors_at(path):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+    return status.st_size if status.st_nlink == 1 and last_touched(status) <= before else None
+
+
+def _remove_archive(_store: Store, path: Path, before: float) -> bool:
+    if _size_unused(path, before) is None:
+        return False
+    with atomic.os_errors_at(path):
+        atomic.unlink(path)
+    return True
+
+
+def _abandoned_partials(store: Store, before: float) -> Iterator[Removal]:
+    """Partial downloads that nobody goes on with."""
+    for path in list_folder(store.partials):
+        if not path.name.startswith(_TRASH) and not path.name.endswith(VALIDATOR):
             with atomic.os_errors_at(path), contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                if status.st_nlink == 1 and last_touched(status) <= before:
-                    atomic.unlink(path)
-                    yield status.st_size
+                if last_touched(status) <= before:
+                    yield Removal(path, "download", status.st_size)
 
 
-def _sweep_partials(store: Store, before: float) -> Iterator[int]:
-    """Partial downloads that nobody goes on with, and what a killed sweep left."""
-    folder = store.partials
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name.startswith(_TRASH):
-            atomic.remove(path)
-        elif path.name.endswith(VALIDATOR):
-            if not path.with_name(path.name.removesuffix(VALIDATOR)).exists():
-                atomic.unlink(path)
-        elif _old(path, before):
-            with atomic.os_errors_at(path), path.open("rb") as stream:
-                if not locks.try_lock(stream):
-                    continue
-                size = os.fstat(stream.fileno()).st_size
-                if not _HOLDS_NAMES:
-                    atomic.unlink(path)
-            if _HOLDS_NAMES:
-                atomic.remove(path)
-            yield size
+def _remove_partial(_store: Store, path: Path, before: float) -> bool:
+    if not _old(path, before):
+        return False
+    with atomic.os_errors_at(path), path.open("rb") as stream:
+        if not locks.try_lock(stream):
+            return False
+        if not _HOLDS_NAMES:
+            atomic.unlink(path)
+    if _HOLDS_NAMES:
+        atomic.remove(path)
+    return True
 
 
 def _sweep_made(store: Store, left: Collection[Digest], before: float) -> None:
@@ -163,30 +241,47 @@ def _sweep_made(store: Store, left: Collection[Digest], before: float) -> None:
             atomic.unlink(path)
 
 
-def _sweep_extracted(store: Store, keep: Collection[Digest], before: float) -> Iterator[int]:
+def _unneeded_extracted(store: Store, keep: Collection[Digest], before: float) -> Iterator[Removal]:
     """Extracted packages whose archives nothing names."""
-    cache = store.package_cache
-    for lock in sorted(cache.glob("*.lock")) if cache.is_dir() else ():
+    for lock in list_folder(store.package_cache):
         folder = lock.with_name(lock.name.removesuffix(".lock"))
-        if not _old(lock, before) or not folder.is_dir():
+        if lock.suffix != ".lock" or not _old(lock, before) or not folder.is_dir():
             continue
         with atomic.os_errors_at(lock), lock.open("rb") as stream:
             try:
                 content = stream.read(_LOCK_SIZE + 1)
             except PermissionError:  # on Windows a lock keeps readers out as well
                 continue
-            if len(content) != _LOCK_SIZE or content[_LOCK_DIGEST:].hex() in keep:
-                continue
-            if not locks.try_lock(stream):
-                continue
-            # Out of sight in one step: a half-removed package must never be taken for a whole one.
-            trash = store.partials / f"{_TRASH}{os.getpid()}-{folder.name}"
-            trash.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(trash)
-            if not _HOLDS_NAMES:
-                atomic.unlink(lock)
-        if _HOLDS_NAMES:
-            atomic.remove(lock)
-        size = sum(p.stat().st_size for p in trash.rglob("*") if p.is_file() and not p.is_symlink())
-        atomic.remove(trash)
-        yield size
+        if len(content) == _LOCK_SIZE and content[_LOCK_DIGEST:].hex() not in keep:
+            yield Removal(folder, "unpacked", _size_below(folder))
+
+
+def _size_below(folder: Path) -> int:
+    size = 0
+    for path in list_folder(folder):
+        with atomic.os_errors_at(path):
+            status = path.lstat()
+        if stat.S_ISDIR(status.st_mode):
+            size += _size_below(path)
+        elif stat.S_ISREG(status.st_mode):
+            size += status.st_size
+    return size
+
+
+def _remove_extracted(store: Store, folder: Path, before: float) -> bool:
+    lock = folder.with_name(f"{folder.name}.lock")
+    if not _old(lock, before):
+        return False
+    with atomic.os_errors_at(lock), lock.open("rb") as stream:
+        if not locks.try_lock(stream):
+            return False
+        # Out of sight in one step: a half-removed package must never be taken for a whole one.
+        trash = store.partials / f"{_TRASH}{os.getpid()}-{folder.name}"
+        trash.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(trash)
+        if not _HOLDS_NAMES:
+            atomic.unlink(lock)
+    if _HOLDS_NAMES:
+        atomic.remove(lock)
+    atomic.remove(trash)
+    return True

@@ -6,6 +6,7 @@ partial/<sha256>          on their way, see :mod:`repack.store.partial`
 facts/ab/<sha256>.json    facts read from an archive
 made/ab/<sha256>.*.json   which archive was made from it in another format; that is in packages/, too
 pkgs/                     extracted packages, as rattler keeps them
+roots/<sha256>.json       channels that were built with the store, see :mod:`repack.store.roots`
 records/NAME.json         upstream's own records for the lock of a label
 scratch/KEY/              where a label is packed and tried
 repodata/                 upstream's repodata; 0700, because its URLs may hold tokens
@@ -36,6 +37,7 @@ from msgspec import Struct
 from repack.errors import IntegrityError
 from repack.fs import atomic, digests
 from repack.names import Digest
+from repack.store.listing import list_folder
 from repack.store.partial import Partial, last_touched, mark_verified, verified_mtime
 
 if TYPE_CHECKING:
@@ -343,8 +345,11 @@ class Store:
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """The files two levels down; none when there is no such folder."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for shard in sorted(folder.iterdir()):
-            if shard.is_dir():
-                yield from sorted(shard.iterdir())
+    """The files two levels down; none when there is no such folder.
+
+    Raises:
+        PlaceError: a folder cannot be read.
+    """
+    for shard in list_folder(folder):
+        if shard.is_dir():
+            yield from list_folder(shard)
