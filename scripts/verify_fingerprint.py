@@ -1,7 +1,8 @@
 """Compare this device with a fingerprint document: 0 when it is the one, 6 when it is not.
 
 ``verify_fingerprint.py --expected fingerprint.expected.json [--key KEY] [--factors FILE]`` prints
-JSON: what was expected, what is here, and the factors that differ.
+JSON: what was expected, what is here, and the factors that differ. Without ``--key`` the key is the
+one in ``OEM_LICENSE_HMAC_KEY``, as for the other licence commands.
 """
 
 from __future__ import annotations

@@ -31,7 +31,10 @@ for store_command in license_store.COMMANDS:
 @command.command()
 @options.factors
 @click.option("--document", is_flag=True, help="A signed document for the vendor.")
-@click.option("--key", help="Signs the document, or checks that of --expected.")
+@click.option(
+    "--key",
+    help="Signs the document, or checks that of --expected; default: that of OEM_LICENSE_HMAC_KEY.",
+)
 @click.option("--key-id", help="The key's name, if --key has none.")
 @click.option("--expected", type=options.PATH, help="Compare with this document; 6 if it differs.")
 @click.option("-o", "--output", "path", type=options.PATH, help="Write there, not to stdout.")
@@ -84,6 +87,8 @@ def _write(path: Path, text: str) -> None:
 def _compare(path: Path, device: Factors, key: SharedKey | None) -> int:
     """Compare this device with a document, over the factors the document names."""
     expected = license_store.read_document(path)
+    if key is None and expected.signature is not None:
+        key = key_options.vendor(None)
     if key is not None:
         expected.check(key, path)
     tags = {

@@ -130,7 +130,7 @@ def _license(values: Mapping[str, Any]) -> object:
     store = LicenseStore(values["license_store"])
     if not store.exists():
         return {**document, "store": None}
-    status = store_status(LicenseQuery(store, device, host.now()), "leave")
+    status = store_status(LicenseQuery(store, device, host.now()))
     rows = [
         {
             "license_id": verdict.license_id,

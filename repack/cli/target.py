@@ -10,6 +10,7 @@ from repack.cli.shared import key_options, options, output
 from repack.display import amount
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from repack.agent.context import AgentContext, AgentResult
@@ -58,14 +59,20 @@ def _context(
     from repack.agent.context import AgentContext
 
     def check_license(label: LabelName) -> None:
-        _check_license(label, license_store or context.license_store, factors)
+        store = license_store or context.license_store
+        _check_license(label, store, factors, context.storage.floor())
 
     context = AgentContext.of(configs, options.environment(), check_license, output.progress())
     return context
 
 
-def _check_license(label: LabelName, store: Path | None, factors: Path | None) -> None:
+def _check_license(
+    label: LabelName, store: Path | None, factors: Path | None, floor: datetime | None
+) -> None:
     """See that this device has a valid licence for ``label``.
+
+    Args:
+        floor: the latest time seen signed; a clock that is behind it is not believed.
 
     Raises:
         LicenseError: it has none.
@@ -80,7 +87,8 @@ def _check_license(label: LabelName, store: Path | None, factors: Path | None) -
     if store is None:
         raise LicenseError(f"label {label} asks for a licence", hint=hint)
     device, key = read_factors(factors), key_options.vendor(None)
-    status = store_status(LicenseQuery(LicenseStore(store), device, now(), key, label))
+    moment = max(now(), floor) if floor is not None else now()
+    status = store_status(LicenseQuery(LicenseStore(store), device, moment, key, label))
     if status.issues or not any(verdict.is_right for verdict in status.verdicts):
         issues = [*status.issues, *(issue for v in status.verdicts for issue in v.issues)]
         raise LicenseError(

@@ -16,7 +16,13 @@ from repack.codec.decode import Document, decode, encode
 from repack.errors import LicenseError, UsageError
 from repack.keys.shared_key import SharedKey
 from repack.license.fingerprint import Fingerprint
-from repack.license.license import STORE_KEY, Circumstances, LicenseVerdict, judge_license
+from repack.license.license import (
+    STORE_KEY,
+    Circumstances,
+    LicenseVerdict,
+    convert_old,
+    judge_license,
+)
 from repack.structs import Value
 from repack.timestamps import parse_date, stamp
 
@@ -99,9 +105,8 @@ class Ledger(Value, frozen=True):
         for license_id, row in rows.items():
             if not isinstance(row, dict):
                 continue
-            inner = next(
-                (row[n] for n in ("license", "payload") if isinstance(row.get(n), dict)), row
-            )
+            inner = convert_old(row.get("license") if isinstance(row.get("license"), dict) else row)
+            assert isinstance(inner, dict)  # noqa: S101 - it was a dict before
             licenses[license_id] = {"license_id": license_id, **inner}
             if row.get("status") == "revoked":
                 revoked[license_id] = {"at": None, "reason": "revoked in the old store"}

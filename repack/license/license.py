@@ -33,6 +33,10 @@ _MAX_TEXT: Final = 200
 # A device that is recovered without the vendor's key signs the report with a key from its own store.
 # That shows which store was recovered, but does not permit to move a licence.
 STORE_KEY: Final = "store:"
+REISSUE: Final = (
+    "ask the vendor for a new licence for this device: repack license issue --license-id ID"
+    " --fingerprint FINGERPRINT"
+)
 
 Status = Literal[
     "valid",
@@ -44,6 +48,19 @@ Status = Literal[
     "revoked",
 ]
 Signed = Literal["valid", "bad", "unchecked"]
+
+
+def convert_old(raw: object) -> object:
+    """A licence of the older tool, ``{payload, signature}``, in today's form; others as they are.
+
+    The signature stays valid where it is an HMAC-SHA384 of the payload as canonical JSON.
+    """
+    if not isinstance(raw, dict) or not isinstance(raw.get("payload"), dict) or "label" in raw:
+        return raw
+    signature = raw.get("signature")
+    if isinstance(signature, str):
+        signature = {"algorithm": "hmac-sha384", "value": signature, "key_id": raw.get("key_id")}
+    return {**raw["payload"], "signature": signature}
 
 
 class License(Value, Document, frozen=True):
@@ -78,8 +95,15 @@ class License(Value, Document, frozen=True):
         Raises:
             LicenseError: not an object, or a field is missing or makes no sense.
         """
-        document = {**raw, "raw": raw} if isinstance(raw, dict) else raw
-        license_ = decode(cls, document, where, "licence", LicenseError)
+        today = convert_old(raw)
+        document = {**today, "raw": today} if isinstance(today, dict) else today
+        try:
+            license_ = decode(cls, document, where, "licence", LicenseError)
+        except LicenseError as error:
+            if today is not raw:
+                error.what = "a licence of the older tool, which lacks what is asked for today"
+            error.hint = REISSUE
+            raise
         for name in ("license_id", "customer", "not_before", "not_after"):
             text = getattr(license_, name)
             if not text.strip() or len(text) > _MAX_TEXT or not text.isprintable():
@@ -146,13 +170,16 @@ def judge_license(raw: Mapping[str, Any], circumstances: Circumstances) -> Licen
     try:
         license_ = License.of(raw)
     except LicenseError as error:
-        issues = ("bad-signature", f"malformed: {error.got or error.what}")
-        return LicenseVerdict(license_id, "bad-signature", "bad", issues)
-    signed, problem = _signed(raw, circumstances.key)
+        issues = ["bad-signature", f"malformed: {error.got or error.what}"]
+        issues += [error.hint] if error.hint else []
+        return LicenseVerdict(license_id, "bad-signature", "bad", tuple(issues))
+    signed, problem = _signed(license_.raw, circumstances.key)
     verdict = LicenseVerdict(license_id, "valid", signed, (), license_)
     if signed == "bad":
         verdict = verdict.worse("bad-signature", "bad-signature")
         verdict = replace(verdict, issues=(*verdict.issues, problem))
+        if license_.raw != raw:
+            verdict = replace(verdict, issues=(*verdict.issues, REISSUE))
     if circumstances.fingerprint not in _devices(license_, circumstances):
         verdict = verdict.worse("fingerprint-mismatch", "fingerprint-mismatch")
     start, end = license_.term

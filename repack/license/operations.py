@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from repack.errors import BusyError, LicenseError, PlaceError, RepackError, SpaceError, UsageError
+from repack.errors import LicenseError
 from repack.license.license import Circumstances, LicenseVerdict
 from repack.timestamps import stamp
 
@@ -20,9 +19,11 @@ if TYPE_CHECKING:
     from repack.license.license import License
     from repack.license.store import LicenseStore, OpenStore
 
-_TIME_STEP: Final = timedelta(hours=24)
 
-OldFormat = Literal["rewrite", "leave"]
+_OLD_FORMAT: Final = (
+    "the store is in the old, weak format; the next command that changes it writes it anew and keeps"
+    " a copy"
+)
 
 
 class LicenseQuery(Struct, frozen=True):
@@ -66,27 +67,22 @@ class StoreStatus(Struct, frozen=True):
         return bool(self.verdicts) and not self.issues and all(v.is_right for v in self.verdicts)
 
 
-def store_status(query: LicenseQuery, old_format: OldFormat = "rewrite") -> StoreStatus:
-    """Judge every licence of the store.
-
-    Args:
-        query: the store and the device.
-        old_format: whether a store of the old format is rewritten or left as it is.
+def store_status(query: LicenseQuery) -> StoreStatus:
+    """Judge every licence of the store; nothing is written.
 
     Raises:
         LicenseError: the store does not open.
         FingerprintError: the device's fingerprint cannot be computed.
         PlaceError: there is no store.
     """
-    if old_format == "leave":
-        return query.status(query.store.open(query.device))
-    return query.status(*_open(query))
+    opened = query.store.open(query.device)
+    notes = (_OLD_FORMAT,) if opened.migrated else ()
+    verdicts = opened.ledger.verdicts(query.circumstances(opened))
+    return StoreStatus(opened, verdicts, store_issues(opened, query.now), notes)
 
 
 def verify(query: LicenseQuery, license_: License | None) -> StoreStatus:
-    """Judge one licence, or all of the store, and remember the time when all is right.
-
-    The time is not remembered otherwise: a clock that once ran ahead must not lock a device out.
+    """Judge one licence, or all of the store; nothing is written.
 
     Raises:
         LicenseError: the store does not open.
@@ -94,13 +90,11 @@ def verify(query: LicenseQuery, license_: License | None) -> StoreStatus:
         PlaceError: there is no store.
     """
     status = store_status(query)
-    if license_ is not None:
-        opened = status.opened
-        verdict = opened.ledger.verdict(license_.raw, query.circumstances(opened))
-        status = replace(status, verdicts=(verdict,))
-    if not status.is_right:
+    if license_ is None:
         return status
-    return replace(status, notes=(*status.notes, *_remember(query, status.opened)))
+    opened = status.opened
+    verdict = opened.ledger.verdict(license_.raw, query.circumstances(opened))
+    return replace(status, verdicts=(verdict,))
 
 
 def install(query: LicenseQuery, license_: License) -> StoreStatus:
@@ -146,21 +140,6 @@ def revoke(query: LicenseQuery, license_id: str, reason: str) -> StoreStatus:
     return StoreStatus(opened, ledger.verdicts(query.circumstances(opened)), issues)
 
 
-def _open(query: LicenseQuery) -> tuple[OpenStore, tuple[str, ...]]:
-    """Open the store; one of the old format is rewritten, where that is possible."""
-    opened = query.store.open(query.device)
-    if not opened.migrated:
-        return opened, ()
-    try:
-        with query.store.lock():
-            opened = query.store.open(query.device)
-            if opened.migrated:
-                query.store.save(opened)
-    except (BusyError, PlaceError, SpaceError, UsageError) as error:
-        return opened, (f"the store stays in the old, weak format: {error.what}",)
-    return opened, ("the store was found in the old format and written anew",)
-
-
 def store_issues(opened: OpenStore, now: datetime) -> tuple[str, ...]:
     """The faults of a store that can still be used: its clock or its generation went back."""
     issues: list[str] = []
@@ -172,16 +151,3 @@ def store_issues(opened: OpenStore, now: datetime) -> tuple[str, ...]:
             f"store-put-back: this is generation {opened.generation}, {opened.newer} was here"
         )
     return tuple(issues)
-
-
-def _remember(query: LicenseQuery, opened: OpenStore) -> tuple[str, ...]:
-    highest = opened.ledger.highest
-    if highest is not None and query.now < highest + _TIME_STEP:
-        return ()
-    try:
-        with query.store.lock():
-            fresh = query.store.open(query.device)
-            query.store.save(replace(fresh, ledger=fresh.ledger.seen(query.now)), "nothing")
-    except RepackError as error:
-        return (f"the time could not be recorded: {error.what}",)
-    return ()

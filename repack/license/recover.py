@@ -82,7 +82,7 @@ def recover(job: RecoveryJob) -> RecoveryResult:
             raise UsageError("there is a report of that name", where=job.report)
         opened = source.open(GivenFingerprint(job.old.fingerprint))
         fingerprint = job.query.device.fingerprint()
-        if fingerprint == opened.fingerprint:
+        if fingerprint == opened.fingerprint and not _put_back(job, opened):
             raise UsageError("the store is bound to this device already", where=source.path)
         if opened.migrated and source.path == output.path:
             opened = output.save(opened)  # so that there is a generation to keep
@@ -105,6 +105,25 @@ def _write(job: RecoveryJob, opened: OpenStore) -> RecoveryResult:
     return RecoveryResult(report, job.query.status(bound))
 
 
+def _put_back(job: RecoveryJob, opened: OpenStore) -> int | None:
+    """The generation that was here, when an older store was put back; else None."""
+    newest = max(opened.newer or 0, job.output.newest_generation())
+    return newest if newest > opened.generation else None
+
+
+def _reason(job: RecoveryJob, opened: OpenStore) -> str:
+    """Why the store is bound anew, for the report."""
+    reasons = []
+    if (newest := _put_back(job, opened)) is not None:
+        reasons.append(
+            f"store-put-back: {job.query.store.path.name} is generation {opened.generation},"
+            f" {newest} was here"
+        )
+    if opened.fingerprint != job.query.device.fingerprint():
+        reasons.append("other-hardware")
+    return "; ".join(reasons)
+
+
 def _draft(job: RecoveryJob, opened: OpenStore, backup: Path | None) -> dict[str, object]:
     changed = job.old.differing(job.tags) if job.tags else ()
     return {
@@ -116,6 +135,7 @@ def _draft(job: RecoveryJob, opened: OpenStore, backup: Path | None) -> dict[str
         "output_path": str(job.output.path),
         "backup": None if backup is None else str(backup),
         "generation": opened.generation,
+        "reason": _reason(job, opened),
         "old_fingerprint": opened.fingerprint,
         "new_fingerprint": job.query.device.fingerprint(),
         "changed_factors": list(changed) if job.old.tags and job.tags else None,
@@ -133,7 +153,7 @@ def _resumed(job: RecoveryJob) -> RecoveryResult | None:
     except RepackError:
         return None
     last = opened.ledger.recoveries[-1] if opened.ledger.recoveries else {}
-    if last.get("old_fingerprint") != job.old.fingerprint or opened.migrated:
+    if last.get("old_fingerprint") != job.old.fingerprint or opened.migrated or opened.newer:
         return None
     for report in reports_in(job.report.parent):
         if dict(report.document) == dict(last):

@@ -1,15 +1,17 @@
 """The licence store on disk: one encrypted file, and the generations before it.
 
 ``NAME.N`` beside the store is a copy of generation N; the newest of them is the store itself. A store
-of the old format is read once and rewritten; no copy is kept, as the key to it can be read from it.
+of the old format is rewritten by the first command that changes it; ``NAME.version-2`` is a copy of it.
+Whoever has that copy can open it: it belongs on a safe medium, or is removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
 KEEP: Final = 6
 _MODE: Final = 0o600
 _REPORT_KEY_BYTES: Final = 32
-
-Keep = Literal["before", "nothing"]
 
 
 class OpenStore(Struct, frozen=True):
@@ -93,7 +93,7 @@ class LicenseStore:
         if envelope.version == OLD_VERSION:
             ledger = Ledger.of_version_2(raw, os.urandom(_REPORT_KEY_BYTES), self.path)
             return OpenStore(ledger, fingerprint, device.names, 0, migrated=True)
-        newer = max(self._generations(), default=0)
+        newer = self.newest_generation()
         return OpenStore(
             Ledger.of(raw, self.path),
             fingerprint,
@@ -102,15 +102,10 @@ class LicenseStore:
             newer=newer if newer > envelope.generation else None,
         )
 
-    def save(self, opened: OpenStore, before: Keep = "before") -> OpenStore:
+    def save(self, opened: OpenStore) -> OpenStore:
         """Write the store anew, keep the generation before, and check that the new one opens.
 
         The caller holds :meth:`lock`. A kill at any instant leaves the old store or the new one.
-
-        Args:
-            opened: what is to be in it.
-            before: ``"before"`` keeps the generation before; ``"nothing"`` is for writings that
-                change no licence, so that they do not push out older generations.
 
         Raises:
             SpaceError: the disk is full; the store is as it was.
@@ -119,8 +114,7 @@ class LicenseStore:
         """
         refuse_symlinks(self.path)
         old = self._read() if self.exists() else None
-        if before == "before":
-            self.keep()
+        self.keep()
         # Above all in the folder: after an older store was put back, no number is used twice
         generation = max([opened.generation, *self._generations()]) + 1
         salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
@@ -133,13 +127,14 @@ class LicenseStore:
             if old is not None:
                 atomic.write(self.path, old, _MODE)
             raise
-        if before == "before":
-            self.keep()  # so that it is seen when somebody puts an older one back
-            self._prune()
+        self.keep()  # so that it is seen when somebody puts an older one back
+        self._prune()
         return replace(opened, generation=generation, migrated=False, newer=None)
 
     def keep(self) -> Path | None:
         """Keep the store as it is now under its generation's number; None when there is none.
+
+        A store of the old format has no number and is kept as ``NAME.version-2``.
 
         Raises:
             PlaceError: the folder cannot be written.
@@ -147,13 +142,34 @@ class LicenseStore:
         """
         if not self.exists():
             return None
-        envelope = Envelope.parse(self._read(), self.path)
+        data = self._read()
+        envelope = Envelope.parse(data, self.path)
         if envelope.version == OLD_VERSION:
-            return None
+            return self._keep_old_format(data)
         target = self._generation_file(envelope.generation)
         refuse_symlinks(target)
         links.place(self.path, target)
         return target
+
+    def _keep_old_format(self, data: bytes) -> Path:
+        for number in itertools.count(1):
+            ending = "" if number == 1 else f".{number}"
+            target = self.path.with_name(f"{self.path.name}.version-{OLD_VERSION}{ending}")
+            refuse_symlinks(target)
+            if not target.exists():
+                atomic.write(target, data, _MODE)
+                return target
+            if atomic.read(target, LIMIT) == data:
+                return target
+        raise AssertionError("there are numbers enough")
+
+    def newest_generation(self) -> int:
+        """The highest generation that lies beside the store; 0 without any.
+
+        Raises:
+            PlaceError: the folder cannot be read.
+        """
+        return max(self._generations(), default=0)
 
     def _read(self) -> bytes:
         try:

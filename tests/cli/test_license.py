@@ -29,6 +29,13 @@ def site(tmp_path, monkeypatch):
     return tmp_path
 
 
+def site_again(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OEM_LICENSE_HMAC_KEY", base64.b64encode(bytes(range(48))).decode())
+    monkeypatch.setenv("REPACK_FACTORS", str(folder / "factors.json"))
+
+
 def in_a_process(*words, code=0):
     """Run a program and return what it printed, as JSON where it is."""
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
@@ -156,13 +163,19 @@ def test_an_expired_licence_is_not_installed(site):
     assert not (site / "secrets/license_store.json").exists()
 
 
-def test_verify_fingerprint(site):
+def test_verify_fingerprint(site, monkeypatch):
     provision()
     script = ROOT / "scripts/verify_fingerprint.py"
     expected = ("--expected", "fingerprint.expected.json")
     key = ("--key", "env:OEM_LICENSE_HMAC_KEY")
     assert in_a_process(script, *expected, *key)["status"] == "match"
+    assert in_a_process(script)["signature"] == "valid", "the key of the usual variable"
+    monkeypatch.setenv("OEM_LICENSE_HMAC_KEY", "hex:" + "ab" * 32)
+    assert "signature" in in_a_process(script, code=6)["what"]
+    monkeypatch.delenv("OEM_LICENSE_HMAC_KEY")
     assert in_a_process(script)["signature"] == "unchecked"
+    monkeypatch.undo()
+    site_again(site, monkeypatch)
     write_factors(site / "factors.json", board_serial="another")
     answer = in_a_process(script, *expected, *key, code=6)
     assert (answer["status"], answer["differing"]) == ("mismatch", ["board_serial"])

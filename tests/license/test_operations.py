@@ -16,6 +16,7 @@ from repack.fs import atomic
 from repack.keys.shared_key import SharedKey
 from repack.license import encryption, operations, recover
 from repack.license.fingerprint import Factors, FingerprintDocument
+from repack.license.license import License
 from repack.license.recover import RecoveryJob, reports_in
 from repack.license.recovery_report import report_faults
 from repack.license.store import LicenseStore
@@ -128,14 +129,23 @@ def test_a_clock_that_is_a_time_zone_off_is_no_matter(filled):
     assert operations.verify(asking(filled, now=NOW - timedelta(hours=14)), None).is_right
 
 
-def test_verifying_remembers_the_time_but_never_a_wrong_one(filled):
+def _writes_nothing(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def test_looking_never_writes(filled):
+    before = _writes_nothing(filled.parent)
+    for days in (0, 30, 20_000):
+        operations.verify(asking(filled, now=NOW + timedelta(days=days)), None)
+        operations.store_status(asking(filled, now=NOW + timedelta(days=days)))
+    assert _writes_nothing(filled.parent) == before
+
+
+def test_a_change_remembers_the_time(filled):
     later = NOW + timedelta(days=30)
-    assert operations.verify(asking(filled, now=later), None).is_right
+    operations.install(asking(filled, now=later), license_of(license_id="L9"))
     assert asking(filled).store.open(OLD).ledger.highest == later
     assert "clock-set-back" in operations.store_status(asking(filled)).issues[0]
-    operations.verify(asking(filled, now=NOW + timedelta(days=20_000)), None)
-    assert asking(filled).store.open(OLD).ledger.highest == later
-    assert [p.name for p in filled.parent.glob("*.json.[0-9]*")] == [f"{filled.name}.1"]
 
 
 def test_an_old_store_put_back_is_seen(filled):
@@ -146,33 +156,69 @@ def test_an_old_store_put_back_is_seen(filled):
     assert not finding.is_right
 
 
-def test_version_2_is_written_anew_at_first_sight(store):
+def _old_store(store, **rows):
     store.parent.mkdir()
-    held = {"licenses": {"LIC-1": {"status": "provisioned", "license": license_of().raw}}}
-    store.write_text(version_2(OLD.text, json.loads(json.dumps(held))))
+    store.write_text(version_2(OLD.text, json.loads(json.dumps({"licenses": rows}))))
+    return store.read_bytes()
+
+
+def test_version_2_is_written_anew_by_the_first_change_and_a_copy_is_kept(store):
+    old = _old_store(store, **{"LIC-1": {"status": "provisioned", "license": license_of().raw}})
+    before = _writes_nothing(store.parent)
     finding = operations.store_status(asking(store))
     assert statuses(finding) == {"LIC-1": "valid"}
     assert finding.opened.migrated
-    assert json.loads(store.read_bytes())["version"] == encryption.VERSION
+    assert "old, weak format" in finding.notes[0]
     assert operations.verify(asking(store), license_of()).is_right
+    assert _writes_nothing(store.parent) == before
+    changed = operations.install(asking(store), license_of(license_id="L9"))
+    assert statuses(changed) == {"L9": "valid", "LIC-1": "valid"}
+    assert json.loads(store.read_bytes())["version"] == encryption.VERSION
+    copy = store.with_name(f"{store.name}.version-2")
+    assert copy.read_bytes() == old
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert statuses(operations.store_status(asking(copy))) == {"LIC-1": "valid"}
 
 
-def test_version_2_that_cannot_be_written_is_used_and_said(store, tmp_path):
-    store.parent.mkdir()
-    store.write_text(version_2(OLD.text, {"licenses": {"LIC-1": fields()}}))
-    with LicenseStore(store).lock():
-        finding = operations.store_status(asking(store))
-    assert "stays in the old, weak format" in finding.notes[0]
-    assert json.loads(store.read_bytes())["version"] == 2
-    assert operations.store_status(asking(store), "leave").notes == ()
-    assert json.loads(store.read_bytes())["version"] == 2
+def test_a_second_old_store_does_not_replace_the_first_copy(store):
+    old = _old_store(store, **{"LIC-1": {"license": license_of().raw}})
+    operations.revoke(asking(store), "LIC-1", "")
+    other = version_2(
+        OLD.text, json.loads(json.dumps({"licenses": {"L9": license_of(license_id="L9").raw}}))
+    )
+    store.write_text(other)
+    operations.revoke(asking(store), "L9", "")
+    assert store.with_name(f"{store.name}.version-2").read_bytes() == old
+    assert store.with_name(f"{store.name}.version-2.2").read_text() == other
 
 
-def test_a_time_that_cannot_be_recorded_is_said(filled):
-    with LicenseStore(filled).lock():
-        finding = operations.verify(asking(filled, now=NOW + timedelta(days=9)), None)
-    assert finding.is_right
-    assert "could not be recorded" in finding.notes[0]
+@pytest.mark.parametrize("text", [False, True])
+def test_licences_of_the_older_tool_verify(filled, text):
+    raw = dict(license_of(license_id="L9").raw)
+    signature = raw.pop("signature")
+    old = {"payload": raw, "signature": signature["value"] if text else signature}
+    data = json.dumps(old).encode()
+    license_ = License.parse(data, "old.json")
+    assert operations.install(asking(filled), license_).is_right
+    assert operations.verify(asking(filled), license_).is_right
+    forged = json.dumps({**old, "payload": {**raw, "not_after": "2199-12-31"}}).encode()
+    verdict = operations.verify(asking(filled), License.parse(forged, "old.json")).verdicts[0]
+    assert verdict.status == "bad-signature"
+
+
+@pytest.mark.parametrize("payload", [{}, {"license_id": "OLD-7", "expires": "2030-01-01"}])
+def test_what_replaces_a_licence_of_the_older_tool_is_said(payload):
+    with pytest.raises(LicenseError) as error:
+        License.parse(json.dumps({"payload": payload, "signature": "x"}).encode(), "old.json")
+    assert "older tool" in error.value.what
+    assert "repack license issue" in error.value.hint
+
+
+def test_an_old_store_says_what_replaces_its_licences(store):
+    _old_store(store, A={"payload": {"expires": "2030-01-01"}, "signature": "x"})
+    finding = operations.store_status(asking(store))
+    assert statuses(finding) == {"A": "bad-signature"}
+    assert "repack license issue" in finding.verdicts[0].issues[-1]
 
 
 # --- recovery -------------------------------------------------------------------------------------
@@ -236,6 +282,38 @@ def test_recovery_of_a_version_2_store_keeps_a_generation(store):
     assert sorted(LicenseStore(store.with_name(f"{store.name}.1")).open(OLD).ledger.licenses) == [
         "LIC-1"
     ]
+
+
+def test_a_store_that_was_put_back_is_recovered_and_the_reason_is_noted(filled):
+    copy = filled.with_name(f"{filled.name}.preupdate")
+    copy.write_bytes(filled.read_bytes())
+    operations.install(asking(filled), license_of(license_id="L9"))
+    filled.write_bytes(copy.read_bytes())
+    assert "store-put-back" in operations.store_status(asking(filled)).issues[0]
+    done = recover.recover(job(filled, old=OLD, new=OLD))
+    assert done.report["reason"].startswith("store-put-back: ")
+    assert done.report["generation"] == 1
+    finding = operations.verify(asking(filled), None)
+    assert finding.is_right
+    assert finding.opened.generation > 2
+    assert report_faults(reports_in(job(filled).report.parent), [KEY], ()) == []
+    # once it is right, there is nothing to recover any more
+    with pytest.raises(UsageError):
+        recover.recover(job(filled, "again.json", old=OLD, new=OLD))
+
+
+def test_a_copy_from_before_the_update_is_recovered_to_new_hardware(filled):
+    copy = filled.with_name(f"{filled.name}.preupdate")
+    copy.write_bytes(filled.read_bytes())
+    operations.install(asking(filled), license_of(license_id="L9"))
+    done = recover.recover(job(copy, output=LicenseStore(filled)))
+    assert (
+        "license_store.json.preupdate" in done.report["reason"]
+        or copy.name in done.report["reason"]
+    )
+    assert done.report["reason"].endswith("other-hardware")
+    assert statuses(done.status) == {"LIC-1": "valid"}
+    assert done.status.issues == ()
 
 
 def test_reports_are_chained(filled):
