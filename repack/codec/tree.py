@@ -55,6 +55,17 @@ class Table(Struct, frozen=True):
 Node = Scalar | Items | Table
 
 
+def tree_of(value: object) -> Node:
+    """The tree of a value that was never in a file: texts, numbers, None, lists and mappings."""
+    if isinstance(value, dict):
+        return Table(0, tuple(TableEntry(str(k), 0, tree_of(v)) for k, v in value.items()))
+    if isinstance(value, list | tuple):
+        return Items(0, tuple(map(tree_of, value)))
+    if value is None:
+        return Scalar(0, "null", "null")
+    return Scalar(0, str(value), "int" if isinstance(value, int) else "text")
+
+
 class ProblemList:
     """Collects the mistakes of one file, to be reported together.
 
@@ -67,8 +78,8 @@ class ProblemList:
         self._problems: list[tuple[int, Problem]] = []
 
     def add(self, line: int, what: str, hint: str | None = None) -> None:
-        """Add a mistake; an equal one on the same line is added once."""
-        problem = Problem(f"{self._where}:{line}", what, hint)
+        """Add a mistake; an equal one on the same line is added once. Line 0 is no line."""
+        problem = Problem(f"{self._where}:{line}" if line else self._where, what, hint)
         if (line, problem) not in self._problems:
             self._problems.append((line, problem))
 

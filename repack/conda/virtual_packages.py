@@ -8,6 +8,7 @@ microarchitecture as its build string.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Self
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from msgspec import Struct
 from repack.codec.tree import Scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from repack.codec.tree import ProblemList, View
 
@@ -31,6 +32,13 @@ _DEFAULTS: Final[dict[str, dict[str, str]]] = {
         "__win": "0",
     },
 }
+
+
+# Those that a profile may have beside its defaults: null there is no value but "not there".
+_OPTIONAL: Final = frozenset({"__cuda"})
+_VALUE: Final = re.compile(r"[0-9]+(\.[0-9A-Za-z]+)*")
+_MICROARCHITECTURE: Final = re.compile(r"[a-z0-9_]+")
+_OVERRIDE: Final = "CONDA_OVERRIDE_"
 
 
 class VirtualPackage(Struct, frozen=True):
@@ -87,6 +95,33 @@ class TargetProfile(Struct, frozen=True):
             return True
         numbers = [int(part) for part in self.conda.split(".")[:2] if part.isdigit()]
         return numbers >= [4, 7]
+
+
+def profile_names(subdir: str) -> frozenset[str]:
+    """The virtual packages that a profile of ``subdir`` may name."""
+    return frozenset(_DEFAULTS[subdir]) | _OPTIONAL
+
+
+def measured_overrides(subdir: str, packages: Iterable[VirtualPackage]) -> dict[str, str | None]:
+    """What a machine has of the packages that a profile may name, for :meth:`TargetProfile.of`."""
+    overrides: dict[str, str | None] = {}
+    for package in packages:
+        is_arch = package.name == "__archspec"
+        value = package.build if is_arch else package.version
+        match = (_MICROARCHITECTURE if is_arch else _VALUE).match(value)
+        if package.name in profile_names(subdir) and match:
+            overrides[package.name] = match.group()
+    return overrides
+
+
+def environment_overrides(subdir: str, environment: Mapping[str, str]) -> dict[str, str | None]:
+    """What conda's ``CONDA_OVERRIDE_*`` say; an empty one takes the package away (CEP 30)."""
+    overrides: dict[str, str | None] = {}
+    for name in profile_names(subdir):
+        value = environment.get(_OVERRIDE + name.removeprefix("__").upper())
+        if value is not None:
+            overrides[name] = value.strip() or None
+    return overrides
 
 
 def read_profile(subdir: str, table: View, problems: ProblemList) -> TargetProfile:

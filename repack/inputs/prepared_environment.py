@@ -29,16 +29,15 @@ from repack.inputs.prefix_record import (
     restore_record,
     without_added_pip,
 )
+from repack.names import Digest
 from repack.prefix import conda_meta
 from repack.progress import SILENT
 from repack.structs import Value
 from repack.urls import redact_url, secrets_in_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from repack.inputs.conda_info import EnvInfo
-    from repack.names import Digest
     from repack.progress import Progress
 
 
@@ -79,11 +78,37 @@ class _Package(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
+class PackageAccess(Struct, frozen=True):
+    """What can be fetched when no package cache has it.
+
+    Attributes:
+        find_url: from the recorded URL to the one to ask for, with its token; None when the channel
+            wants a token that nobody has.
+        is_stored: whether an archive of that SHA-256 and size is at hand.
+    """
+
+    find_url: Callable[[str], str | None] = str
+    is_stored: Callable[[Digest, int], bool] = lambda _sha256, _size: False
+
+
 class _UnavailableError(Exception):
     """A package can neither be found nor fetched; the text says why."""
 
 
-def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
+def read_env_info(path: Path) -> EnvInfo:
+    """Read such a file.
+
+    Raises:
+        UsageError: it is no output of ``conda info --json`` in an active environment.
+        IntegrityError: it is too large for that.
+        PlaceError: it cannot be read.
+    """
+    return parse_env_info(atomic.read(path, MAX_ENV_INFO), str(path))
+
+
+def harvest(
+    env_file: Path, progress: Progress = SILENT, access: PackageAccess | None = None
+) -> Harvest:
     """Take the packages of the environment that ``env_file``, a ``conda info --json``, names.
 
     Raises:
@@ -92,7 +117,8 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
         FetchError: packages that can neither be found nor fetched; names all of them.
         PlaceError: a file cannot be read.
     """
-    info = parse_env_info(atomic.read(env_file, MAX_ENV_INFO), str(env_file))
+    info = read_env_info(env_file)
+    access = access or PackageAccess()
     prefix, caches = Path(info.prefix), tuple(Path(folder) for folder in info.pkgs_dirs)
     metas = conda_meta.read_meta(prefix, env_file)
 
@@ -104,7 +130,7 @@ def harvest(env_file: Path, progress: Progress = SILENT) -> Harvest:
         def take(item: tuple[str, Mapping[str, Any]]) -> _Package:
             name, meta = item
             try:
-                return _take(name, parse_prefix_record(meta, info.subdir), caches)
+                return _take(name, parse_prefix_record(meta, info.subdir), caches, access)
             except _UnavailableError as error:
                 return _Package(fault=str(error))
             finally:
@@ -139,7 +165,9 @@ def _report_faults(faults: list[str], prefix: Path) -> None:
         )
 
 
-def _take(name: str, package: PrefixRecord | None, caches: tuple[Path, ...]) -> _Package:
+def _take(
+    name: str, package: PrefixRecord | None, caches: tuple[Path, ...], access: PackageAccess
+) -> _Package:
     if package is None:
         raise _UnavailableError(f"{name}: names no package, version and build")
     if package.origin == "pypi":
@@ -155,24 +183,37 @@ def _take(name: str, package: PrefixRecord | None, caches: tuple[Path, ...]) -> 
     if hashes:
         raw.update(sha256=hashes.sha256, size=hashes.size)
         raw.setdefault("md5", hashes.md5)
-    else:
-        _check_fetchable(package)
+    url = package.url or (archive.absolute().as_uri() if archive else "")
+    if not hashes:
+        url = _fetchable_url(package, access)
     try:
-        url = package.url or (archive.absolute().as_uri() if archive else "")
         record = Record.of(raw, package.fn, url)
     except IntegrityError as error:
         raise _UnavailableError(f"{package.fn}: {error.what}, {error.got}") from None
     return _Package(record, archive, warnings=tuple(warnings))
 
 
-def _check_fetchable(package: PrefixRecord) -> None:
+def _fetchable_url(package: PrefixRecord, access: PackageAccess) -> str:
+    """Where the archive can be had, token included.
+
+    Raises:
+        _UnavailableError: nowhere, or it could not be checked.
+    """
     if not package.url:
         raise _UnavailableError(f"{package.fn}: in no package cache, and no URL is recorded")
-    if not package.sha256 or not package.raw.get("size"):
+    sha256, size = package.sha256, package.raw.get("size")
+    if not sha256 or not size:
         raise _UnavailableError(
             f"{package.fn}: in no package cache, and without a recorded SHA-256 and size it cannot"
             f" be fetched safely from {redact_url(package.url)}"
         )
+    url = access.find_url(package.url)
+    if url is None and not access.is_stored(Digest(sha256), size):
+        raise _UnavailableError(
+            f"{package.fn}: in no package cache, and {redact_url(package.url)} wants a token that"
+            " conda hides: neither .condarc nor REPACK_CHANNELS holds it"
+        )
+    return url or package.url
 
 
 def _with_hashes(package: PrefixRecord, caches: tuple[Path, ...]) -> PrefixRecord:

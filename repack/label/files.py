@@ -16,6 +16,7 @@ from repack.codec.schema import suggest
 from repack.errors import IntegrityError, LabelError, PlaceError, Problem, RepackError, UsageError
 from repack.fs import atomic
 from repack.label.reader import MAX_LABEL, LabelContext, parse_label
+from repack.label.without_file import label_without_file
 from repack.names import LabelName
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from repack.inputs.source import Source
     from repack.label.label import Label
     from repack.label.reader import PackagesFrom
+    from repack.label.without_file import LabelRequest
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 _MAX_SECRET: Final = 64 << 10
@@ -125,6 +127,34 @@ def load(
         packages_from=packages_from,
     )
     return parse_label(_read(path, MAX_LABEL), str(path), context)
+
+
+def has_file(folder: Path, name: str) -> bool:
+    """Whether label ``name`` has a file in ``folder``, which need not exist."""
+    LabelName(name)
+    return any((folder / f"{name}{suffix}").is_file() for suffix in SUFFIXES)
+
+
+def compose(
+    request: LabelRequest,
+    environment: Mapping[str, str],
+    check_spec: Callable[[str], str | None],
+    packages_from: PackagesFrom = "label",
+) -> Label:
+    """A label that no file defines; its relative paths start in the working folder.
+
+    Raises:
+        LabelError: the request has mistakes; holds all of them.
+    """
+    here = Path.cwd()
+    context = LabelContext(
+        environment=Variables(environment, here),
+        check_spec=check_spec,
+        locate=lambda text: locate(text, here),
+        expect_name=request.name,
+        packages_from=packages_from,
+    )
+    return label_without_file(request, context)
 
 
 def locate(text: str, folder: Path) -> str:

@@ -30,6 +30,7 @@ from repack.urls import redact_text, secrets_in_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from repack.codec.tree import Node
     from repack.conda.virtual_packages import TargetProfile
     from repack.label.label import AfterInstall, PackageFormat
 
@@ -67,7 +68,15 @@ def parse_label(data: bytes, where: str, context: LabelContext) -> Label:
     Raises:
         LabelError: it has mistakes; holds all of them.
     """
-    tree = parse_document(data, where, MAX_LABEL)
+    return label_of_tree(parse_document(data, where, MAX_LABEL), where, context)
+
+
+def label_of_tree(tree: Node, where: str, context: LabelContext) -> Label:
+    """A label from the tree of its file, or of what stands for one.
+
+    Raises:
+        LabelError: it has mistakes; holds all of them.
+    """
     problems = ProblemList(where)
     check_schema(tree, SCHEMA, problems)
     if not isinstance(tree, Table):

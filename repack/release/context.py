@@ -45,15 +45,25 @@ class BuildContext(Struct, frozen=True):
             UsageError: there is no such label.
             LabelError: it has mistakes.
         """
-        path = files.find(settings.labels_dir, name)
-        packages_from: PackagesFrom = "env" if settings.env_file else "label"
+        upstream = Upstream.from_environment(settings.environment, settings.home)
+        channels = Channels(settings.channels_dir)
+        if settings.env_file and not files.has_file(settings.labels_dir, name):
+            from repack.solve.from_environment import label_of_environment
+
+            label = label_of_environment(name, settings)
+            lock = channels.history(label.name) / f"{label.name}.lock"
+        else:
+            path = files.find(settings.labels_dir, name)
+            packages_from: PackagesFrom = "env" if settings.env_file else "label"
+            label = files.load(path, settings.environment, spec_fault, packages_from)
+            lock = path.with_suffix(".lock")
         return cls(
             settings=settings,
-            label=files.load(path, settings.environment, spec_fault, packages_from),
-            lock=path.with_suffix(".lock"),
-            channels=Channels(settings.channels_dir),
+            label=label,
+            lock=lock,
+            channels=channels,
             store=Store(settings.store_dir),
-            upstream=Upstream.from_environment(settings.environment, settings.home),
+            upstream=upstream,
             progress=progress,
         )
 

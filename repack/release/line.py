@@ -164,7 +164,9 @@ def _solve_label(context: BuildContext) -> Solution:
     if settings.env_file is not None:
         from repack.solve.from_environment import solution_of_environment
 
-        solution = solution_of_environment(settings.env_file, label, store, context.progress)
+        solution = solution_of_environment(
+            label, settings, store, context.upstream, context.progress
+        )
     else:
         solution = resolve(label, baseline, store, context.upstream, context.progress)
     replaced = find_replaced(solution, baseline)

@@ -1,27 +1,80 @@
-"""Packages of a prepared environment, in place of a solved label."""
+"""Packages of a prepared environment, in place of a solved label; and the label, where no file is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from repack.errors import LabelError, Problem
-from repack.inputs.prepared_environment import harvest
+from repack.conda.match_spec import spec_fault
+from repack.conda.virtual_packages import (
+    TargetProfile,
+    environment_overrides,
+    measured_overrides,
+)
+from repack.errors import LabelError, Problem, UsageError
+from repack.inputs.prepared_environment import PackageAccess, harvest, read_env_info
+from repack.label import files
+from repack.label.variables import fill
+from repack.label.without_file import LabelRequest
 from repack.solve import lockfile
 from repack.solve.solution import Solution, SolveRequest
+from repack.upstream.channel_tokens import ChannelTokens, configured_urls, is_hidden
+from repack.urls import redact_url
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from repack.conda.virtual_packages import TargetProfile
+    from repack.inputs.conda_info import EnvInfo
     from repack.label.label import Label
     from repack.progress import Progress
+    from repack.settings import Settings
     from repack.store.store import Store
+    from repack.upstream.client import Upstream
+
+_CHANNELS: Final = "REPACK_CHANNELS"
+_SUBDIR: Final = re.compile(r"/(noarch|(linux|osx|win)-[a-z0-9]+)/?\Z")
+
+
+def label_of_environment(name: str, settings: Settings) -> Label:
+    """The label that a prepared environment stands for where no file defines one.
+
+    Channels, platform, target profile and package format are those of ``conda info --json``;
+    ``CONDA_OVERRIDE_*`` of the environment variables weigh more than what conda measured.
+
+    Raises:
+        UsageError: the file is no ``conda info --json`` of an active environment, or names no
+            channels.
+        LabelError: what it holds makes no label.
+    """
+    env_file = _env_file(settings)
+    info = read_env_info(env_file)
+    listed = settings.environment.get(_CHANNELS, "").split()
+    tokens = _tokens(info, (), settings)
+    channels = tuple(dict.fromkeys(map(tokens.restore, _channels(info)))) or tuple(listed)
+    if not channels:
+        raise UsageError(
+            "the file names no channels", where=env_file, hint=f"set {_CHANNELS}, or write a label"
+        )
+    overrides: dict[str, str | None] = {
+        **measured_overrides(info.subdir, info.virtual_packages),
+        **environment_overrides(info.subdir, settings.environment),
+    }
+    profile = TargetProfile.of(info.subdir, conda=info.conda_version)
+    request = LabelRequest(
+        where=str(env_file),
+        name=name,
+        channels=channels,
+        platforms={info.subdir: {**overrides, "conda": info.conda_version}},
+        package_format="keep" if profile.reads_conda_archives else "tar.bz2",
+    )
+    return files.compose(request, settings.environment, spec_fault, "env")
 
 
 def solution_of_environment(
-    env_file: Path, label: Label, store: Store, progress: Progress
+    label: Label, settings: Settings, store: Store, upstream: Upstream, progress: Progress
 ) -> Solution:
-    """Exactly the packages of the environment that ``env_file`` describes.
+    """Exactly the packages of the environment that ``settings.env_file`` describes.
 
     Archives found in its package caches go into the store; the rest is left to be fetched.
 
@@ -30,8 +83,21 @@ def solution_of_environment(
         UsageError: the file is no ``conda info --json``.
         FetchError: packages can neither be found nor fetched.
     """
-    taken = harvest(env_file, progress)
-    profile = _profile(taken.subdir, env_file, label)
+    env_file = _env_file(settings)
+    info = read_env_info(env_file)
+    profile = _profile(info.subdir, env_file, label)
+    tokens = _tokens(info, label.channels, settings)
+    hidden = {redact_url(url) for url in info.channels if is_hidden(url)}
+
+    def find_url(url: str) -> str | None:
+        place = _SUBDIR.sub("", url.rpartition("/")[0])
+        full = tokens.restore(url)
+        needs_token = full == redact_url(url) and any(
+            _SUBDIR.sub("", channel) == place for channel in hidden
+        )
+        return None if needs_token and upstream.network.credential(url) is None else full
+
+    taken = harvest(env_file, progress, PackageAccess(find_url, store.contains))
     for sha256, archive in taken.archives.items():
         if not store.contains(sha256, archive.stat().st_size):
             store.add(archive, sha256)
@@ -40,8 +106,56 @@ def solution_of_environment(
     request = SolveRequest(profile, specs, add_pip=add_pip)
     records = {taken.subdir: taken.records}
     lock = lockfile.write_lock(label.channels, {profile: taken.records})
-    warnings = (*label.notes, *taken.warnings)
+    warnings = (*label.notes, *_differences(label, info), *taken.warnings)
     return Solution({taken.subdir: request}, records, lock, "harvested", warnings, taken.secrets)
+
+
+def _env_file(settings: Settings) -> Path:
+    if settings.env_file is None:
+        raise UsageError("no environment is given", hint="say --env envinfo.json")
+    return settings.env_file
+
+
+def _channels(info: EnvInfo) -> tuple[str, ...]:
+    """The channels that conda lists once per platform, without their secrets."""
+    return tuple(dict.fromkeys(_SUBDIR.sub("", redact_url(url)) for url in info.channels))
+
+
+def _tokens(info: EnvInfo, channels: tuple[str, ...], settings: Settings) -> ChannelTokens:
+    """The secrets of channels: the label's, REPACK_CHANNELS', then conda's configuration."""
+    listed = []
+    for text in settings.environment.get(_CHANNELS, "").split():
+        filled = fill(text, files.Variables(settings.environment, Path.cwd()))
+        if filled.faults:
+            raise LabelError([Problem(_CHANNELS, what, hint) for what, hint in filled.faults])
+        listed.append(filled.text)
+    rc_paths = [Path(info.prefix) / ".condarc", *map(Path, info.config_files)]
+    configured = configured_urls(rc_paths, settings.environment, settings.home)
+    return ChannelTokens.of_urls((*channels, *listed, *configured))
+
+
+def _differences(label: Label, info: EnvInfo) -> Iterator[str]:
+    """What the label says otherwise than the environment; the label decides."""
+    theirs, ours = _channels(info), tuple(map(redact_url, label.channels))
+    if theirs and set(theirs) != set(ours):
+        yield (
+            f"the environment's channels are {', '.join(theirs)}, the label's {', '.join(ours)};"
+            " the label decides"
+        )
+    measured = {p.name: p for p in info.virtual_packages}
+    for package in label.platforms[info.subdir].virtual_packages:
+        found = measured.get(package.name)
+        if found is not None and found != package:
+            yield (
+                f"the environment's machine has {found}, the label says {package};"
+                " the label decides"
+            )
+    reads_conda = TargetProfile.of(info.subdir, conda=info.conda_version).reads_conda_archives
+    if not reads_conda and label.package_format == "keep":
+        yield (
+            f"the environment's conda {info.conda} reads no .conda packages, and the label keeps"
+            " them; say package_format: tar.bz2 if targets have that conda"
+        )
 
 
 def _profile(subdir: str, env_file: Path, label: Label) -> TargetProfile:

@@ -52,12 +52,12 @@ class CondaSettings(Value, frozen=True):
         """
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
-        for path in _condarc_paths(environ, home):
+        for path in condarc_paths(environ, home):
             if path.is_file() and _OF_INTEREST.search(text := atomic.read(path, _LIMIT)):
-                for key, value in _read_yaml(path, text).items():
+                for key, value in read_condarc(path, text).items():
                     are_maps = isinstance(value, dict) and isinstance(values.get(key), dict)
                     merged = {**values[key], **value} if are_maps else value
-                    values[key] = _fill_in(merged, environ)
+                    values[key] = expand_variables(merged, environ)
                     sources[key] = f"{key} in {path}"
         for key in _FROM_ENVIRONMENT:
             if value := environ.get(f"CONDA_{key.upper()}"):
@@ -76,7 +76,7 @@ class CondaSettings(Value, frozen=True):
         return {str(key).lower(): str(value) for key, value in servers.items() if value}
 
 
-def _condarc_paths(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
+def condarc_paths(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
     """Conda's configuration files, the last one weighs most (``conda config --help``)."""
     folders = [
         Path("C:/ProgramData/conda") if sys.platform == "win32" else Path("/etc/conda"),
@@ -97,7 +97,12 @@ def _condarc_paths(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
         yield Path(condarc)
 
 
-def _read_yaml(path: Path, text: bytes) -> dict[str, Any]:
+def read_condarc(path: Path, text: bytes) -> dict[str, Any]:
+    """The settings in one of conda's configuration files.
+
+    Raises:
+        UsageError: it is no YAML.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -109,10 +114,12 @@ def _read_yaml(path: Path, text: bytes) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _fill_in(value: Any, environ: Mapping[str, str]) -> Any:
+def expand_variables(value: Any, environ: Mapping[str, str]) -> Any:
     """Values with ``$VARIABLE`` filled in, as conda does."""
     if isinstance(value, dict):
-        return {key: _fill_in(inner, environ) for key, inner in value.items()}
+        return {key: expand_variables(inner, environ) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [expand_variables(inner, environ) for inner in value]
     return string.Template(value).safe_substitute(environ) if isinstance(value, str) else value
 
 

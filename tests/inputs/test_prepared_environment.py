@@ -293,17 +293,30 @@ def test_hidden_and_open_tokens_in_urls(current):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "dropped"),
     [
-        {"active_prefix": None},
-        {"active_prefix": None, "env_vars": {"CONDA_PREFIX": "<not set>"}},
-        {"default_prefix": "/opt/conda"},
-        {"active_prefix": None, "default_prefix": "/opt/conda"},
+        ({"default_prefix": "/opt/conda"}, ()),
+        ({"default_prefix": "/opt/conda"}, ("active_prefix",)),
+        ({}, ("active_prefix", "env_vars")),
+        ({"env_vars": {"CONDA_PREFIX": "<not set>"}}, ("active_prefix",)),
     ],
 )
-def test_the_active_prefix_is_found_wherever_it_stands(current, changes):
+def test_the_active_prefix_is_found_wherever_it_stands(current, changes, dropped):
     current.add(THING)
-    assert len(harvest(current.info(**changes)).records) == 1
+    path = current.info(**changes)
+    info = {key: value for key, value in json.loads(path.read_text()).items() if key not in dropped}
+    path.write_text(json.dumps(info))
+    assert len(harvest(path).records) == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"default_prefix": "/opt/conda"}, {"env_vars": {"CONDA_PREFIX": "<not set>"}}]
+)
+def test_no_active_environment_is_never_silently_another(current, changes):
+    current.add(THING)
+    with pytest.raises(UsageError, match="no environment was active") as caught:
+        harvest(current.info(active_prefix=None, **changes))
+    assert "activate the environment first" in caught.value.text()
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
