@@ -77,6 +77,12 @@ class UsageError(RepackError):
     exit_code = 2
 
 
+class SigningDateError(UsageError):
+    """Metadata would be signed with a date that may be wrong, and nobody has confirmed it."""
+
+    kind = "signing-date"
+
+
 class Problem(NamedTuple):
     """One mistake in a file a person wrote."""
 
@@ -277,6 +283,12 @@ class RollbackError(MetadataInvalidError):
     """Metadata, or a release, is older than what was seen before."""
 
     kind = "rollback"
+
+
+class FutureMetadataError(MetadataInvalidError):
+    """Metadata says that it was signed at a time that has not come yet."""
+
+    kind = "metadata-from-the-future"
 
 
 class MixAndMatchError(MetadataInvalidError):

@@ -36,6 +36,8 @@ class Options(TypedDict, total=False):
         environment: variables for secrets, proxies and the health check; the process's if not
             given.
         now: the moment that goes into a new release; the present if not given.
+        date_consent: ``DATE/OTHER``, to sign with a ``now`` that is before the last signing or not
+            today's; the error that is raised without it says which.
         progress: gets the phases and notes of the build.
     """
 
@@ -48,6 +50,7 @@ class Options(TypedDict, total=False):
     dry_run: bool
     environment: Mapping[str, str]
     now: dt.datetime
+    date_consent: str
     progress: Progress
 
 
@@ -60,6 +63,7 @@ class Settings(Value, frozen=True):
         now: the moment that goes into a new release.
         lock: whether an existing lock that still satisfies the label is kept.
         env_file: ``conda info --json`` of an environment to take instead of solving.
+        date_consent: confirms a date to sign with, see :mod:`repack.trust.dates`.
     """
 
     hidden_fields: ClassVar = ("environment",)
@@ -73,6 +77,7 @@ class Settings(Value, frozen=True):
     prove: Mode = "linked"
     lock: LockUse = "keep"
     env_file: Path | None = None
+    date_consent: str | None = None
 
     @classmethod
     def of(cls, options: Options) -> Settings:
@@ -89,6 +94,7 @@ class Settings(Value, frozen=True):
             prove=options.get("prove", "linked"),
             lock="update" if options.get("update") else "keep",
             env_file=None if env is None else Path(env),
+            date_consent=options.get("date_consent"),
         )
 
 

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import zstandard
+from msgspec.structs import replace
 
 import repack.shipped
 from repack.channel.layout import METADATA_DIR
 from repack.channel.manifest import Artifact, Release
 from repack.channel.metadata_folder import read_folder
 from repack.conda.repodata import encode_json
+from repack.errors import SigningDateError
 from repack.file_entry import FileEntry
 from repack.keys.keyring import Keyring
 from repack.names import Digest, Digest384, LabelName, RelPath
@@ -76,11 +78,20 @@ def build(
     entries = [FileEntry.of_bytes(RelPath(path), data) for path, data in files.items()]
     moment = moment or now()
     release = Release(LabelName(label), number, SUBDIRS[1:], moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    made = sign(release, Contents(entries, artifacts), signing, previous, moment)
+    made = confirmed_sign(release, Contents(entries, artifacts), signing, previous, moment)
     for path, data in {**files, **made}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
     return folder
+
+
+def confirmed_sign(release, contents, signing, previous, moment):
+    """Sign with any date, as a vendor does who confirms what he is asked for."""
+    while True:
+        try:
+            return sign(release, contents, signing, previous, moment)
+        except SigningDateError as error:
+            signing = replace(signing, date_consent=error.hint.rsplit(" ", 1)[1])
 
 
 def flip(path: Path, where: int | None = None) -> None:

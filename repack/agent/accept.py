@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -13,6 +14,7 @@ from repack.trust import client
 from repack.trust.selection import (
     ReleaseFilter,
     RollbackState,
+    check_not_future,
     check_times,
     choose,
     raised_floor,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from repack.agent.context import AgentContext
     from repack.agent.medium import Medium
     from repack.agent.state import State
+    from repack.trust.client import TrustedMetadata
     from repack.trust.selection import SignedRelease
 
 _RELEASE_NAME: Final = re.compile(r"(?:(?P<label>[a-z0-9._-]+)@)?(?P<number>[1-9][0-9]{0,8})\Z")
@@ -47,12 +50,14 @@ class AcceptedRelease(Struct, frozen=True):
     """A release that is taken.
 
     Attributes:
-        floor: the latest time seen signed, now.
+        floor: the time that has certainly passed, now.
+        clock_reset: the version of the root that last ordered the floor to be forgotten.
         notes: what will expire soon, or is odd about the clock.
     """
 
     signed: SignedRelease
-    floor: datetime | None
+    floor: datetime
+    clock_reset: int
     notes: tuple[str, ...]
 
 
@@ -64,13 +69,23 @@ def accept(
     Raises:
         TargetError: the metadata is refused, or nothing in it is for this target.
     """
-    trusted = client.refresh(medium.metadata, request.trust, context.pinned_root())
-    expiries, signed_at = trusted.metadata.expiries(), trusted.metadata.signed_at()
-    floor, now = context.storage.floor(), context.clock()
-    # The clock of a machine without network may have been set back to revive old metadata, so
-    # times are compared with the latest that was ever seen signed, too.
-    check_times(expiries, now, floor)
-    floor = raised_floor(floor, signed_at)
+    now, step = context.clock(), timedelta(days=context.settings.clock_step)
+    remembered = context.storage.clock()
+
+    def floor_under(root: TrustedMetadata) -> datetime | None:
+        # A root that was signed by its threshold takes back a time that was believed wrongly
+        is_reset = root.metadata.clock_reset > remembered.reset
+        return None if is_reset else remembered.floor
+
+    def check(trusted: TrustedMetadata) -> None:
+        # The clock of a machine without network may have been set back to revive old metadata, so
+        # times are compared with the floor, too.
+        check_times(trusted.metadata.expiries(), now, floor_under(trusted))
+        check_not_future(trusted.metadata.signed_at(), now, step)
+
+    trusted = client.refresh(medium.metadata, request.trust, context.pinned_root(), check)
+    expiries = trusted.metadata.expiries()
+    floor = raised_floor(floor_under(trusted), trusted.metadata.signed_at(), now, step)
     number = None if request.name is None else _parse_name(context, request.name)
     settings = context.settings
     release_filter = ReleaseFilter(
@@ -84,9 +99,9 @@ def accept(
             hint=f"bring a newer one, or try it again by --name {release.number}",
         )
     notes = list(warnings(expiries, now))
-    if floor is not None and now < floor:
+    if now < floor:
         notes.append(f"the clock stands at {stamp(now)}, before a time seen signed, {stamp(floor)}")
-    return AcceptedRelease(release, floor, tuple(notes))
+    return AcceptedRelease(release, floor, trusted.metadata.clock_reset, tuple(notes))
 
 
 def _parse_name(context: AgentContext, name: str) -> int:

@@ -13,6 +13,7 @@ from repack.agent.accept import InstallRequest, accept
 from repack.agent.context import AgentResult
 from repack.agent.fill import fill
 from repack.agent.medium import Medium
+from repack.agent.storage import RememberedClock
 from repack.errors import ChangedByHandError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def install(context: AgentContext, source: Path, name: str | None = None) -> Age
         state = _ready(context)
         medium = Medium.find(source, context.label)
         accepted = accept(context, medium, state, InstallRequest(name, context.storage.trust))
-        context.storage.raise_floor(accepted.floor)
+        context.storage.save_clock(RememberedClock(accepted.floor, accepted.clock_reset))
         for note in accepted.notes:
             context.progress.note(f"warning: {note}")
         number = accepted.signed.number

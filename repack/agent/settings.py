@@ -18,6 +18,7 @@ from repack.codec.tree import Items, ProblemList, Scalar, Table, TableEntry
 from repack.conda.subdir import PLATFORMS
 from repack.errors import LabelError, Problem, SettingsError, UsageError
 from repack.names import LabelName
+from repack.trust.selection import CLOCK_STEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,7 +61,7 @@ SCHEMA: Final[Schema] = _section(
     ),
     storage=_section(root=_TEXT, keep={"type": "integer", "minimum": 1, "maximum": 1000}),
     install=_section(engine={"type": "string", "enum": list(get_args(Engine))}),
-    trust=_section(root=_TEXT),
+    trust=_section(root=_TEXT, clock_step={"type": "integer", "minimum": 1, "maximum": 3650}),
     services=_section(restart=_COMMANDS, stop=_COMMANDS, start=_COMMANDS),
     health=_section(
         command=_COMMANDS, timeout={"type": "integer", "minimum": 1, "maximum": 86_400}
@@ -79,6 +80,7 @@ _FIELDS: Final = {
     ("storage", "keep"): "keep",
     ("install", "engine"): "engine",
     ("trust", "root"): "trust_root",
+    ("trust", "clock_step"): "clock_step",
 }
 
 
@@ -125,6 +127,7 @@ class TargetSettings(Struct, frozen=True):
         keep: how many releases that went well stay on the disk, the current one included.
         engine: what fills environments; ``auto`` is py-rattler where it runs, else conda.
         trust_root: the pinned ``root.json``; None for the usual places.
+        clock_step: days that metadata may be ahead of clock and targets' signing time.
     """
 
     label: LabelName
@@ -136,6 +139,7 @@ class TargetSettings(Struct, frozen=True):
     keep: int = DEFAULT_KEEP
     engine: Engine = "auto"
     trust_root: PathIn | None = None
+    clock_step: int = CLOCK_STEP.days
     services: Services = Services()
     health: Health = Health()
 

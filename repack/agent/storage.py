@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from repack.names import LabelName
 
 _CLOCK_LIMIT: Final = 64
+_RESET: Final = re.compile(r"[0-9]{1,9}")
 
 
 class _CachedPackage(Struct, frozen=True):
@@ -52,6 +54,18 @@ class _CachedPackage(Struct, frozen=True):
 
     sha256: str
     finished_ns: int
+
+
+class RememberedClock(Struct, frozen=True):
+    """What a target remembers of time.
+
+    Attributes:
+        floor: a time that has certainly passed.
+        reset: the version of the root that last ordered the floor to be forgotten; 0 for none.
+    """
+
+    floor: datetime | None = None
+    reset: int = 0
 
 
 class AgentStorage:
@@ -125,17 +139,19 @@ class AgentStorage:
         """
         atomic.write(self._journal, state.to_bytes())
 
-    def floor(self) -> datetime | None:
-        """The latest time seen signed."""
+    def clock(self) -> RememberedClock:
+        """The time that is remembered; nothing where the file is not there or not readable."""
         path = self._state / "clock"
         if not path.exists():
-            return None
-        return read_time(atomic.read(path, _CLOCK_LIMIT).decode("ascii", "replace").strip())
+            return RememberedClock()
+        words = atomic.read(path, _CLOCK_LIMIT).decode("ascii", "replace").split()
+        reset = int(words[1]) if len(words) > 1 and _RESET.fullmatch(words[1]) else 0
+        return RememberedClock(read_time(words[0]) if words else None, reset)
 
-    def raise_floor(self, floor: datetime | None) -> None:
-        """Remember the latest time seen signed."""
-        if floor is not None and floor != self.floor():
-            atomic.write(self._state / "clock", stamp(floor).encode() + b"\n")
+    def save_clock(self, clock: RememberedClock) -> None:
+        """Remember the time: the floor, and after how many resets by the vendor it was set."""
+        if clock.floor is not None and clock != self.clock():
+            atomic.write(self._state / "clock", f"{stamp(clock.floor)} {clock.reset}\n".encode())
 
     def install_plan(self, release: int) -> InstallPlan:
         """Read what an installed release consists of.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from msgspec.structs import replace
 
 from repack.cli.shared import ceremony, options, output
 from repack.errors import UsageError
@@ -70,17 +71,29 @@ def new(name: str | None, *, threshold: int | None, as_json: bool, **values: Any
 @_new_key
 @click.option("--retire", help="The key id to replace [default: all keys of the role].")
 @click.option("--keep-keys", is_flag=True, help="Make no key: bring the key set into force as is.")
+@click.option(
+    "--reset-clock",
+    is_flag=True,
+    help="Targets forget the time that they remember, after metadata with a wrong date.",
+)
 @ceremony.steps
+@options.date_consent
 @options.channels_dir
 @options.as_json
 def rotate(
-    name: str, *, channels_dir: Path, threshold: int | None, as_json: bool, **values: Any
+    name: str,
+    *,
+    channels_dir: Path,
+    threshold: int | None,
+    reset_clock: bool,
+    as_json: bool,
+    **values: Any,
 ) -> None:
     """Give a role a new key, or another threshold, and sign the metadata that says so."""
     from repack.trust import operations
 
     step = ceremony.CeremonyStep.of(values)
-    context = ceremony.trust_context(name, values["folder"], channels_dir)
+    context = ceremony.trust_context(name, {**values, "channels_dir": channels_dir})
     document = ceremony.resume(context, step)
     if document is None:
         change = None
@@ -88,8 +101,10 @@ def rotate(
             key = None if values["keep_keys"] else _new(values).make(context.keys)
             role = cast("RoleName", values["role"])
             change = operations.KeyChange(role, key, values["retire"], threshold)
-        elif not values["keep_keys"]:
+        elif not values["keep_keys"] and not reset_clock:
             raise UsageError("say which --role, or --keep-keys")
+        if reset_clock:
+            change = replace(change or operations.KeyChange(), resets_clock=True)
         if step.file is not None:
             statements = operations.prepare_rotation(context, change, step.file)
             document = {"what": statements, "file": str(step.file)}

@@ -57,6 +57,7 @@ _WARNINGS: Final = 10
     show_default=True,
     help="Also link into a scratch prefix where the platform is this machine's, or only solve.",
 )
+@options.date_consent
 @click.option("--dry-run", is_flag=True, help="Say what would change; fetch and write nothing.")
 @click.option("--update", is_flag=True, help="Solve afresh even if the lock still fits.")
 @options.as_json

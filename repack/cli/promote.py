@@ -16,6 +16,7 @@ from repack.errors import UsageError
 @click.option("--tag", "tags", multiple=True, help="The wave of targets it is for; several do.")
 @click.option("--keys", "folder", type=options.FOLDER, help="Key folder [default: keys/NAME].")
 @ceremony.steps
+@options.date_consent
 @options.channels_dir
 @options.as_json
 def command(
@@ -28,7 +29,7 @@ def command(
     from repack.trust import operations
 
     step = ceremony.CeremonyStep.of(values)
-    context = ceremony.trust_context(name, values["folder"], values["channels_dir"])
+    context = ceremony.trust_context(name, values)
     document = ceremony.resume(context, step)
     if document is None:
         if release is None or not tags:

@@ -50,4 +50,4 @@ def read_signing_keys(context: BuildContext) -> Signing:
         hmac = replace(hmac, key_id=settings.key_id or hmac.key_id)
         if hmac.warning:
             context.progress.note(hmac.warning)
-    return Signing(hmac, ring, settings.expiry)
+    return Signing(hmac, ring, settings.expiry, context.settings.date_consent)

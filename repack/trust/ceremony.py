@@ -18,18 +18,25 @@ from repack.codec.canonical import canonical, loads
 from repack.codec.decode import Document, decode
 from repack.errors import KeyRefusedError, MixAndMatchError, NoSuchReleaseError
 from repack.keys.keyset import parse_keyset
-from repack.trust.editor import MetadataEditor
-from repack.trust.metadata import DELEGATED, MAX_BYTES, parse_metadata, releases_in
+from repack.timestamps import read_time
+from repack.trust.dates import check_signing_date
+from repack.trust.metadata import (
+    CLOCK_RESET,
+    DELEGATED,
+    MAX_BYTES,
+    SIGNED_AT,
+    parse_metadata,
+    releases_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from tuf.api.metadata import Metadata
 
     from repack.keys.keyring import Keyring
     from repack.keys.keyset import KeySet
-    from repack.trust.metadata import MetadataSet
+    from repack.trust.editor import MetadataEditor
 
 _FORMAT: Final = "repack-ceremony-1"
 # Snapshot and timestamp are signed by every build; their keys are online (TUF 2.1.3, 2.1.4)
@@ -83,6 +90,8 @@ class Ceremony(Struct, frozen=True):
                     for release in releases_in(signed, role)
                 ]
                 continue
+            if role == "root" and signed.unrecognized_fields.get(CLOCK_RESET) == signed.version:
+                lines.append("  targets forget the time that they remember")
             delegations = signed if role == "root" else signed.delegations
             roles = {} if delegations is None else delegations.roles or {}
             lines += [
@@ -117,22 +126,21 @@ def parse(data: bytes, where: object) -> Ceremony:
     return Ceremony(file.label, opened, signers, keyset)
 
 
-def promotion(base: MetadataSet, number: int, tags: Sequence[str], now: datetime) -> MetadataEditor:
+def promote(editor: MetadataEditor, number: int, tags: Sequence[str]) -> None:
     """Let ``production`` sign for release ``number``, which ``ci`` has signed, under ``tags``.
 
     Raises:
         NoSuchReleaseError: ``ci`` has not signed it.
         MixAndMatchError: ``production`` has signed other content under that number.
     """
+    base = editor.base
     by_number = {release.number: release for release in base.releases("ci")} if base.roots else {}
     if number not in by_number:
         numbers = ", ".join(map(str, sorted(by_number))) or "none"
         raise NoSuchReleaseError(f"release {number} was never signed", expected=numbers)
     built = by_number[number]
     release = replace(built, tags=tuple(tags), type="production")
-    editor = MetadataEditor(base, now)
     editor.add(release, base.roles["ci"].signed.targets[built.path].hashes)
-    return editor
 
 
 def prepare(editor: MetadataEditor, keys: Keyring, keyset: KeySet | None = None) -> Ceremony:
@@ -149,6 +157,19 @@ def prepare(editor: MetadataEditor, keys: Keyring, keyset: KeySet | None = None)
         for role in editor.opened
     }
     return Ceremony(editor.base.label, editor.opened, signers, keyset)
+
+
+def check_dates(ceremony: Ceremony, consent: str | None) -> None:
+    """Check the dates that are signed against this machine's clock.
+
+    Raises:
+        SigningDateError: one is more than a day from it, and ``consent`` does not say so.
+    """
+    for metadata in ceremony.opened.values():
+        date = read_time(metadata.signed.unrecognized_fields.get(SIGNED_AT))
+        if date is None:
+            raise KeyRefusedError("the metadata does not say when it was prepared")
+        check_signing_date(date, None, consent)
 
 
 def sign(ceremony: Ceremony, keys: Keyring) -> list[str]:
@@ -178,17 +199,17 @@ def sign(ceremony: Ceremony, keys: Keyring) -> list[str]:
     return used
 
 
-def resume(ceremony: Ceremony, base: MetadataSet, now: datetime) -> MetadataEditor:
-    """The change that comes back from a ceremony, to be published on ``base``.
+def resume(ceremony: Ceremony, editor: MetadataEditor) -> None:
+    """Take over the change that comes back from a ceremony, to be published on the editor's base.
 
     Raises:
         MixAndMatchError: it is another label's, or something else was published meanwhile.
     """
+    base = editor.base
     if ceremony.label != base.label:
         raise MixAndMatchError(
             "the ceremony was another label's", expected=base.label, got=ceremony.label
         )
-    editor = MetadataEditor(base, now)
     for role, metadata in ceremony.opened.items():
         old = base.newest(role)
         expected = 1 if old is None else old.signed.version + 1
@@ -201,16 +222,14 @@ def resume(ceremony: Ceremony, base: MetadataSet, now: datetime) -> MetadataEdit
                 hint="prepare a new one",
             )
         editor.opened[role] = metadata
-    return editor
 
 
-def check_keyset(metadata: MetadataSet, keys: KeySet, now: datetime) -> None:
-    """Check that ``keys`` is what the signed metadata says.
+def check_keyset(editor: MetadataEditor, keys: KeySet) -> None:
+    """Check that ``keys`` is what the signed metadata, which nothing was changed of yet, says.
 
     Raises:
         KeyRefusedError: it is not; somebody changed the ceremony's file.
     """
-    editor = MetadataEditor(metadata, now)
     editor.apply_keyset(keys)
     if editor.opened:
         raise KeyRefusedError(

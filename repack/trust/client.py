@@ -6,6 +6,7 @@ The client keeps the metadata it trusts in a state folder and thereby notices ol
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -33,11 +34,12 @@ from repack.errors import (
     ThresholdError,
 )
 from repack.fs import atomic
+from repack.fs.walk import read_or_none
 from repack.trust import metadata
 from repack.trust.metadata import DELEGATED, LABEL, MAX_BYTES, ROLES_BELOW_ROOT, MetadataSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from repack.trust.selection import SignedRelease
 
@@ -70,7 +72,7 @@ class FolderFetcher(FetcherInterface):
 def refresh_once(folder: Path, pinned: bytes) -> TrustedMetadata:
     """:func:`refresh` without a memory. Raises as that does."""
     with tempfile.TemporaryDirectory(prefix="repack-trust-") as state:
-        return refresh(folder, Path(state), pinned)
+        return refresh(folder, Path(state) / "trust", pinned)
 
 
 class TrustedMetadata(Struct, frozen=True):
@@ -80,13 +82,21 @@ class TrustedMetadata(Struct, frozen=True):
     releases: tuple[SignedRelease, ...]
 
 
-def refresh(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:
+def refresh(
+    folder: Path,
+    state: Path,
+    pinned: bytes,
+    check: Callable[[TrustedMetadata], None] = lambda _: None,
+) -> TrustedMetadata:
     """Carry out TUF's client workflow (specification 5.2 to 5.6) on ``folder``.
 
     Args:
         folder: holds ``N.root.json``, ``timestamp.json`` and so on.
-        state: the metadata trusted before; created when it is not there, and updated.
+        state: the metadata trusted before; created when it is not there. It is replaced only when
+            everything was accepted: a refused medium leaves no trace in it, or versions that a
+            stolen key made up would lock the target against the vendor's own.
         pinned: the root this target was given when it was set up.
+        check: what else must hold before the metadata is remembered; raises if it does not.
 
     Raises:
         MetadataNotFoundError: a file is missing.
@@ -98,12 +108,23 @@ def refresh(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:
         MetadataInvalidError: malformed.
         MetadataUnsupportedError: of a later specification.
     """
+    with tempfile.TemporaryDirectory(prefix="repack-trust-") as folder_of_copy:
+        copy = Path(folder_of_copy) / "trust"
+        with atomic.os_errors_at(state):
+            shutil.copytree(state, copy) if state.is_dir() else copy.mkdir()
+        trusted = _refresh_copy(folder, copy, pinned)
+        check(trusted)
+        _save(copy, state)
+    return trusted
+
+
+def _refresh_copy(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:
+    """Refresh ``state``, which is a copy."""
     label = metadata.parse_metadata(pinned, "root", "pinned root").signed.unrecognized_fields.get(
         LABEL
     )
     had_state = (state / "timestamp.json").is_file()
     with atomic.os_errors_at(state):
-        state.mkdir(parents=True, exist_ok=True)
         try:
             updater = Updater(
                 str(state),
@@ -116,6 +137,19 @@ def refresh(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:
         except (RepositoryError, DownloadError, ValueError) as error:
             _refuse(error, folder, had_state=had_state)
     return _read_back(folder, state, str(label))
+
+
+def _save(copy: Path, state: Path) -> None:
+    """Write what changed in ``copy`` to ``state``: roots first, as a client takes them.
+
+    Cut off in between, the next refresh finds metadata that is older than it could be, and takes
+    the rest again.
+    """
+    files = [path for path in copy.rglob("*.json") if path.is_file()]
+    for path in sorted(files, key=lambda path: (path.parent == copy, "root" not in path.name)):
+        data, place = path.read_bytes(), state / path.relative_to(copy)
+        if read_or_none(place) != data:
+            atomic.write(place, data)
 
 
 def _refuse(error: Exception, folder: Path, *, had_state: bool) -> NoReturn:

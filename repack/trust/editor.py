@@ -33,7 +33,16 @@ from repack.codec.decode import encode
 from repack.errors import KeyRefusedError, MixAndMatchError
 from repack.keys.keyset import EXPIRY_DAYS
 from repack.timestamps import read_time, stamp
-from repack.trust.metadata import DELEGATED, LABEL, SIGNED_AT, MetadataSet, is_signed, releases_in
+from repack.trust.dates import check_signing_date
+from repack.trust.metadata import (
+    CLOCK_RESET,
+    DELEGATED,
+    LABEL,
+    SIGNED_AT,
+    MetadataSet,
+    is_signed,
+    releases_in,
+)
 from repack.trust.selection import DEVELOPMENT, ReleaseCustom
 
 if TYPE_CHECKING:
@@ -56,11 +65,20 @@ class MetadataEditor:
         base: the set as it is; empty before the first signing.
         now: the time of signing.
         expiry: days per role; for a role that is not in it, as many as it had before.
+        consent: confirms a date that would be refused, see :mod:`repack.trust.dates`.
+
+    Raises:
+        SigningDateError: ``now`` is before the last signing, or far from the machine's clock.
     """
 
     def __init__(
-        self, base: MetadataSet, now: datetime, expiry: Mapping[str, int] | None = None
+        self,
+        base: MetadataSet,
+        now: datetime,
+        expiry: Mapping[str, int] | None = None,
+        consent: str | None = None,
     ) -> None:
+        check_signing_date(now, max(base.signed_at().values(), default=None), consent)
         self.base = base
         self.now = now.replace(microsecond=0)
         self.expiry = expiry or {}
@@ -75,6 +93,8 @@ class MetadataEditor:
             KeyRefusedError: a role has too few keys.
         """
         root = _root(keys, self.base.label)
+        if self.base.roots and self.base.clock_reset:
+            root.unrecognized_fields[CLOCK_RESET] = self.base.clock_reset
         if not self.base.roots:
             self._open_version("root", root)
         elif not _same_root(self.base.root, root):
@@ -118,6 +138,15 @@ class MetadataEditor:
         signed.targets[release.path] = TargetFile(
             release.length, dict(hashes), release.path, fields
         )
+
+    def reset_clock(self) -> None:
+        """Order targets to forget the time that they remember, by a new root."""
+        if "root" not in self.opened:
+            root = Root.from_dict(self.base.root.to_dict())
+            root.version += 1
+            self._open_version("root", root)
+        root = self.opened["root"].signed
+        root.unrecognized_fields[CLOCK_RESET] = root.version
 
     def open(self, role: RoleName) -> Any:
         """The next version of ``role``'s signed part, to be changed."""

@@ -40,6 +40,8 @@ MAX_BYTES: Final = 5_000_000
 SPEC_MAJOR: Final = "1"
 SIGNED_AT: Final = "x-repack-signed-at"
 LABEL: Final = "x-repack-label"
+CLOCK_RESET: Final = "x-repack-clock-reset"
+"""Field of root metadata: the version of the root that last reset the targets' clock floor."""
 # A client takes the first role in this order that signs a path (5.6.7); production adds the tags
 DELEGATED: Final[tuple[SignedFor, ...]] = ("production", "ci")
 ROLES_BELOW_ROOT: Final = (*DELEGATED, "targets", "snapshot", "timestamp")
@@ -167,11 +169,22 @@ class MetadataSet(Struct, frozen=True):
         newest = {"root": self.roots[-1], **self.roles}
         return {role: metadata.signed.expires for role, metadata in newest.items()}
 
-    def signed_at(self) -> list[datetime]:
-        """The times at which the parts were signed, as the signers say."""
-        parts = (*self.roots, *self.roles.values())
-        times = (read_time(part.signed.unrecognized_fields.get(SIGNED_AT)) for part in parts)
-        return [time for time in times if time is not None]
+    def signed_at(self) -> dict[str, datetime]:
+        """Role -> when its metadata was signed, as the signers say; of roots the newest counts."""
+        parts: dict[str, Metadata[Any]] = {**self.roles}
+        if self.roots:
+            parts["root"] = self.roots[-1]
+        times = {
+            role: read_time(part.signed.unrecognized_fields.get(SIGNED_AT))
+            for role, part in parts.items()
+        }
+        return {role: time for role, time in times.items() if time is not None}
+
+    @property
+    def clock_reset(self) -> int:
+        """The version of the root that last ordered targets to forget their clock floor; or 0."""
+        version = self.root.unrecognized_fields.get(CLOCK_RESET)
+        return version if type(version) is int else 0
 
     def files(self) -> dict[str, bytes]:
         """Every file in the order of writing: roots, delegated roles … timestamp, SHA256SUMS."""

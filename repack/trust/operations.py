@@ -34,12 +34,26 @@ MAX_CEREMONY = 20_000_000
 
 
 class TrustContext(Struct, frozen=True):
-    """Where a label's trust is kept: its channel, its keys, and the clock."""
+    """Where a label's trust is kept: its channel, its keys, and the clock.
+
+    Attributes:
+        date_consent: confirms a date that would be refused, see :mod:`repack.trust.dates`.
+    """
 
     channels: Channels
     label: LabelName
     keys: Keyring
     now: datetime
+    date_consent: str | None = None
+
+    def editor(self, metadata: MetadataSet | None = None) -> MetadataEditor:
+        """An editor of ``metadata``, or of what is published.
+
+        Raises:
+            SigningDateError: ``now`` is before the last signing, or far from the machine's clock.
+        """
+        base = self.published() if metadata is None else metadata
+        return MetadataEditor(base, self.now, consent=self.date_consent)
 
     def published(self) -> MetadataSet:
         """The published metadata, verified. Raises as :func:`repack.trust.sign.load` does."""
@@ -62,18 +76,22 @@ class KeyChange(Struct, frozen=True):
         key: the new key; None when only the threshold changes.
         retired: the key id it replaces; None for all keys of the role.
         threshold: how many must sign from now on.
+        resets_clock: whether targets are to forget the time that they remember.
     """
 
-    role: RoleName
+    role: RoleName | None = None
     key: PublicKey | None = None
     retired: str | None = None
     threshold: int | None = None
+    resets_clock: bool = False
 
     def apply(self, keys: KeySet) -> KeySet:
         """``keys`` after the change. Raises as the methods of :class:`KeySet` do."""
         if self.key is not None:
             keys = keys.with_replaced_key(self.key, self.retired)
-        return keys if self.threshold is None else keys.with_threshold(self.role, self.threshold)
+        if self.role is None or self.threshold is None:
+            return keys
+        return keys.with_threshold(self.role, self.threshold)
 
 
 class NewKey(Struct, frozen=True):
@@ -105,7 +123,8 @@ def promote(context: TrustContext, release: int, tags: Sequence[str]) -> Metadat
         KeyRefusedError: a key that is needed is not here.
     """
     with context.channels.exclusive(context.label):
-        editor = ceremony.promotion(context.published(), release, tags, context.now)
+        editor = context.editor()
+        ceremony.promote(editor, release, tags)
         return context.publish(editor.publish(context.keys.signer))
 
 
@@ -113,12 +132,16 @@ def prepare_promotion(
     context: TrustContext, release: int, tags: Sequence[str], file: Path
 ) -> list[str]:
     """Write what has to be signed for a promotion; say what it is. Raises as :func:`promote`."""
-    editor = ceremony.promotion(context.published(), release, tags, context.now)
+    editor = context.editor()
+    ceremony.promote(editor, release, tags)
     return _write(ceremony.prepare(editor, context.keys), file)
 
 
 def sign(
-    keys: Keyring, file: Path, confirm: Callable[[list[str]], None] = lambda _: None
+    keys: Keyring,
+    file: Path,
+    confirm: Callable[[list[str]], None] = lambda _: None,
+    date_consent: str | None = None,
 ) -> tuple[list[str], list[str]]:
     """Add signatures to a ceremony's file; say what it is, and which keys were used.
 
@@ -126,11 +149,13 @@ def sign(
         keys: the keys that are here.
         file: the file; signatures are added to it.
         confirm: is shown what is going to be signed, and raises to stop it.
+        date_consent: confirms a date that is more than a day from this machine's clock.
 
     Raises:
         KeyRefusedError: no key here may sign anything in it, or it is no ceremony's file.
     """
     prepared = ceremony.parse(atomic.read(file, MAX_CEREMONY), file)
+    ceremony.check_dates(prepared, date_consent)
     confirm(list(prepared.lines()))
     used = ceremony.sign(prepared, keys)
     return _write(prepared, file), used
@@ -145,12 +170,13 @@ def finish(context: TrustContext, file: Path) -> MetadataSet:
     """
     with context.channels.exclusive(context.label):
         signed = ceremony.parse(atomic.read(file, MAX_CEREMONY), file)
-        editor = ceremony.resume(signed, context.published(), context.now)
+        editor = context.editor()
+        ceremony.resume(signed, editor)
         if signed.keyset is not None:
             context.keys.keyset = signed.keyset
         metadata = editor.publish(context.keys.signer)
         if signed.keyset is not None:
-            ceremony.check_keyset(metadata, signed.keyset, context.now)
+            ceremony.check_keyset(context.editor(metadata), signed.keyset)
             context.keys.save()
         return context.publish(metadata)
 
@@ -186,8 +212,10 @@ def prepare_rotation(context: TrustContext, change: KeyChange | None, file: Path
 def _open_rotation(context: TrustContext, change: KeyChange | None) -> MetadataEditor:
     if change is not None:
         context.keys.keyset = change.apply(context.keys.keyset)
-    editor = MetadataEditor(context.published(), context.now)
+    editor = context.editor()
     editor.apply_keyset(context.keys.keyset)
+    if change is not None and change.resets_clock:
+        editor.reset_clock()
     return editor
 
 

@@ -4,9 +4,11 @@ Pure decisions over metadata whose signatures were checked before. A refusal nam
 that an administrator can act on, in this order: wrong type of medium, wrong tag, wrong platform,
 nothing newer.
 
-Time: the clock of a machine without network may be wrong. It cannot be earlier than the latest
-time the machine has seen *signed*, which is the clock floor. Expiry is latest at the later of clock
-and floor, so that expired metadata does not become valid by setting the clock back.
+Time: the clock of a machine without network may be wrong, so a target remembers a time that has
+certainly passed, the clock floor, and judges expiry at the later of clock and floor: expired metadata
+does not become valid by setting the clock back. The floor is the target's own clock, the time signed
+by a threshold of *targets* keys, or at most a bounded step after the later of the two. Snapshot and
+timestamp, whose keys are online, never move it. Metadata signed later than that step is refused.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from msgspec import Struct
 from repack.codec.decode import Document, decode
 from repack.errors import (
     ClockSetBackError,
+    FutureMetadataError,
     IntegrityError,
     MetadataExpiredError,
     MetadataInvalidError,
@@ -36,11 +39,14 @@ from repack.names import Digest
 from repack.timestamps import stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 SignedFor = Literal["ci", "production"]
+CLOCK_STEP: Final = timedelta(days=35)
+"""How far metadata may be ahead of what a target believes to be the time."""
 DEVELOPMENT: Final = "x-repack-development"
 """Field of root metadata: whether the keys are for development."""
+_ONLINE_ONLY: Final = ("snapshot", "timestamp")
 _TARGET_PATH: Final = re.compile(r"releases/([1-9][0-9]{0,9})/manifest\.json")
 
 
@@ -195,7 +201,7 @@ def check_times(expiries: Mapping[str, datetime], now: datetime, floor: datetime
     Args:
         expiries: when the metadata of each role expires.
         now: the machine's clock.
-        floor: the latest time that was seen signed.
+        floor: a time that has certainly passed.
 
     Raises:
         MetadataExpiredError: expired by the clock.
@@ -213,15 +219,63 @@ def check_times(expiries: Mapping[str, datetime], now: datetime, floor: datetime
         if latest >= expires:
             raise ClockSetBackError(
                 f"the clock was set back, and the metadata of role {role} has expired",
-                expected=f"a clock at or after {stamp(latest)}, the latest time seen signed",
+                expected=f"a clock at or after {stamp(latest)}, which this target has seen",
                 got=stamp(now),
-                hint="set the clock, and bring a newer medium",
+                hint="set the clock, and bring a newer medium; if the target was led astray, the "
+                "vendor resets it: repack key rotate NAME --reset-clock",
             )
 
 
-def raised_floor(floor: datetime | None, signed_at: Iterable[datetime]) -> datetime | None:
-    """The new clock floor: the latest time ever seen signed, never below ``floor``."""
-    return max([*signed_at, *([floor] if floor is not None else [])], default=None)
+def latest_credible(
+    signed_at: Mapping[str, datetime], now: datetime, step: timedelta = CLOCK_STEP
+) -> datetime:
+    """The latest signing time that is believed: ``step`` after the clock or the targets' time."""
+    return max(now, signed_at.get("targets", now)) + step
+
+
+def check_not_future(
+    signed_at: Mapping[str, datetime], now: datetime, step: timedelta = CLOCK_STEP
+) -> None:
+    """Check that no metadata was signed at a time that cannot have come yet.
+
+    Args:
+        signed_at: when the metadata of each role was signed, as it says.
+        now: the machine's clock.
+        step: how far ahead it may be.
+
+    Raises:
+        FutureMetadataError: some was.
+    """
+    limit = latest_credible(signed_at, now, step)
+    for role, time in sorted(signed_at.items()):
+        if time > limit:
+            raise FutureMetadataError(
+                f"the metadata of role {role} was signed in the future",
+                expected=f"signed by {stamp(limit)}; the clock stands at {stamp(now)}",
+                got=stamp(time),
+                hint="set the clock; if it is right, the vendor signed with a wrong date, or a key "
+                "was stolen",
+            )
+
+
+def raised_floor(
+    floor: datetime | None,
+    signed_at: Mapping[str, datetime],
+    now: datetime,
+    step: timedelta = CLOCK_STEP,
+) -> datetime:
+    """The new clock floor, never below ``floor``.
+
+    Args:
+        floor: the one before.
+        signed_at: when the accepted metadata of each role was signed.
+        now: the machine's clock.
+        step: how far past clock and targets' time the other roles may move it.
+    """
+    limit = latest_credible(signed_at, now, step)
+    # The keys of snapshot and timestamp are on the build machine and sign every day
+    times = (min(time, limit) for role, time in signed_at.items() if role not in _ONLINE_ONLY)
+    return max([now, *times, *([floor] if floor is not None else [])])
 
 
 def warnings(expiries: Mapping[str, datetime], now: datetime) -> tuple[str, ...]:

@@ -49,11 +49,13 @@ class Signing(Struct, frozen=True):
         hmac: the shared key of the manifest.
         keys: the keys of the metadata.
         expiry: days per role, where they are not the default.
+        date_consent: confirms a date that would be refused, see :mod:`repack.trust.dates`.
     """
 
     hmac: SharedKey | None = None
     keys: Keyring | None = None
     expiry: Mapping[str, int] = field(default_factory=dict)
+    date_consent: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,6 +98,7 @@ def sign(
 
     Raises:
         KeyRefusedError: a key that is needed cannot be used.
+        SigningDateError: ``now`` is before the last signing, or far from the machine's clock.
         IntegrityError: two files of one name.
         TargetError: the previous metadata is not sound, or the number was signed otherwise.
     """
@@ -156,7 +159,8 @@ def _sign_metadata(
 
     assert signing.keys is not None  # noqa: S101 - the caller looked
     expiry = {**EXPIRY_DAYS, **signing.expiry}
-    editor = MetadataEditor(load(release.label, previous), now, expiry)
+    base = load(release.label, previous)
+    editor = MetadataEditor(base, now, expiry, signing.date_consent)
     editor.apply_keyset(signing.keys.keyset)
     editor.add(release, {name: hashlib.new(name, manifest).hexdigest() for name in HASHES})
     return editor.publish(signing.keys.signer).files()

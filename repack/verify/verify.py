@@ -24,7 +24,7 @@ from repack.errors import IntegrityError, RootChainError, SignatureError, Target
 from repack.fs import atomic
 from repack.fs.inventory import take_inventory
 from repack.timestamps import stamp
-from repack.trust.selection import check_times, warnings
+from repack.trust.selection import check_not_future, check_times, warnings
 from repack.verify.consistency import (
     MAX_REPODATA,
     Finding,
@@ -225,13 +225,14 @@ def _check_metadata(
         verdict.findings += _check_sums(metadata_files)
         trusted = _refresh(folder, metadata_files, requirements)
         check_times(trusted.metadata.expiries(), now, None)
+        check_not_future(trusted.metadata.signed_at(), now)
     except (TargetError, IntegrityError) as error:
         verdict.metadata = "bad"
         verdict.refusals.append(error)
         return
     verdict.metadata = "unpinned" if requirements.root is None else "pinned"
     verdict.development = trusted.metadata.development
-    if now < (latest := max(trusted.metadata.signed_at(), default=now)):
+    if now < (latest := max(trusted.metadata.signed_at().values(), default=now)):
         verdict.warnings.append(
             f"the clock stands at {stamp(now)}, before the signing, {stamp(latest)}"
         )

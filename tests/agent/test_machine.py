@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from repack.agent.install import install
+from repack.agent.storage import RememberedClock
 from repack.errors import ClockSetBackError, MetadataExpiredError
 from tests.agent import bank as banks
 from tests.agent.bank import refuse
@@ -205,7 +206,7 @@ def test_a_clock_that_was_set_back_behind_what_was_signed(bank):
     with pytest.raises(MetadataExpiredError):
         install(at(2090), bank.medium(1))
     assert install(at(1970), bank.medium(1)).current == 1
-    bank.site().storage.raise_floor(datetime(2089, 1, 1, tzinfo=UTC))
+    bank.site().storage.save_clock(RememberedClock(datetime(2089, 1, 1, tzinfo=UTC)))
     with pytest.raises(ClockSetBackError) as caught:
         install(at(1970), bank.medium(2))
     assert caught.value.exit_code == 12

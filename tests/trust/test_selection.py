@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from repack.errors import (
     ClockSetBackError,
+    FutureMetadataError,
     MetadataExpiredError,
     MetadataInvalidError,
     MixAndMatchError,
@@ -21,9 +22,11 @@ from repack.errors import (
 from repack.names import Digest
 from repack.timestamps import read_time, stamp
 from repack.trust.selection import (
+    CLOCK_STEP,
     ReleaseFilter,
     RollbackState,
     SignedRelease,
+    check_not_future,
     check_times,
     choose,
     parse_release,
@@ -167,10 +170,36 @@ def test_a_clock_in_2090():
 
 
 def test_the_floor_never_sinks():
-    assert raised_floor(None, []) is None
-    assert raised_floor(None, [NOW]) == NOW
-    assert raised_floor(NOW, [NOW - DAY]) == NOW
-    assert raised_floor(NOW, [NOW + DAY, NOW]) == NOW + DAY
+    assert raised_floor(None, {}, NOW) == NOW
+    assert raised_floor(NOW + DAY, {"ci": NOW - DAY}, NOW) == NOW + DAY
+    assert raised_floor(NOW, {"ci": NOW + DAY, "root": NOW}, NOW) == NOW + DAY
+
+
+def test_the_floor_takes_a_bounded_step_from_the_builds_keys():
+    late = NOW + 400 * DAY
+    assert raised_floor(None, {"ci": late}, NOW) == NOW + CLOCK_STEP
+    assert raised_floor(None, {"ci": late}, NOW, 3 * DAY) == NOW + 3 * DAY
+
+
+def test_the_floor_never_follows_a_timestamp_or_a_snapshot():
+    times = {"timestamp": NOW + 9 * DAY, "snapshot": NOW + 9 * DAY}
+    assert raised_floor(None, times, NOW) == NOW
+
+
+def test_the_targets_keys_tell_the_time_where_the_clock_does_not():
+    in_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+    assert raised_floor(None, {"targets": NOW, "ci": NOW + DAY}, in_1970) == NOW + DAY
+    check_not_future({"targets": NOW, "timestamp": NOW + CLOCK_STEP}, in_1970)
+    with pytest.raises(FutureMetadataError):
+        check_not_future({"ci": NOW, "timestamp": NOW}, in_1970)
+
+
+def test_metadata_from_the_future_is_refused():
+    check_not_future({"timestamp": NOW + CLOCK_STEP}, NOW)
+    with pytest.raises(FutureMetadataError) as caught:
+        check_not_future({"timestamp": NOW + CLOCK_STEP + DAY}, NOW)
+    assert caught.value.exit_code == 11
+    assert "role timestamp" in caught.value.what
 
 
 def test_warnings_from_thirty_days_before():

@@ -56,8 +56,8 @@ def steps(command: F) -> F:
     return command
 
 
-def trust_context(name: str, folder: Path | None, channels_dir: Path) -> TrustContext:
-    """The keys and channel of label ``name``.
+def trust_context(name: str, values: Mapping[str, Any]) -> TrustContext:
+    """The keys and channel of label ``name``, from a command's options.
 
     Raises:
         KeyRefusedError: there is no key set.
@@ -68,8 +68,9 @@ def trust_context(name: str, folder: Path | None, channels_dir: Path) -> TrustCo
     from repack.trust.operations import TrustContext
 
     label = LabelName(name)
-    ring = Keyring.open(folder or Path("keys") / label, options.environment())
-    return TrustContext(Channels(channels_dir), label, ring, options.now())
+    ring = Keyring.open(values["folder"] or Path("keys") / label, options.environment())
+    channels = Channels(values["channels_dir"])
+    return TrustContext(channels, label, ring, options.now(), values["date_consent"])
 
 
 def resume(context: TrustContext, step: CeremonyStep) -> dict[str, object] | None:
@@ -77,7 +78,9 @@ def resume(context: TrustContext, step: CeremonyStep) -> dict[str, object] | Non
     from repack.trust import operations
 
     if step.name == "sign" and step.file is not None:
-        statements, key_ids = operations.sign(context.keys, step.file, _confirm)
+        statements, key_ids = operations.sign(
+            context.keys, step.file, _confirm, context.date_consent
+        )
         return {"what": statements, "signed": key_ids}
     if step.name == "finish" and step.file is not None:
         return metadata_state(operations.finish(context, step.file))

@@ -51,6 +51,16 @@ factors = click.option(
 )
 
 
+def date_consent(command: F) -> F:
+    """``--yes-i-checked-the-date``."""
+    return click.option(
+        "--yes-i-checked-the-date",
+        "date_consent",
+        metavar="DATE/OTHER",
+        help="Sign with DATE although it is before the last signing, or not today's: OTHER.",
+    )(command)
+
+
 def environment() -> Mapping[str, str]:
     """The process's variables; the only place that reads them."""
     return dict(os.environ)
@@ -78,6 +88,6 @@ def settings(values: Mapping[str, Any]) -> Settings:
     """
     from repack.settings import Settings
 
-    names = ("labels_dir", "channels_dir", "store", "env", "prove", "update")
+    names = ("labels_dir", "channels_dir", "store", "env", "prove", "update", "date_consent")
     chosen = {name: values[name] for name in names if values.get(name) is not None}
     return Settings.of(cast("Options", {**chosen, "environment": environment(), "now": now()}))
