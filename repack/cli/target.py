@@ -60,7 +60,7 @@ def _context(
 
     def check_license(label: LabelName) -> None:
         store = license_store or context.license_store
-        _check_license(label, store, factors, context.storage.floor())
+        _check_license(label, store, factors, context.storage.clock().floor)
 
     context = AgentContext.of(configs, options.environment(), check_license, output.progress())
     return context

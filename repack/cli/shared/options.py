@@ -49,16 +49,12 @@ dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, 
 factors = click.option(
     "--factors", type=PATH, envvar="REPACK_FACTORS", help="The device's factors, as JSON."
 )
-
-
-def date_consent(command: F) -> F:
-    """``--yes-i-checked-the-date``."""
-    return click.option(
-        "--yes-i-checked-the-date",
-        "date_consent",
-        metavar="DATE/OTHER",
-        help="Sign with DATE although it is before the last signing, or not today's: OTHER.",
-    )(command)
+date_consent = click.option(
+    "--yes-i-checked-the-date",
+    "date_consent",
+    metavar="DATE/OTHER",
+    help="Sign with DATE although it is before the last signing, or not today's: OTHER.",
+)
 
 
 def environment() -> Mapping[str, str]:
