@@ -47,7 +47,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "An archive that two readers understand differently is refused. Formats: CEP 34 and CEP 35.",
     ),
     "prefix": (
-        "conda fs",
+        "archive conda fs",
         "Whatever runs in a prefix runs without network.",
     ),
     "upstream": (
@@ -115,7 +115,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "Every check is written down in order, passed or not.",
     ),
     "agent": (
-        "channel codec conda fs prefix trust",
+        "archive channel codec conda fs prefix trust",
         "It imports neither solver nor network nor store. What it does can be done again after a power cut.",
     ),
     "provenance": (
@@ -202,6 +202,7 @@ PURE = frozenset(
         "agent/settings.py",
         "agent/state.py",
         "archive/facts.py",
+        "archive/installed_paths.py",
         "archive/members.py",
         "archive/package.py",
         "archive/path_length.py",

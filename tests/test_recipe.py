@@ -76,6 +76,7 @@ OPTIONAL = {
     "_typeshed": "for type checkers alone",
     "conda": "plugin.py is loaded by conda",
     "install_folders": "lies beside install.py wherever that runs",
+    "installed_paths": "lies beside install.py wherever that runs",
 }
 # Namespaces that several distributions share, and a module of the standard library from 3.14 on.
 NAMESPACES = {

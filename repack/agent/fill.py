@@ -6,13 +6,17 @@ case the archives are checked before, and the environment is compared with the r
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from repack.agent import environment
+from repack.archive.facts import check_archive
+from repack.archive.facts_file import read_facts, write_facts
+from repack.archive.installed_paths import check_environment
+from repack.archive.reader import scan_archive
 from repack.errors import ContentMissingError, IntegrityError, PlaceError, TargetSpaceError
 from repack.fs import volume
 from repack.prefix import link, link_by_conda
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from repack.agent.context import AgentContext
     from repack.agent.medium import Medium, MediumRelease
     from repack.agent.state import State
+    from repack.archive.facts import Facts
+    from repack.archive.installed_paths import CheckedEnvironment
     from repack.channel.install_plan import InstallPlan
     from repack.conda.record import Record
     from repack.file_entry import FileEntry
@@ -123,11 +129,12 @@ def _lay_out(
     storage = filling.context.storage
     storage.forget(new)
     _copy(filling, new)
+    packages = _check_archives(filling)
     # Tens of thousands of cached files are looked at while rattler links them, which leaves one
     # core free. What was linked from a changed package is thrown away by the caller.
     with ThreadPoolExecutor(1) as pool:
         changed = pool.submit(storage.changed, cached)
-        _link(filling)
+        _link(filling, packages)
         return changed.result()
 
 
@@ -152,22 +159,40 @@ def _copy(filling: _Filling, new: Sequence[FileEntry]) -> None:
             filling.medium.copy(package, context.storage.incoming / package.path, advance)
 
 
-def _link(filling: _Filling) -> None:
+def _check_archives(filling: _Filling) -> CheckedEnvironment:
+    """Read every new archive to its last byte; of cached ones it is kept what was read then.
+
+    Raises:
+        IntegrityError: a package would write, or points, out of the environment.
+    """
+    storage, plan = filling.context.storage, filling.plan
+
+    def read(package: FileEntry) -> tuple[Record, Facts]:
+        record, path = filling.records[package.path], storage.facts_path(package)
+        facts = read_facts(path)
+        if facts is None or not facts.covers("whole"):
+            facts = scan_archive(storage.incoming / package.path, record, "whole")
+            write_facts(path, facts)
+        check_archive(facts, record)
+        return record, facts
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return check_environment(list(pool.map(read, plan.packages)), plan.platform)
+
+
+def _link(filling: _Filling, packages: CheckedEnvironment) -> None:
     """Fill the environment from the copies and the cache."""
     storage = filling.context.storage
     prefix, base = storage.prefix(filling.plan.release), folder_url(storage.incoming)
-    records = [
-        replace(record, url=package_url(base, record.subdir, record.fn))
-        for record in filling.records.values()
-    ]
-    with filling.context.progress.phase("link", len(records), "packages") as done:
+    packages = packages.at(lambda record: package_url(base, record.subdir, record.fn))
+    with filling.context.progress.phase("link", len(packages.records), "packages") as done:
         if filling.by_conda:
             work, variables = storage.incoming / "conda", filling.context.environment
             link_by_conda.create(
-                records, prefix, link_by_conda.CondaRun(work, storage.conda_lock, variables)
+                packages, prefix, link_by_conda.CondaRun(work, storage.conda_lock, variables)
             )
         else:
-            link.link(records, prefix, storage.cache, done)
+            link.link(packages, prefix, storage.cache, done)
 
 
 def _check_and_flush(filling: _Filling) -> None:

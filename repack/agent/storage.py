@@ -209,6 +209,10 @@ class AgentStorage:
             for name in _names(self.cache):
                 if name not in used and not name.startswith("."):
                     atomic.remove(self.cache / name)
+            kept = {f"{package.sha256}.json" for package in self._cached().values()}
+            for name in _names(self._state / "facts"):
+                if name not in kept:
+                    atomic.remove(self._state / "facts" / name)
 
     def reusable(self, plan: InstallPlan) -> tuple[FileEntry, ...]:
         """Packages of ``plan`` that are in the cache; :meth:`changed` has to be asked as well."""
@@ -219,7 +223,12 @@ class AgentStorage:
             if package.dist in cached
             and cached[package.dist].sha256 == package.sha256
             and (self.cache / package.dist).is_dir()
+            and self.facts_path(package).is_file()
         )
+
+    def facts_path(self, package: FileEntry) -> Path:
+        """Where it is kept what was read in the archive of a package, by its SHA-256."""
+        return self._state / "facts" / f"{package.sha256}.json"
 
     def changed(self, packages: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
         """Cached packages in which a file was written since their release was finished.

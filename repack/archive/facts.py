@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
+from repack.archive.installed_paths import SITE_PACKAGES, check_site_packages
 from repack.codec.decode import Document, decode, encode
 from repack.errors import IntegrityError
 from repack.structs import Value
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from repack.conda.record import Record
 
 # Raised whenever facts are concluded in another way; facts of another version are computed anew.
-FACTS_VERSION: Final = 1
+FACTS_VERSION: Final = 2
 _COMPARED: Final = ("name", "version", "build", "subdir")
 
 Depth = Literal["info", "whole"]
@@ -64,6 +65,8 @@ class Facts(Value, Document, frozen=True, forbid_unknown_fields=True):
         case_twins: files that differ in case only; the first few.
         windows_faults: names that Windows cannot hold, for packages that can go there.
         unlisted: files the archive holds and does not install; the first few.
+        links: the target of each symbolic link; known when the archive was read whole.
+        entry_points: the commands that a client makes for it.
         sha384: of the archive; None until it is needed.
     """
 
@@ -82,6 +85,8 @@ class Facts(Value, Document, frozen=True, forbid_unknown_fields=True):
     case_twins: tuple[tuple[str, str], ...] = ()
     windows_faults: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    links: Mapping[str, str] = {}
+    entry_points: tuple[str, ...] = ()
     sha384: str | None = None
 
     def covers(self, depth: Depth) -> bool:
@@ -125,6 +130,8 @@ def check_archive(facts: Facts, record: Record) -> None:
             got=_words(actual),
             hint="ask whoever runs the upstream channel to index it anew",
         )
+    if record.raw.get(SITE_PACKAGES) is not None:
+        check_site_packages(record.raw[SITE_PACKAGES], record.path)
     if record.subdir.startswith("win-") and facts.case_twins:
         raise IntegrityError(
             "archive holds files of which Windows can keep only one",

@@ -43,7 +43,7 @@ def check_names(names: Sequence[str]) -> None:
         or (":" in text and _DRIVE.search(text))
         or text.count("\n") >= max(len(names), 1)
     ):
-        unsafe = next(name for name in names if not _is_safe(name))
+        unsafe = next(name for name in names if not is_safe(name))
         raise IntegrityError(
             "a path in the archive leads out of its folder, or differs between systems",
             expected="a relative path with '/' between its parts and no '.' or '..' among them",
@@ -51,7 +51,8 @@ def check_names(names: Sequence[str]) -> None:
         )
 
 
-def _is_safe(name: str) -> bool:
+def is_safe(name: str) -> bool:
+    """Whether one name stays in the folder it is unpacked to."""
     text = f"/{name}/"
     return not (any(bad in text for bad in (*_UNSAFE, "\n")) or _DRIVE.match(text))
 

@@ -11,6 +11,12 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from repack.archive.facts import About, Depth, Facts, Noarch, Script
+from repack.archive.installed_paths import (
+    SITE_PACKAGES,
+    check_command,
+    check_shortcuts,
+    check_site_packages,
+)
 from repack.archive.members import SHOWN, case_twins, check_links, check_names, windows_faults
 from repack.archive.path_length import linked_path, longest
 from repack.errors import IntegrityError
@@ -31,6 +37,10 @@ _SCRIPT: Final = re.compile(
     r"(?:bin|scripts)/\.[^/]+-(pre-link|post-link|pre-unlink)\.(?:sh|bat)", re.IGNORECASE
 )
 _SCRIPT_LIMIT: Final = 256 << 10
+_MENU: Final = re.compile(r"menu/[^/]+\.json", re.IGNORECASE)
+_MENU_LIMIT: Final = 4 << 20
+# CEP 34; what a client does with another kind is not known.
+_PATH_TYPES: Final = frozenset({"hardlink", "softlink", "directory"})
 _URL: Final = re.compile(
     rb"\b(?:https?|ftps?|s3|gs|git|ssh)://[^\s\"'<>`|;)\]}]{1,300}", re.IGNORECASE
 )
@@ -55,6 +65,7 @@ class ArchiveScan:
         self._symlinks: dict[str, str] = {}
         self._scripts: dict[str, Script] = {}
         self._paths: tuple[str, ...] | None = None
+        self._listed_folders: tuple[str, ...] = ()
         self._listed_scripts: set[str] = set()
         self._unpacked: int | None = None
 
@@ -79,11 +90,17 @@ class ArchiveScan:
             raise IntegrityError("archive holds a hard link to nothing", got=name)
         if member.kind == "symlink":
             self._symlinks[name] = member.target
+        target = self._symlinks.get(member.target.removeprefix("./"))
+        if member.kind == "hardlink" and target is not None:
+            # A hard link to a symbolic link is that link once more, seen from another folder.
+            self._symlinks[name] = target
         self._seen.add(name)
         self._names.append(name)
         if member.kind != "file":
             return 0
-        return _SCRIPT_LIMIT if _SCRIPT.fullmatch(name) else _INFO_LIMITS.get(name, 0)
+        if _SCRIPT.fullmatch(name):
+            return _SCRIPT_LIMIT
+        return _MENU_LIMIT if _MENU.fullmatch(name) else _INFO_LIMITS.get(name, 0)
 
     def add_data(self, member: TarMember, data: bytes) -> None:
         """Take the data that :meth:`add_member` asked for.
@@ -99,6 +116,8 @@ class ArchiveScan:
             raise IntegrityError(f"{name} is too large", expected=f"at most {len(data)} bytes")
         elif name in ("info/paths.json", "info/files"):
             self._read_list(name, data)
+        elif _MENU.fullmatch(name):
+            check_shortcuts(_parse_menu(data), name)
         else:
             self._info[name] = data
 
@@ -129,10 +148,16 @@ class ArchiveScan:
         check_names(self._names)
         check_names(tuple(self._folders))
         check_names(self._paths)
+        check_names(self._listed_folders)
         check_links(self._symlinks, self._names)
         unlisted = self._check_list() if depth == "whole" else ()
         noarch = _noarch(index, link)
         below_info = [name for name in self._names if name.startswith("info/")]
+        entry_points = _entry_points(link)
+        for command in entry_points:
+            check_command(command, "info/link.json")
+        if index.get(SITE_PACKAGES) is not None:
+            check_site_packages(index[SITE_PACKAGES], "info/index.json")
         subdir = str(index.get("subdir", ""))
         for_windows = noarch is not None or subdir.startswith(("win-", "noarch"))
         return Facts(
@@ -149,6 +174,8 @@ class ArchiveScan:
             case_twins=case_twins(self._paths),
             windows_faults=windows_faults(self._paths) if for_windows else (),
             unlisted=unlisted,
+            links=self._symlinks,
+            entry_points=entry_points,
         )
 
     def _check_list(self) -> tuple[str, ...]:
@@ -164,13 +191,17 @@ class ArchiveScan:
                 expected=f"{len(listed)} files",
                 got=f"{len(missing)} are missing, as {min(missing)}",
             )
+        if files := self._seen.intersection(self._listed_folders):
+            raise IntegrityError(
+                "archive says of a file that it is a folder", got=repr(min(files)[:200])
+            )
         extra = sorted(name for name in self._seen - listed if not name.startswith("info/"))
         return tuple(extra[:SHOWN])
 
     def _read_list(self, name: str, data: bytes) -> None:
         """Read a list of files; ``paths.json`` replaces the old ``files``, which has no sizes."""
         if name == "info/paths.json":
-            self._paths, self._unpacked = _parse_paths(name, data)
+            self._paths, self._listed_folders, self._unpacked = _parse_paths(name, data)
         elif self._paths is None:
             try:
                 lines = data.decode("utf-8").splitlines()
@@ -183,17 +214,41 @@ class ArchiveScan:
         return _parse_object(name, self._info[name]) if name in self._info else {}
 
 
-def _parse_paths(name: str, data: bytes) -> tuple[tuple[str, ...], int | None]:
-    """The files of ``paths.json`` and the sum of their sizes; None where a size is missing."""
+def _parse_paths(name: str, data: bytes) -> tuple[tuple[str, ...], tuple[str, ...], int | None]:
+    """Files and folders of ``paths.json`` and the sum of the sizes; None where one is missing."""
     rows = _parse_object(name, data).get("paths")
     try:
+        kinds = {row.get("path_type", "hardlink") for row in rows or ()}
+        if unknown := kinds - _PATH_TYPES:
+            raise IntegrityError(
+                f"{name} has an unknown path_type",
+                expected=", ".join(sorted(_PATH_TYPES)),
+                got=min(map(repr, unknown))[:200],
+            )
+        folders = tuple([row["_path"] for row in rows or () if row.get("path_type") == "directory"])
         rows = [row for row in rows or () if row.get("path_type") != "directory"]
         sizes = [row.get("size_in_bytes") for row in rows]
         paths = tuple([row["_path"] for row in rows])
-        "".join(paths)  # raises a TypeError where one is no string
-        return paths, None if None in sizes else sum(sizes)
+        "".join((*paths, *folders))  # raises a TypeError where one is no string
+        return paths, folders, None if None in sizes else sum(sizes)
     except (KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{name} is no list of paths") from error
+
+
+def _entry_points(link: Mapping[str, Any]) -> tuple[str, ...]:
+    """The commands of ``link.json``, each ``command = module:function`` there."""
+    inside = link.get("noarch")
+    lines = inside.get("entry_points") if isinstance(inside, dict) else None
+    if not isinstance(lines or [], list) or not all(isinstance(one, str) for one in lines or ()):
+        raise IntegrityError("info/link.json has entry points that are no list of texts")
+    return tuple(line.partition("=")[0].strip() for line in lines or ())
+
+
+def _parse_menu(data: bytes) -> object:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None  # menuinst makes nothing of it either
 
 
 def _parse_object(name: str, data: bytes) -> dict[str, Any]:

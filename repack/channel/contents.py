@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from repack.archive.installed_paths import InstalledPackage, check_environment
 from repack.archive.path_length import PathLengths
 from repack.conda.record import merge_records
 from repack.conda.subdir import NOARCH
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from repack.archive.facts import Facts
+    from repack.archive.installed_paths import CheckedEnvironment
     from repack.conda.record import Record
     from repack.names import Digest, RelPath
 
@@ -83,6 +85,20 @@ class ChannelContents(Struct, frozen=True):
             return None
         items = (self.items[record.path] for record in self.records_by_subdir[subdir])
         return PathLengths.of((item.record, item.facts) for item in items)
+
+    def checked(self, subdir: str) -> CheckedEnvironment:
+        """Everything that is installed on ``subdir``, which stays under the prefix.
+
+        Raises:
+            IntegrityError: a package, or several together, would write or point out of it.
+        """
+        items = [self.items[record.path] for record in self.records_by_subdir[subdir]]
+        return check_environment(((item.record, item.facts) for item in items), subdir)
+
+    def installed(self, subdir: str) -> tuple[InstalledPackage, ...]:
+        """What is put into a prefix of ``subdir`` besides plain files."""
+        items = (self.items[record.path] for record in self.records_by_subdir[subdir])
+        return tuple(InstalledPackage.of(item.record, item.facts) for item in items)
 
     def records(self, subdir: str) -> tuple[Record, ...]:
         """The records of one folder."""

@@ -18,6 +18,7 @@ from repack.names import RelPath
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from repack.archive.installed_paths import InstalledPackage
     from repack.archive.path_length import PathLengths
     from repack.label.label import PackageFormat
     from repack.names import LabelName
@@ -30,16 +31,24 @@ class PlatformPlan(Struct, frozen=True):
         specs: what conda is asked for, as ``name=version=build``: words conda 4.3 understands.
         packages: everything that then is in the environment, as ``name-version-build``.
         reach: how long its paths get, for Windows.
+        installed: what its packages put into a prefix besides plain files.
     """
 
     specs: tuple[str, ...]
     packages: tuple[str, ...]
     reach: PathLengths | None = None
+    installed: tuple[InstalledPackage, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Its part of ``install.json``."""
         paths = {} if self.reach is None else {"paths": asdict(self.reach)}
-        return {"specs": sorted(self.specs), "packages": sorted(self.packages), **paths}
+        installed = {package.dist: package.to_json() for package in self.installed}
+        return {
+            "specs": sorted(self.specs),
+            "packages": sorted(self.packages),
+            "installed": {dist: fields for dist, fields in installed.items() if fields},
+            **paths,
+        }
 
 
 class InstallerPlan(Struct, frozen=True):
@@ -58,6 +67,7 @@ def installers(plan: InstallerPlan) -> dict[RelPath, bytes]:
         RelPath("install.cmd"): install_cmd(plan),
         RelPath("repack/install.py"): _data("install.py").encode(),
         RelPath("repack/install_folders.py"): _data("install_folders.py").encode(),
+        RelPath("repack/installed_paths.py"): _data("installed_paths.py").encode(),
         RelPath("repack/install.json"): _plan(plan),
     }
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from repack.conda.rattler import run_async, to_rattler_records
 from repack.errors import IntegrityError
 from repack.fs import atomic
+from repack.prefix.compare import check_prefix
 from repack.urls import redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from repack.conda.record import Record
+    from repack.archive.installed_paths import CheckedEnvironment
 
 
 class _LinkReporter:
@@ -40,20 +41,23 @@ def load() -> bool:
     return True
 
 
-def link(records: Sequence[Record], prefix: Path, cache: Path, done: Callable[[int], None]) -> None:
-    """Install ``records``, whose URLs name local files, into a new prefix.
+def link(
+    packages: CheckedEnvironment, prefix: Path, cache: Path, done: Callable[[int], None]
+) -> None:
+    """Install ``packages``, whose URLs name local files, into a new prefix.
 
     Link scripts are not run. ``cache`` is rattler's package cache, shared by all labels, so that
     a package is extracted once.
 
     Raises:
-        IntegrityError: an archive cannot be extracted or linked.
+        IntegrityError: an archive cannot be extracted or linked, or the prefix is not what the
+            packages say.
     """
     import rattler
     from rattler import exceptions as rx
 
     with tempfile.TemporaryDirectory(prefix="repack-link-") as name:
-        rattler_records = to_rattler_records(records, Path(name))
+        rattler_records = to_rattler_records(packages.records, Path(name))
         try:
             run_async(
                 rattler.install(
@@ -79,3 +83,4 @@ def link(records: Sequence[Record], prefix: Path, cache: Path, done: Callable[[i
                     OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), prefix
                 ) from None
             raise IntegrityError("the packages cannot be linked", got=text) from None
+    check_prefix(prefix, packages)

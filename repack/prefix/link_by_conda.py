@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from repack.errors import IntegrityError, PlaceError, UsageError
 from repack.fs import atomic, locks
 from repack.prefix import commands, conda_meta
+from repack.prefix.compare import check_prefix
 from repack.prefix.sandbox import NOWHERE
 from repack.structs import Value
 from repack.urls import redact_text
@@ -26,6 +27,7 @@ from repack.urls import redact_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from repack.archive.installed_paths import CheckedEnvironment
     from repack.conda.record import Record
 
 _TIMEOUT: Final = 4 * 3600
@@ -69,13 +71,13 @@ class CondaRun(Value, frozen=True):
     environment: Mapping[str, str]
 
 
-def create(records: Sequence[Record], target: Path, run: CondaRun) -> None:
-    """Install ``records``, whose URLs name local files, into a new prefix.
+def create(packages: CheckedEnvironment, target: Path, run: CondaRun) -> None:
+    """Install ``packages``, whose URLs name local files, into a new prefix.
 
     conda runs the link scripts of packages; py-rattler does not.
 
     Args:
-        records: every one of their archives was checked.
+        packages: every one of their archives was checked.
         target: the prefix; nothing is there yet.
         run: where conda works.
 
@@ -98,7 +100,7 @@ def create(records: Sequence[Record], target: Path, run: CondaRun) -> None:
     with atomic.os_errors_at(work):
         home.mkdir(parents=True)
         (work / "condarc.yml").write_text(_condarc(work), "utf-8")
-        (work / "packages.txt").write_text(_listed(records), "utf-8")
+        (work / "packages.txt").write_text(_listed(packages.records), "utf-8")
     words = [*_not_alone(), *_started(program), "create", "--yes", "--quiet", "--offline"]
     words += ["--prefix", str(target), "--file", str(work / "packages.txt")]
     try:
@@ -111,7 +113,8 @@ def create(records: Sequence[Record], target: Path, run: CondaRun) -> None:
                 OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), target
             ) from None
         raise IntegrityError("conda does not install the packages", got=output) from None
-    _complete(target, records)
+    _complete(target, packages.records)
+    check_prefix(target, packages)
 
 
 def _listed(records: Sequence[Record]) -> str:

@@ -2,8 +2,7 @@
 
 The proof reads the staged channel and nothing else, with the target profile. On the host's own
 subdir it also links every package into a scratch prefix and runs the label's health check there
-without network. A foreign subdir's archives are read whole instead, which is done where archives
-are inspected.
+without network. Every archive was read to its last byte before, where archives are inspected.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from repack.errors import IntegrityError, ProofError, UnsolvableError
 from repack.prefix import sandbox
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from repack.archive.installed_paths import CheckedEnvironment
     from repack.conda.record import Record
     from repack.label.label import Label
     from repack.progress import Progress
@@ -37,7 +36,6 @@ class ProofContext(Struct, frozen=True):
 
     Attributes:
         modes: how each subdir is proved.
-        reads_everything: also read archives of this machine's subdir whole, beside linking them.
         scratch: the folder of the scratch prefix.
         environment: variables for the health check.
     """
@@ -45,21 +43,20 @@ class ProofContext(Struct, frozen=True):
     label: Label
     store: Store
     modes: Mapping[str, Mode]
-    reads_everything: bool
     scratch: Path
     environment: Mapping[str, str]
     progress: Progress
 
 
 def prove(
-    channel: Path, request: SolveRequest, expected: Sequence[Record], context: ProofContext
+    channel: Path, request: SolveRequest, expected: CheckedEnvironment, context: ProofContext
 ) -> Proof:
     """Prove one subdir of a staged channel.
 
     Args:
         channel: the staged channel.
         request: what the target will ask for.
-        expected: the records that must come out, no more and no less.
+        expected: the packages that must come out, no more and no less.
         context: whether to link, and where.
 
     Raises:
@@ -74,7 +71,7 @@ def prove(
             f"the finished channel cannot be installed from for {subdir}",
             got=error.explanations[subdir],
         ) from None
-    _compare(subdir, records, expected)
+    _compare(subdir, records, expected.records)
     if context.modes[subdir] != "linked":
         return Proof("solved")
     return _link(channel, expected, context)
@@ -94,20 +91,20 @@ def _compare(subdir: str, records: Sequence[Record], expected: Sequence[Record])
         )
 
 
-def _link(channel: Path, expected: Sequence[Record], context: ProofContext) -> Proof:
+def _link(channel: Path, expected: CheckedEnvironment, context: ProofContext) -> Proof:
     """Install everything into a scratch prefix and run the label's health check there."""
     base = folder_url(channel)
-    records = [replace(r, url=package_url(base, r.subdir, r.fn)) for r in expected]
+    packages = expected.at(lambda record: package_url(base, record.subdir, record.fn))
     prefix, health_check = sandbox.fresh(context.scratch), context.label.health_check
     try:
-        with context.progress.phase("link", len(records), "packages") as done:
-            link(records, prefix, context.store.package_cache, done)
+        with context.progress.phase("link", len(packages.records), "packages") as done:
+            link(packages, prefix, context.store.package_cache, done)
         clobbered = sandbox.clobbered(prefix)
         if not health_check:
             return Proof("linked", clobbered=clobbered)
         network = sandbox.run_in(prefix, health_check, context.environment)
         return Proof("linked", network, clobbered)
     except IntegrityError as error:
-        raise ProofError("the packages do not install", got=error.got) from None
+        raise ProofError("the packages do not install", got=error.got or error.what) from None
     finally:
         sandbox.discard(prefix)

@@ -87,7 +87,6 @@ class BuildContext(Struct, frozen=True):
             label=self.label,
             store=self.store,
             modes=self.proof_modes(subdirs),
-            reads_everything=self.settings.prove == "linked",
             scratch=self.store.scratch(self.key),
             environment=self.settings.environment,
             progress=self.progress,

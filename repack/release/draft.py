@@ -96,11 +96,18 @@ def inspect_packages(
     """What goes into the channel, every archive checked against its record.
 
     Raises:
-        IntegrityError: an archive is not what its record says, or one name has two contents.
+        IntegrityError: an archive is not what its record says, one name has two contents, or
+            packages would write out of the prefix.
     """
-    depths: list[tuple[Record, Depth]] = [(r, "info") for r in (*solution.unique_records, *bundles)]
+    # Upstream's are read to the last byte: where a link leads stands nowhere else, and nothing is
+    # handed to a client that could be led out of its prefix.
+    depths: list[tuple[Record, Depth]] = [(record, "whole") for record in solution.unique_records]
+    depths += [(record, "info") for record in bundles]
     facts = inspect(depths, context.store, "sha384", context.progress)
-    return ChannelContents.of(solution.records, facts).with_packages(bundles, facts)
+    contents = ChannelContents.of(solution.records, facts).with_packages(bundles, facts)
+    for subdir in contents.records_by_subdir:
+        contents.checked(subdir)
+    return contents
 
 
 def compose_draft(
@@ -134,6 +141,7 @@ def installer_files(
             specs=tuple(f"{r.name}={r.version}={r.build}" for r in requested[subdir]),
             packages=tuple(record.dist for record in records),
             reach=contents.reach(subdir),
+            installed=contents.installed(subdir),
         )
         for subdir, records in contents.records_by_subdir.items()
     }

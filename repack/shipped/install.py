@@ -42,6 +42,7 @@ from install_folders import (
     too_long,
     write_text,
 )
+from installed_paths import compare, faults, stray_links
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 UNFINISHED = ".repack-unfinished"
@@ -222,11 +223,6 @@ def run(conda, kind, prefix, url, specs):
     return subprocess.call(command, env=settings, cwd=prefix, stdout=sys.stderr.fileno()) == 0
 
 
-def installed(prefix):
-    names = os.listdir(os.path.join(prefix, "conda-meta"))
-    return {name[:-5] for name in names if name.endswith(".json") and name.count("-") >= 2}
-
-
 # --- the line
 
 
@@ -255,13 +251,6 @@ def verify(key):
     if child.returncode and problems:
         code = 6 if child.returncode == 6 else 2
         raise Stop(code, "the channel is not what was released: not installed")
-
-
-def compare(prefix, wanted, new):
-    """Say what is missing, and in a new environment what is too many."""
-    have = installed(prefix)
-    missing = sorted(set(wanted) - have)
-    return missing, (sorted(have - set(wanted)) if new else [])
 
 
 def check_length(prefix, paths):
@@ -296,6 +285,9 @@ def install(arguments):
     prefix = prefix_of(arguments, plan)
     conda, kind = find_conda(arguments.conda)
     verify(arguments.key)
+    problems = faults(plan["subdirs"][subdir].get("installed") or {}, subdir)
+    if problems:
+        raise Stop(6, "packages would leave the environment: %s" % "; ".join(problems[:5]))
     check_length(prefix, plan["subdirs"][subdir].get("paths"))
     new = open_prefix(prefix, arguments.update)
     try:
@@ -324,6 +316,9 @@ def fill(prefix, new, tool, plan):
         missing, extra = compare(prefix, wanted["packages"], new)
     if missing or extra:
         raise Stop(7, "wrong environment: missing %s; not asked for %s" % (missing, extra))
+    stray = stray_links(prefix, wanted.get("installed"), here()) if new else []
+    if stray:
+        raise Stop(7, "wrong environment: %s" % "; ".join(stray[:5]))
     with contextlib.suppress(OSError):
         remove_tree(os.path.join(prefix, "pkgs"))
     if new:

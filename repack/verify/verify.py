@@ -33,6 +33,7 @@ from repack.verify.consistency import (
     compare_artifacts,
     compare_release,
 )
+from repack.verify.places import check_places
 from repack.verify.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def verify(
     platforms = (release.platform,) if isinstance(release.platform, str) else release.platform
     for name in dict.fromkeys((NOARCH, *platforms)):
         verdict.findings += check_subdir(_subdir(channel, name, inventory, verdict))
+    wrong = {finding.path for finding in verdict.findings}
+    verdict.findings += check_places(channel, platforms, wrong)
     _check_extra_files(channel, inventory, verdict)
     _accept_leftovers(channel, inventory, requirements, verdict)
     _check_metadata(channel, data, requirements, verdict, now)

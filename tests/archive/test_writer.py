@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from repack.archive.installed_paths import check_environment
 from repack.archive.package import FORMATS, PackageFile, PackageSpec, with_content_build
+from repack.archive.reader import scan_archive
 from repack.archive.writer import pack
 from repack.bundle.build import Bundling, build_bundle
 from repack.bundle.package import manifest_package, metapackage
@@ -165,7 +167,8 @@ def test_rattler_installs_a_release_of_ours(tmp_path, models, archive):
     meta = metapackage(LABEL, 12, "linux-64", [p.record for p in packed])
     packed.append(pack(meta, tmp_path / "out", archive))
     prefix = tmp_path / "prefix"
-    link([p.record for p in packed], prefix, tmp_path / "cache", lambda _n: None)
+    facts = [(p.record, scan_archive(p.path, p.record, "whole")) for p in packed]
+    link(check_environment(facts, "linux-64"), prefix, tmp_path / "cache", lambda _n: None)
     share = prefix / "share/repack/halkbank"
     assert (share / "models/big.bin").read_bytes() == (models / "big.bin").read_bytes()
     assert (share / "models/a/ü" / ("n" * 150)).read_bytes() == b"long"

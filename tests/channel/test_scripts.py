@@ -46,7 +46,7 @@ exit "${FAKE_EXIT:-0}"
 def programs():
     """``install.py`` and what it imports from beside itself."""
     data = Path(__file__).parents[2] / "repack/shipped"
-    for name in ("install_folders", "install"):
+    for name in ("install_folders", "installed_paths", "install"):
         spec = importlib.util.spec_from_file_location(name, data / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
@@ -54,11 +54,12 @@ def programs():
             spec.loader.exec_module(module)
         finally:
             if name == "install":
-                del sys.modules["install"], sys.modules["install_folders"]
+                for loaded in ("install", "install_folders", "installed_paths"):
+                    del sys.modules[loaded]
         yield module
 
 
-FOLDERS, INSTALL = programs()
+FOLDERS, PATHS, INSTALL = programs()
 
 
 def channel(root: Path, plan: InstallerPlan = PLAN) -> Path:
@@ -111,6 +112,7 @@ def test_the_same_label_gives_the_same_files():
         "install.cmd",
         "repack/install.py",
         "repack/install_folders.py",
+        "repack/installed_paths.py",
         "repack/install.json",
     }
 
@@ -160,7 +162,7 @@ def test_shellcheck_finds_nothing(tmp_path):
 def test_the_program_needs_no_newer_python_than_3_6():
     import ast
 
-    for name in ("install.py", "install_folders.py"):
+    for name in ("install.py", "install_folders.py", "installed_paths.py"):
         source = installers(PLAN)[f"repack/{name}"].decode()
         assert ast.parse(source, feature_version=(3, 6))
 
@@ -375,7 +377,11 @@ def test_mamba_is_called_its_own_way(tmp_path, fake):
 
 def test_the_plan_is_what_conda_4_3_can_read():
     plan = json.loads(installers(PLAN)["repack/install.json"])
-    assert plan["subdirs"][PLATFORM] == {"specs": ["app=1.0=0"], "packages": sorted(PACKAGES)}
+    assert plan["subdirs"][PLATFORM] == {
+        "specs": ["app=1.0=0"],
+        "packages": sorted(PACKAGES),
+        "installed": {},
+    }
     assert plan["label"] == "halkbank"
 
 
