@@ -163,6 +163,7 @@ DOORS: dict[str, set[str]] = {
         "upstream/response.py",
     },
     "urllib3": {"upstream/session.py", "upstream/errors.py"},
+    "requests_kerberos": {"upstream/session.py"},
     "truststore": {"upstream/session.py"},
     "keyring": {"upstream/credentials.py"},
     "rattler": {

@@ -6,6 +6,7 @@ import contextlib
 import email.utils
 import socket
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from repack.errors import FetchError, UsageError
 from repack.urls import redact_text, redact_url
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 _TRANSIENT_STATUSES: Final = {408, 425, 429}
 _TEXT_LIMIT: Final = 200
+# What http.client, PySocks and repack's session say.
+_PROXY_REFUSALS: Final = (
+    "Tunnel connection failed: 4",
+    "SOCKS5 auth",
+    "All offered SOCKS5 auth",
+    "no Kerberos ticket",
+)
 
 
 class TransientError(FetchError):
@@ -111,14 +119,11 @@ def _from_cause(error: BaseException, route: Route) -> FetchError:
         error, ssl.SSLEOFError | ssl.SSLZeroReturnError
     ):
         return HostRefusedError("no agreement on TLS", where=where, got=text, hint=route.hint())
-    if text.startswith(("Tunnel connection failed: 4", "SOCKS5 auth", "All offered SOCKS5 auth")):
-        wants_credentials = "407" in text or "auth" in text
-        what = (
-            "the proxy wants other credentials"
-            if wants_credentials
-            else "the proxy refuses the way"
-        )
-        return HostRefusedError(what, where=where, got=text, hint=route.hint())
+    if text.startswith(_PROXY_REFUSALS):
+        wants_credentials = any(word in text for word in ("407", "auth", "Kerberos"))
+        what = "wants other credentials" if wants_credentials else "refuses the way"
+        what = f"the proxy {what}"
+        return HostRefusedError(what, where=where, got=text, hint=route.hint(_proxy_hint(route)))
     if isinstance(error, TimeoutError):
         what = "no answer in time"
     elif isinstance(error, socket.gaierror):
@@ -146,7 +151,7 @@ def from_status(status: int, headers: Mapping[str, str], route: Route) -> FetchE
         )
     if status == 407:
         what = "the proxy wants other credentials"
-        return HostRefusedError(what, where=where, got=got, hint=route.hint())
+        return HostRefusedError(what, where=where, got=got, hint=route.hint(_proxy_hint(route)))
     if status in _TRANSIENT_STATUSES or status >= 500:
         what = "the server is overloaded or out of order"
         error = TransientError(what, where=where, got=got, hint=route.hint())
@@ -158,6 +163,13 @@ def from_status(status: int, headers: Mapping[str, str], route: Route) -> FetchE
         410: "not there any more",
     }.get(status, "an answer that makes no sense here")
     return NotAvailableError(what, where=where, got=got)
+
+
+def _proxy_hint(route: Route) -> str | None:
+    """What a proxy without a password may be asking for."""
+    if not route.proxy or urlsplit(route.proxy).username is not None:
+        return None
+    return "name user and password in its URL, or for Kerberos: pip install 'repack[proxy]'"
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

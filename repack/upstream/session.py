@@ -8,6 +8,7 @@ truststore, or those of the CA file that is set; certifi's, which requests would
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import socket
 import ssl
 import sys
@@ -43,6 +44,8 @@ class _Adapter(HTTPAdapter):
         self._tls = tls
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.Lock()
+        # Hosts of proxies that want Negotiate.
+        self.kerberos_hosts: set[str] = set()
         super().__init__(pool_maxsize=connections, max_retries=_RECONNECT)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -73,7 +76,7 @@ class _Adapter(HTTPAdapter):
 
     def _track(self, manager: PoolManager) -> None:
         """Remember each connection that the manager's pools open, for :meth:`abort`."""
-        connections = self._connections
+        connections, kerberos_hosts = self._connections, self.kerberos_hosts
         pools: dict[str, type[Any]] = {}
         for scheme, pool in manager.pool_classes_by_scheme.items():
 
@@ -81,6 +84,14 @@ class _Adapter(HTTPAdapter):
                 def connect(self) -> None:
                     super().connect()
                     connections.add(self)
+
+                def set_tunnel(
+                    self, host: str, port: int | None, headers: Any = None, **options: Any
+                ) -> None:
+                    # A Negotiate token counts once, so every tunnel gets one of its own.
+                    if self.host in kerberos_hosts:
+                        headers = {**(headers or {}), **_kerberos_headers(self.host)}
+                    super().set_tunnel(host, port, headers, **options)
 
             pools[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": Connection})
         manager.pool_classes_by_scheme = pools
@@ -124,10 +135,34 @@ class Session:
         Raises:
             requests.RequestException: no answer came.
         """
-        request = requests.Request("GET", url, headers=dict(headers)).prepare()
-        proxies = {urlsplit(url).scheme: proxy} if proxy else {}
+        try:
+            response = self._send(url, headers, proxy, timeout)
+            is_refused = response.status_code == 407
+        except requests.exceptions.ProxyError as error:
+            if not _may_use_kerberos(proxy) or "Tunnel connection failed: 407" not in str(error):
+                raise
+            is_refused = True
+        if is_refused and proxy and _may_use_kerberos(proxy):
+            # The proxy's own way to ask for more than a password (RFC 4559).
+            self._adapter.kerberos_hosts.add(urlsplit(proxy).hostname or "")
+            response = self._send(url, headers, proxy, timeout)
+        return response
+
+    def _send(
+        self, url: str, headers: Mapping[str, str], proxy: str | None, timeout: tuple[float, float]
+    ) -> requests.Response:
+        headers = dict(headers)
+        scheme, host = urlsplit(url).scheme, (proxy and urlsplit(proxy).hostname) or ""
+        if scheme == "http" and host in self._adapter.kerberos_hosts:
+            # Through a tunnel the server would see this header.
+            headers |= _kerberos_headers(host)
+        request = requests.Request("GET", url, headers=headers).prepare()
         return self._session.send(
-            request, stream=True, timeout=timeout, proxies=proxies, allow_redirects=False
+            request,
+            stream=True,
+            timeout=timeout,
+            proxies={scheme: proxy} if proxy else {},
+            allow_redirects=False,
         )
 
     def abort(self) -> None:
@@ -176,3 +211,21 @@ def _tls_inside_tls(context: ssl.SSLContext) -> ssl.SSLContext:
     if sys.platform == "linux" or not isinstance(context, truststore.SSLContext):
         return context
     return ssl.create_default_context()
+
+
+def _may_use_kerberos(proxy: str | None) -> bool:
+    """Whether a proxy can be shown the user's Kerberos ticket: no password is set for it."""
+    return bool(
+        proxy and urlsplit(proxy).username is None and importlib.util.find_spec("requests_kerberos")
+    )
+
+
+def _kerberos_headers(host: str) -> dict[str, str]:
+    import requests_kerberos
+
+    try:
+        kerberos = requests_kerberos.HTTPKerberosAuth()
+        token = kerberos.generate_request_header(None, host, is_preemptive=True)
+    except requests_kerberos.exceptions.KerberosExchangeError as error:
+        raise requests.exceptions.ProxyError(f"no Kerberos ticket for the proxy: {error}") from None
+    return {"Proxy-Authorization": token}

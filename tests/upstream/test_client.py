@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
+from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
 
 import pytest
 from requests.exceptions import InvalidSchema
@@ -396,6 +399,63 @@ def test_a_proxy_over_tls_is_checked_too(site, tmp_path, upstream):
         with pytest.raises(HostRefusedError, match="not trusted"):
             read(upstream(environ), site.url + PATH)
     assert not site.asked
+
+
+class Tickets:
+    """Stands in for requests-kerberos, which needs a domain: a new token for each question."""
+
+    def __init__(self):
+        self.hosts = []
+        self.exceptions = SimpleNamespace(KerberosExchangeError=LookupError)
+        self.__spec__ = ModuleSpec("requests_kerberos", None)
+
+    def HTTPKerberosAuth(self):  # noqa: N802
+        return self
+
+    def generate_request_header(self, response, host, *, is_preemptive):
+        assert response is None
+        assert is_preemptive
+        self.hosts.append(host)
+        return f"Negotiate ticket-{len(self.hosts)}"
+
+
+class NegotiatingProxy(servers.ProxyHandler):
+    """Takes each ticket once."""
+
+    def _is_refused(self) -> bool:
+        ticket = self.headers.get("Proxy-Authorization", "")
+        taken = self.site.files
+        if not ticket.startswith("Negotiate ticket-") or ticket in taken:
+            return True
+        taken[ticket] = b""
+        return False
+
+
+def test_a_proxy_that_wants_kerberos(site, tmp_path, upstream, monkeypatch):
+    tickets = Tickets()
+    monkeypatch.setitem(sys.modules, "requests_kerberos", tickets)
+    ca, context = authority(tmp_path)
+    with (
+        servers.serving(servers.Site(), handler=NegotiatingProxy) as proxy,
+        servers.serving(servers.Site(files={PATH: b"archive"}), tls=context) as safe,
+    ):
+        one = upstream({"ALL_PROXY": proxy.url, "SSL_CERT_FILE": str(ca)})
+        assert read(one, site.url + PATH) == b"archive"
+        assert read(one, site.url + PATH) == b"archive"
+        assert read(one, safe.url + PATH) == b"archive"
+        two = upstream({"ALL_PROXY": proxy.url, "SSL_CERT_FILE": str(ca)})
+        assert read(two, safe.url + PATH) == b"archive"
+        for request in (*site.asked, *safe.asked):
+            assert "proxy-authorization" not in request.headers
+    assert set(tickets.hosts) == {"127.0.0.1"}
+
+
+def test_a_proxy_that_wants_kerberos_without_its_library(proxy, upstream):
+    proxy.etags["auth"] = "Negotiate x"
+    for scheme in ("http", "https"):
+        with pytest.raises(HostRefusedError, match="proxy wants") as caught:
+            read(upstream({"ALL_PROXY": proxy.url}), f"{scheme}://127.0.0.1:1/x")
+        assert "repack[proxy]" in caught.value.hint
 
 
 def test_no_proxy(site, proxy, upstream):
