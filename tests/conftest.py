@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -12,6 +13,9 @@ from scripts import upstream
 # How long an example takes is a matter of the machine's load, and no property of what is tested.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+# No test asks the keyring of whoever runs them.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+
 # For `--hypothesis-profile=long`: a fuzz run of minutes.
 settings.register_profile("long", max_examples=20_000, deadline=None)
 

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from repack.conda.repodata import read_rows
 from repack.errors import FetchError, IntegrityError
-from repack.solve.repodata_download import download_repodata
 from repack.upstream.errors import NotAvailableError
 from repack.urls import redact_url
 
@@ -109,6 +108,9 @@ class UpstreamRepodata:
         Raises:
             FetchError: it cannot be had, or there is no such channel.
         """
+        # Brings zstd, which a build that keeps its lock does without.
+        from repack.solve.repodata_download import download_repodata
+
         url = f"{channel.rstrip('/')}/{subdir}"
         key = redact_url(url)
         if key not in self._downloaded:
