@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repack.codec.tree import Table
-from repack.inputs.pins import LockedPackages, Pin, pin_from_url
+from repack.inputs.pins import LockedPackages, Pin, WheelPin, pin_from_url, wheel_pin
 from repack.inputs.pixi_lock import items_of, text_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def read_conda_lock(
         problems.add(1, f"conda-lock version {version!r} is not known", "version 1 is read")
         return LockedPackages("conda-lock")
     pins: dict[str, list[Pin]] = {}
+    wheels: dict[str, list[WheelPin]] = {}
     count_by_category: dict[str, int] = {}  # of packages left out
     for package in items_of(tree.get("package")):
         if not isinstance(package, Table):
@@ -34,7 +35,9 @@ def read_conda_lock(
             count_by_category[category] = count_by_category.get(category, 0) + 1
             continue
         platform_pins = pins.setdefault(platform, [])
-        if platform in platforms and (pin := _read_pin(package, problems)):
+        if platform in platforms and text_of(package.get("manager")) == "pip":
+            wheels.setdefault(platform, []).extend(_read_wheel(package, problems))
+        elif platform in platforms and (pin := _read_pin(package, problems)):
             platform_pins.append(pin)
     if count_by_category and not pins:
         problems.add(
@@ -50,7 +53,19 @@ def read_conda_lock(
             f"{count} packages of category {category!r} were left out"
             for category, count in sorted(count_by_category.items())
         ),
+        wheels={platform: tuple(rows) for platform, rows in wheels.items()},
     )
+
+
+def _read_wheel(package: Table, problems: ProblemList) -> list[WheelPin]:
+    digest = package.get("hash")
+    sha256 = text_of(digest.get("sha256")) if isinstance(digest, Table) else ""
+    name, version = text_of(package.get("name")), text_of(package.get("version"))
+    try:
+        return [wheel_pin(text_of(package.get("url")), sha256, name, version)]
+    except ValueError as error:
+        problems.add(package.line, str(error))
+        return []
 
 
 def _read_pin(package: Table, problems: ProblemList) -> Pin | None:

@@ -27,9 +27,10 @@ def read_environment(
         problems.add(tree.line, "'dependencies' must be a list")
         return LockedPackages("environment")
     specs: list[str] = []
+    requirements: list[str] = []
     for item in dependencies.values:
         if isinstance(item, Table):
-            _refuse_pip(item, problems)
+            requirements += _read_pip(item, problems)
         elif not isinstance(item, Scalar) or item.kind != "text" or not item.text.strip():
             problems.add(item.line, "a dependency must be a text such as 'numpy >=2'")
         elif "::" in item.text:
@@ -54,14 +55,31 @@ def read_environment(
         )
         if tree.get(key) is not None
     ]
-    return LockedPackages("environment", specs=tuple(specs), notes=tuple(notes))
+    return LockedPackages(
+        "environment",
+        specs=tuple(specs),
+        notes=tuple(notes),
+        requirements=tuple(requirements),
+    )
 
 
-def _refuse_pip(table: Table, problems: ProblemList) -> None:
+def _read_pip(table: Table, problems: ProblemList) -> list[str]:
+    """What pip is asked for: requirements (PEP 508); its options are refused by name."""
+    requirements: list[str] = []
     for entry in table.entries:
-        names = ", ".join(text_of(item) for item in items_of(entry.value))
-        problems.add(
-            entry.line,
-            f"'{entry.key}:' packages are no conda packages: {names or 'none named'}"[:300],
-            "have them packed for conda, or take them out",
-        )
+        if entry.key != "pip":
+            problems.add(
+                entry.line, f"'{entry.key}:' packages are no conda packages", "take them out"
+            )
+            continue
+        for item in items_of(entry.value):
+            text = text_of(item).partition(" #")[0].strip()
+            if text.startswith("-") or "/" in text.partition("@")[0] or not text:
+                problems.add(
+                    item.line,
+                    f"pip: {text[:80]!r} is no requirement of a wheel",
+                    "name wheels and indexes in the label's 'wheels:', and requirements one by one",
+                )
+            else:
+                requirements.append(text)
+    return requirements

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from repack.inputs.pins import LockedPackages, Pin, pin_from_url
+from repack.inputs.pins import LockedPackages, Pin, WheelPin, pin_from_url, wheel_pin
 
 if TYPE_CHECKING:
     from repack.codec.tree import ProblemList
@@ -22,9 +22,13 @@ def read_explicit(text: str, problems: ProblemList, platforms: tuple[str, ...]) 
     """Read the pins of the one platform such a list is for; mistakes go to ``problems``."""
     subdirs: set[str] = set()  # named by a comment or a URL
     pins: list[Pin] = []
+    wheels: list[WheelPin] = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
         if not line or line == "@EXPLICIT":
+            continue
+        if line.startswith("# pip "):
+            wheels += _read_pip_line(line, number, problems)
             continue
         if line.startswith("#"):
             if match := _PLATFORM.match(line):
@@ -47,4 +51,15 @@ def read_explicit(text: str, problems: ProblemList, platforms: tuple[str, ...]) 
         # A list of noarch packages alone is for every platform.
         pins={name: tuple(pins) for name in sorted(subdirs) or platforms if name in platforms},
         platforms=tuple(sorted(subdirs)),
+        wheels={name: tuple(wheels) for name in sorted(subdirs) or platforms if name in platforms},
     )
+
+
+def _read_pip_line(line: str, number: int, problems: ProblemList) -> list[WheelPin]:
+    """``# pip NAME @ URL#sha256=HEX``, as conda-lock and micromamba write it."""
+    name, _, url = line.removeprefix("# pip ").partition(" @ ")
+    try:
+        return [wheel_pin(url, "", name.strip())]
+    except ValueError as error:
+        problems.add(number, str(error))
+        return []

@@ -46,6 +46,31 @@ class Pin(Value, frozen=True):
         return f"{self.name} =={self.version} {self.build}"
 
 
+class WheelPin(Value, frozen=True):
+    """One wheel: exactly this file. It becomes a conda package.
+
+    Attributes:
+        name: normalized (PEP 503).
+        version: as the source spells it; empty where only the file says it.
+        fn: the file name, which carries the tags.
+        sha256: empty for a file on disk, which is hashed when it is read.
+        url: where it is to be had; may hold a secret. A path on disk is a ``file:`` URL.
+        is_direct: whether somebody named this very file, and no index did.
+    """
+
+    hidden_fields: ClassVar = ("url",)
+
+    name: str
+    version: str
+    fn: str
+    sha256: str
+    url: str
+    is_direct: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}".rstrip()
+
+
 class LockedPackages(Struct, frozen=True):
     """What a ``from:`` file asks for: pins per platform, or specs to solve.
 
@@ -55,6 +80,8 @@ class LockedPackages(Struct, frozen=True):
         pins: the packages of each of the label's platforms, from a lock.
         platforms: all platforms that the lock has packages for.
         notes: what was not taken from the file, a line each.
+        wheels: the wheels of each platform, from a lock.
+        requirements: what pip was asked for, from an environment file; not locked.
     """
 
     kind: SourceKind
@@ -62,6 +89,32 @@ class LockedPackages(Struct, frozen=True):
     pins: Mapping[str, tuple[Pin, ...]] = field(default_factory=dict)
     platforms: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    wheels: Mapping[str, tuple[WheelPin, ...]] = field(default_factory=dict)
+    requirements: tuple[str, ...] = ()
+
+
+def wheel_pin(url: str, sha256: str, name: str = "", version: str = "") -> WheelPin:
+    """The pin of the wheel at ``url``, which a lock names with its hash.
+
+    Raises:
+        ValueError: it is an sdist, a source, or a wheel without a hash; says what to do.
+    """
+    place, _, fragment = url.strip().partition("#")
+    fn = unquote(place.split("?", 1)[0].rstrip("/").replace("\\", "/").rsplit("/", 1)[-1])
+    digest = (sha256 or fragment.removeprefix("sha256=")).lower()
+    what = f"{name or fn} {version}".strip()[:120]
+    if not fn.endswith(".whl"):
+        raise ValueError(
+            f"{what}: {redact_url(place)[-120:]!r} is no wheel; make one of it (pip wheel), or a recipe"
+        )
+    parts = fn.split("-")
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError(f"{what}: the wheel is named without its SHA-256")
+    if len(parts) not in {5, 6} or "/" in fn:
+        raise ValueError(f"{what}: {fn[:120]!r} is no file name of a wheel")
+    return WheelPin(
+        re.sub(r"[-_.]+", "-", name or parts[0]).lower(), version or parts[1], fn, digest, place
+    )
 
 
 def pin_from_url(url: str, sha256: str | None, md5: str | None) -> Pin:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from repack.codec.tree import Items, Scalar, Table
-from repack.inputs.pins import LockedPackages, Pin, pin_from_url
+from repack.inputs.pins import LockedPackages, Pin, WheelPin, pin_from_url, wheel_pin
 
 if TYPE_CHECKING:
     from repack.codec.tree import Node, ProblemList
@@ -29,14 +29,15 @@ def read_pixi_lock(
     hashes_by_url = _hashes_by_url(tree)
     subdirs = _subdirs(tree)
     pins: dict[str, tuple[Pin, ...]] = {}
+    wheels: dict[str, tuple[WheelPin, ...]] = {}
     for name, packages in by_platform.items():
         subdir = subdirs.get(name, name)
         if subdir in pins:
             problems.add(1, f"two platforms of the lock are {subdir}", "lock one of them alone")
         elif subdir in platforms:
-            pins[subdir] = _read_pins(packages, hashes_by_url, problems)
+            pins[subdir], wheels[subdir] = _read_pins(packages, hashes_by_url, problems)
     locked = {subdirs.get(name, name) for name in by_platform}
-    return LockedPackages("pixi.lock", pins=pins, platforms=tuple(sorted(locked)))
+    return LockedPackages("pixi.lock", pins=pins, platforms=tuple(sorted(locked)), wheels=wheels)
 
 
 def text_of(node: Node | None) -> str:
@@ -79,7 +80,7 @@ def _subdirs(tree: Table) -> dict[str, str]:
 def _hashes_by_url(tree: Table) -> dict[str, tuple[str, str]]:
     """SHA-256 and md5 by URL, whose key is ``url`` up to version 5 and ``conda`` from 6 on."""
     return {
-        text_of(package.get("conda") or package.get("url")): (
+        text_of(package.get("conda") or package.get("pypi") or package.get("url")): (
             text_of(package.get("sha256")),
             text_of(package.get("md5")),
         )
@@ -90,13 +91,20 @@ def _hashes_by_url(tree: Table) -> dict[str, tuple[str, str]]:
 
 def _read_pins(
     packages: tuple[Node, ...], hashes_by_url: dict[str, tuple[str, str]], problems: ProblemList
-) -> tuple[Pin, ...]:
+) -> tuple[tuple[Pin, ...], tuple[WheelPin, ...]]:
     pins: list[Pin] = []
+    wheels: list[WheelPin] = []
     for package in packages:
         if not isinstance(package, Table):
             problems.add(package.line, "a package of the lock must be a mapping")
             continue
-        url = text_of(package.get("conda"))
+        url, wheel = text_of(package.get("conda")), text_of(package.get("pypi"))
+        if wheel:
+            try:
+                wheels.append(wheel_pin(wheel, hashes_by_url.get(wheel, ("", ""))[0]))
+            except ValueError as error:
+                problems.add(package.line, str(error))
+            continue
         if not url:
             kind, source = next(((e.key, text_of(e.value)) for e in package.entries), ("?", ""))
             problems.add(
@@ -109,4 +117,4 @@ def _read_pins(
             pins.append(pin_from_url(url, *hashes_by_url.get(url, ("", ""))))
         except ValueError as error:
             problems.add(package.line, str(error))
-    return tuple(pins)
+    return tuple(pins), tuple(wheels)
