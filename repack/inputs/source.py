@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from repack.codec.document import decode_text, parse_document
 from repack.codec.tree import ProblemList, Table
-from repack.inputs.pins import LockedPackages, Pin
+from repack.inputs.pins import LockedPackages, Pin, WheelPin
 from repack.structs import Value
 
 if TYPE_CHECKING:
@@ -105,12 +105,14 @@ def join_sources(
     kind = parts[0].kind
     locked = sorted({platform for part in parts for platform in part.platforms})
     pins: dict[str, tuple[Pin, ...]] = {}
+    wheels: dict[str, tuple[WheelPin, ...]] = {}
     for part in parts:
         if part.kind != kind:
             problems.add(1, f"{kind} and {part.kind} cannot be mixed")
         for platform in sorted(pins.keys() & part.pins.keys()):
             problems.add(1, f"two of the files are for {platform}")
         pins |= part.pins
+        wheels |= part.wheels
     for platform in platforms if kind != "environment" else ():
         if platform not in pins:
             problems.add(
@@ -123,4 +125,6 @@ def join_sources(
         pins=pins,
         platforms=tuple(locked),
         notes=tuple(note for part in parts for note in part.notes),
+        wheels=wheels,
+        requirements=tuple(dict.fromkeys(text for part in parts for text in part.requirements)),
     )
