@@ -79,7 +79,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "Every mistake of a file is told at once, each with its line.",
     ),
     "solve": (
-        "codec conda fs inputs label store upstream",
+        "codec conda fs inputs label store upstream wheels",
         "Solved for the target profile alone, never for the machine that builds.",
     ),
     "channel": (
@@ -107,7 +107,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "Every text that comes from a package is shortened, cleaned and escaped.",
     ),
     "wheels": (
-        "archive conda fs inputs store upstream",
+        "archive codec conda fs inputs store upstream",
         "A wheel is a package once per content and target; the same wheel gives the same bytes.",
     ),
     "update_package": (
@@ -131,7 +131,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "A package that was rebuilt from a patch has upstream's bytes, or the delta is refused.",
     ),
     "release": (
-        "archive bundle channel codec conda fs keys label old_conda prove report solve store trust upstream",
+        "archive bundle channel codec conda fs keys label old_conda prove report solve store trust upstream wheels",
         "Read ``line.py`` from top to bottom: one step a line.",
     ),
     "medium": (

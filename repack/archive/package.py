@@ -11,15 +11,18 @@ import hashlib
 import itertools
 import json
 import re
-from typing import Any, ClassVar, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
 
 from repack.codec.canonical import canonical
 from repack.errors import IntegrityError, UsageError
 from repack.names import Digest, RelPath
 from repack.structs import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Format = Literal[".conda", ".tar.bz2"]
 FORMATS: Final = get_args(Format)
@@ -99,6 +102,8 @@ class PackageSpec(Struct, frozen=True):
         noarch: None for a package of one subdir.
         license: an SPDX expression.
         entry_points: ``name = module:function``, for ``noarch="python"``.
+        purls: what it is in other ecosystems, as package URLs (rattler's field of records).
+        origin: what it was made of; goes into ``about.json``.
         level: of zstd; it counts as content, because it changes the bytes.
 
     Raises:
@@ -119,16 +124,18 @@ class PackageSpec(Struct, frozen=True):
     entry_points: tuple[str, ...] = ()
     timestamp: int = EPOCH
     level: int = DEFAULT_LEVEL
+    purls: tuple[str, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what becomes part of file names, and sort the members."""
-        for field, text, pattern in (
+        for part, text, pattern in (
             ("package name", self.name, _NAME),
             ("version", self.version, _VERSION),
             ("build string", self.build, _BUILD),
         ):
             if not pattern.match(text):
-                raise UsageError(f"{text!r} is no {field} that conda allows", where=self.name)
+                raise UsageError(f"{text!r} is no {part} that conda allows", where=self.name)
         if self.level not in LEVELS:
             raise UsageError(
                 "no such compression level",
@@ -166,6 +173,8 @@ class PackageSpec(Struct, frozen=True):
         }
         if self.noarch:
             index["noarch"] = self.noarch
+        if self.purls:
+            index["purls"] = list(self.purls)
         return index
 
     def info(self) -> tuple[PackageFile, ...]:
@@ -182,8 +191,11 @@ class PackageSpec(Struct, frozen=True):
             }
             for member in self.members
         ]
+        about: dict[str, Any] = {"license": self.license, "summary": self.summary}
+        if self.origin:
+            about["extra"] = dict(self.origin)
         files: dict[str, bytes] = {
-            "info/about.json": _json({"license": self.license, "summary": self.summary}),
+            "info/about.json": _json(about),
             "info/files": "".join(f"{member.path}\n" for member in self.members).encode(),
             "info/index.json": _json(self.index()),
             "info/paths.json": _json({"paths": paths, "paths_version": 1}),
@@ -213,6 +225,8 @@ def with_content_build(spec: PackageSpec, number: int = 0) -> PackageSpec:
         for member in spec.members
     ]
     content = [index, rows, spec.summary, list(spec.entry_points), spec.level]
+    if spec.origin:
+        content.append(dict(spec.origin))
     digest = hashlib.sha256(canonical(content)).hexdigest()
     return replace(spec, build=f"h{digest[:8]}_{number}", build_number=number)
 

@@ -53,7 +53,7 @@ def read_conda_lock(
             f"{count} packages of category {category!r} were left out"
             for category, count in sorted(count_by_category.items())
         ),
-        wheels={platform: tuple(rows) for platform, rows in wheels.items()},
+        wheels={platform: tuple(rows) for platform, rows in wheels.items() if rows},
     )
 
 

@@ -51,7 +51,11 @@ def read_explicit(text: str, problems: ProblemList, platforms: tuple[str, ...]) 
         # A list of noarch packages alone is for every platform.
         pins={name: tuple(pins) for name in sorted(subdirs) or platforms if name in platforms},
         platforms=tuple(sorted(subdirs)),
-        wheels={name: tuple(wheels) for name in sorted(subdirs) or platforms if name in platforms},
+        wheels={
+            name: tuple(wheels)
+            for name in sorted(subdirs) or platforms
+            if wheels and name in platforms
+        },
     )
 
 

@@ -113,7 +113,12 @@ def wheel_pin(url: str, sha256: str, name: str = "", version: str = "") -> Wheel
     if len(parts) not in {5, 6} or "/" in fn:
         raise ValueError(f"{what}: {fn[:120]!r} is no file name of a wheel")
     return WheelPin(
-        re.sub(r"[-_.]+", "-", name or parts[0]).lower(), version or parts[1], fn, digest, place
+        name=re.sub(r"[-_.]+", "-", name or parts[0]).lower(),
+        version=version or parts[1],
+        fn=fn,
+        sha256=digest,
+        url=place,
+        is_direct=place.startswith("file:"),
     )
 
 

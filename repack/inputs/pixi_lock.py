@@ -37,7 +37,12 @@ def read_pixi_lock(
         elif subdir in platforms:
             pins[subdir], wheels[subdir] = _read_pins(packages, hashes_by_url, problems)
     locked = {subdirs.get(name, name) for name in by_platform}
-    return LockedPackages("pixi.lock", pins=pins, platforms=tuple(sorted(locked)), wheels=wheels)
+    return LockedPackages(
+        "pixi.lock",
+        pins=pins,
+        platforms=tuple(sorted(locked)),
+        wheels={subdir: rows for subdir, rows in wheels.items() if rows},
+    )
 
 
 def text_of(node: Node | None) -> str:

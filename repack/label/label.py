@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from msgspec import Struct, field
 
 from repack.conda.spdx import LicencePolicy
+from repack.inputs.wheel_policy import WheelPolicy
 from repack.structs import Value
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Label(Value, frozen=True):
     installers: tuple[Installer, ...] = ()
     strict: bool = False
     licences: LicencePolicy = field(default_factory=LicencePolicy)
+    wheels: WheelPolicy = field(default_factory=WheelPolicy)
     license: Literal["none", "required"] = "none"
     keep_releases: int = 3
     secrets: frozenset[str] = frozenset()

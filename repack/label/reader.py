@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
 from repack.codec.document import parse_document
 from repack.codec.schema import check_schema
-from repack.codec.tree import Line, ProblemList, Table, View
+from repack.codec.tree import Line, ProblemList, Scalar, Table, View
 from repack.conda.match_spec import normalize_spec
 from repack.conda.spdx import LicencePolicy
 from repack.conda.subdir import PLATFORMS
 from repack.conda.virtual_packages import read_profile
 from repack.errors import UsageError
 from repack.inputs.source import Source
+from repack.inputs.wheel_policy import WheelMode, WheelPolicy
 from repack.label.channels import ChannelFault, read_channel
 from repack.label.label import BundleSpec, Installer, Label, LabelSigning
 from repack.label.schema import SCHEMA
@@ -106,6 +107,7 @@ class _Reader:
         bundles = self._bundles()
         signing = self._signing()
         installers = self._installers()
+        wheels = self._wheels()
         self._problems.end()
         licences = top.view("licences")
         return Label(
@@ -130,6 +132,7 @@ class _Reader:
                 licences.words("deny"),
                 cast('Literal["warn", "deny"]', licences.word("unknown", "warn")),
             ),
+            wheels=wheels,
             license=cast('Literal["none", "required"]', top.word("license", "none")),
             keep_releases=top.number("keep_releases") or 3,
             secrets=frozenset(self._secrets),
@@ -304,6 +307,42 @@ class _Reader:
             expiry=table.view("expiry").numbers(),
             thresholds=table.view("thresholds").numbers(),
         )
+
+    def _wheels(self) -> WheelPolicy:
+        if mode := self._top.text("wheels"):
+            return WheelPolicy(cast("WheelMode", mode.text))
+        table = self._top.view("wheels")
+        index = table.text("index")
+        return WheelPolicy(
+            index=self._fill(index) if index else None,
+            packages=tuple(
+                text for line in table.lines("packages") if (text := self._wheel_package(line))
+            ),
+            names={
+                key: value.text
+                for key, _, value in table.view("names").entries()
+                if isinstance(value, Scalar)
+            },
+            instead=cast('Literal["conda", "wheel"]', table.word("instead", "conda")),
+        )
+
+    def _wheel_package(self, line: Line) -> str | None:
+        """A requirement, or the absolute path of a wheel; None for what is neither."""
+        if line.text.endswith(".whl") and " @ " not in line.text:
+            return self._path(line)
+        # Imported when there is one: most labels have none.
+        from packaging.requirements import InvalidRequirement, Requirement
+
+        try:
+            requirement = Requirement(line.text)
+        except InvalidRequirement:
+            what = f"{line.text[:80]!r} is neither a requirement nor a wheel"
+            self._problems.add(line.line, what, "write 'NAME ==VERSION', or the path of a .whl")
+            return None
+        if requirement.url:
+            what = f"{line.text[:80]!r} names a URL"
+            self._problems.add(line.line, what, "put the wheel beside the label and name its path")
+        return line.text
 
     def _installers(self) -> tuple[Installer, ...]:
         installers: list[Installer] = []

@@ -217,6 +217,27 @@ SCHEMA: Final[Schema] = _table(
             },
             "Which licences of packages are allowed.",
         ),
+        "wheels": {
+            "type": ["string", "object"],
+            "pattern": "^(take|skip|refuse)$",
+            "form": "take, skip, refuse, or a mapping",
+            "description": "Wheels of PyPI as conda packages. Default: those that a lock names.",
+            "properties": {
+                "index": {"type": "string", "description": "A simple index (PEP 503)."},
+                "packages": {**_SPECS, "description": "Requirements, or paths of wheels."},
+                "names": {
+                    "type": "object",
+                    "additionalProperties": {"type": "string"},
+                    "description": "PyPI name -> conda name, where the mapping is wrong.",
+                },
+                "instead": {
+                    "type": "string",
+                    "enum": ["conda", "wheel"],
+                    "description": "What serves where both could. Default: conda.",
+                },
+            },
+            "additionalProperties": False,
+        },
         "license": {
             "type": "string",
             "enum": ["none", "required"],

@@ -27,7 +27,8 @@ from repack.release.own_packages import check_names, find_bundle_paths, pack_bun
 from repack.release.published import keep_published, read_published
 from repack.release.signing_keys import read_signing_keys
 from repack.report.failures import recording_failure
-from repack.solve.resolve import Baseline, find_replaced, resolve
+from repack.solve.resolve import Baseline, SolveContext, find_replaced, resolve
+from repack.solve.wheels import WheelSettings
 from repack.store.fetch import fetch
 from repack.store.roots import register_channel
 from repack.store.store import Store
@@ -53,6 +54,7 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
         context = BuildContext.open(name, settings, progress)
         solution = _solve_label(context)
         check_locks(solution, context.label)
+        solution = _with_wheels(solution, context)
         check_names(solution, context.label)
         with flushing(context.store) as write_behind:
             needed = archives_needed(solution, context)
@@ -157,6 +159,15 @@ def _path_in_channel(record: Record, context: BuildContext) -> RelPath:
     return RelPath(f"{record.subdir}/{record.dist}.tar.bz2")
 
 
+def _with_wheels(solution: Solution, context: BuildContext) -> Solution:
+    """The solution with its wheels as packages; most have none and pay for no import."""
+    if not any(solution.wheels.values()):
+        return solution
+    from repack.release.wheels import with_wheel_packages
+
+    return with_wheel_packages(solution, context)
+
+
 def _solve_label(context: BuildContext) -> Solution:
     settings, label, store = context.settings, context.label, context.store
     published = context.channels.published(label.name)
@@ -168,6 +179,8 @@ def _solve_label(context: BuildContext) -> Solution:
             label, settings, store, context.upstream, context.progress
         )
     else:
-        solution = resolve(label, baseline, store, context.upstream, context.progress)
+        wheels = WheelSettings(settings.environment, settings.home, store.root / "uv")
+        solving = SolveContext(store, context.upstream, context.progress, wheels)
+        solution = resolve(label, baseline, solving)
     replaced = find_replaced(solution, baseline)
     return replace(solution, replaced=replaced, warnings=(*solution.warnings, *replaced))

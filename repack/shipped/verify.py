@@ -48,14 +48,25 @@ def unbase64(text):
 
 
 def decode(text):
-    """The key in [KEYID=]VALUE with VALUE = hex:..., base64:... or bare base64; None if odd."""
+    """The key in [KEYID=]VALUE with VALUE = hex:..., base64:..., text:... or bare base64.
+
+    Behind a key id, what is no base64 is text. None if odd.
+    """
     text = text.strip()
     # Bare base64 may end in `=` too; but `SERVICE=` is an id with an empty key behind it.
     bare = unbase64(text) is not None and not re.match(r"([A-Z]+|[a-z]+)=\Z", text)
-    value = text if bare or text.startswith(("hex:", "base64:")) else text.split("=", 1)[-1]
-    if re.match(r"hex:([0-9A-Fa-f]{2})+\Z", value):
-        return bytes.fromhex(value[4:])
-    return unbase64(value[7:] if value.startswith("base64:") else value)
+    alone = bare or text.startswith(("hex:", "base64:", "text:")) or "=" not in text
+    key_id, value = (None, text) if alone else text.split("=", 1)
+    if value.startswith("hex:"):
+        return bytes.fromhex(value[4:]) if re.match(r"hex:([0-9A-Fa-f]{2})+\Z", value) else None
+    if value.startswith("base64:"):
+        return unbase64(value[7:])
+    if value.startswith("text:"):
+        return value[5:].encode("utf-8")
+    if key_id is not None and value.strip("=") and unbase64(value) is None:
+        plain = re.match(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z", key_id)
+        return value.encode("utf-8") if plain else None
+    return unbase64(value)
 
 
 def read_key(text):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ from repack.conda.record import Record
 from repack.conda.repodata import read_rows
 from repack.errors import IntegrityError, PlaceError
 from repack.fs import atomic
+from repack.inputs.pins import WheelPin, wheel_pin
 from repack.urls import redact_text, redact_url
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = 256 << 20
 _MARK: Final = "# repack: "
+_PLATFORM_LINE: Final = re.compile(r" {6}([\w.-]+):$")
+_WHEEL_LINE: Final = re.compile(r" {6}- pypi: (\S+)$")
 
 
 class Lock(Struct, frozen=True):
@@ -39,6 +43,7 @@ class Lock(Struct, frozen=True):
     channels: tuple[str, ...]
     virtual_packages: Mapping[str, tuple[str, ...]]
     records: Mapping[str, tuple[Record, ...]]
+    wheels: Mapping[str, tuple[WheelPin, ...]]
 
 
 def read_lock(path: Path) -> Lock:
@@ -78,11 +83,38 @@ def read_lock(path: Path) -> Lock:
         channels=tuple(str(channel) for channel in environment.channels()),
         virtual_packages={str(p.subdir): tuple(p.virtual_packages) for p in platforms},
         records=records,
+        wheels=_read_wheels(data.decode("utf-8", "replace"), path),
     )
 
 
+def _read_wheels(text: str, path: Path) -> dict[str, tuple[WheelPin, ...]]:
+    """The wheels of each subdir.
+
+    rattler's reader keeps neither hash nor fragment of a wheel, so these lines, which rattler's writer
+    makes, are read from the text: ``- pypi: URL#sha256=HEX`` below the name of a platform.
+    """
+    wheels: dict[str, list[WheelPin]] = {}
+    platform = ""
+    for line in text.partition("\npackages:")[0].splitlines():
+        if match := _PLATFORM_LINE.match(line):
+            platform = match[1]
+        elif match := _WHEEL_LINE.match(line):
+            try:
+                wheels.setdefault(platform, []).append(wheel_pin(match[1].strip("'\""), ""))
+            except ValueError as fault:
+                raise IntegrityError(
+                    "a wheel of the lock cannot be read",
+                    where=path,
+                    got=fault,
+                    hint="build with --update to make it anew",
+                ) from fault
+    return {name: tuple(pins) for name, pins in wheels.items()}
+
+
 def write_lock(
-    channels: Sequence[str], solutions: Mapping[TargetProfile, Sequence[Record]]
+    channels: Sequence[str],
+    solutions: Mapping[TargetProfile, Sequence[Record]],
+    wheels: Mapping[str, Sequence[WheelPin]] | None = None,
 ) -> bytes:
     """Make a lock in pixi.lock format (rattler-lock v7); every URL in it is scrubbed.
 
@@ -108,6 +140,9 @@ def write_lock(
                 native.url = redact_url(native.url)
                 native.channel = redact_url(native.channel)
                 lock.add_conda_package("default", platforms[profile], native)
+            for pin in (wheels or {}).get(profile.subdir, ()):
+                place = f"{redact_url(pin.url)}#sha256={pin.sha256}"
+                lock.add_pypi_package("default", platforms[profile], pin.name, pin.version, place)
         target = Path(name) / "pixi.lock"
         try:
             lock.to_path(target)

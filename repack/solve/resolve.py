@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from repack.display import shown
@@ -13,12 +13,18 @@ from repack.errors import IntegrityError, PlaceError, RepackError, UnsolvableErr
 from repack.fs.walk import read_or_none
 from repack.label import agent
 from repack.label.files import read_source
-from repack.progress import SILENT, Progress
 from repack.solve import lockfile
 from repack.solve.lock_places import ChannelPlaces, foreign_pins, replaced_packages
 from repack.solve.solution import Solution, SolveRequest
-from repack.solve.solver import solve, solve_among
+from repack.solve.solver import offered_names, solve, solve_among
 from repack.solve.upstream_repodata import UpstreamRepodata
+from repack.solve.wheels import (
+    WheelChooser,
+    WheelNeeds,
+    WheelSettings,
+    are_served,
+    read_wheel_needs,
+)
 from repack.urls import redact_url
 
 if TYPE_CHECKING:
@@ -26,8 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.conda.record import Record
-    from repack.inputs.pins import Pin
+    from repack.inputs.pins import Pin, WheelPin
     from repack.label.label import Label
+    from repack.progress import Progress
     from repack.store.store import Store
     from repack.upstream.client import Upstream
 
@@ -42,12 +49,29 @@ class LabelRequest(Struct, frozen=True):
         requests: one per subdir.
         pins: when a foreign lock was given, its packages per subdir; the result must be these.
         warnings: what of a foreign file was left out.
+        wheels: what is asked of PyPI.
     """
 
     channels: tuple[str, ...]
     requests: tuple[SolveRequest, ...]
     pins: Mapping[str, tuple[Pin, ...]] | None = None
     warnings: tuple[str, ...] = ()
+    wheels: WheelNeeds = field(default_factory=WheelNeeds)
+
+
+class SolveContext(Struct, frozen=True):
+    """Where a label is solved from.
+
+    Attributes:
+        store: keeps upstream's repodata and the records of the lock.
+        upstream: where repodata comes from, and which mirrors there are.
+        wheel_settings: for choosing wheels that no lock names.
+    """
+
+    store: Store
+    upstream: Upstream
+    progress: Progress
+    wheel_settings: WheelSettings
 
 
 class Baseline(Struct, frozen=True):
@@ -64,20 +88,12 @@ class Baseline(Struct, frozen=True):
     is_kept: bool = True
 
 
-def resolve(
-    label: Label,
-    baseline: Baseline,
-    store: Store,
-    upstream: Upstream,
-    progress: Progress = SILENT,
-) -> Solution:
+def resolve(label: Label, baseline: Baseline, context: SolveContext) -> Solution:
     """Find the label's exact records.
 
     Args:
         baseline: a lock that still satisfies the label is kept; then nothing is solved and no
             repodata is read.
-        store: keeps upstream's repodata and the records of the lock.
-        upstream: where repodata comes from, and which mirrors there are.
 
     Raises:
         UnsolvableError: with the solver's explanation for each subdir that has no solution.
@@ -88,34 +104,49 @@ def resolve(
     """
     label_request = _read_request(label)
     by_subdir = {request.profile.subdir: request for request in label_request.requests}
-    path = store.records_path(label.name)
-    places = ChannelPlaces(label_request.channels, upstream.locations)
+    path = context.store.records_path(label.name)
+    places = ChannelPlaces(label_request.channels, context.upstream.locations)
     label_request, unheld = _hold_pins(label_request, places)
     # Channels are compared with those of the lock, secrets aside.
     digest = lockfile.digest_request([label_request.requests, label_request.pins])
     if baseline.is_kept and baseline.lock.is_file():
         lock = lockfile.read_lock(baseline.lock)
         memory = lockfile.recall_lock(path, lock.data)
-        places = ChannelPlaces(label_request.channels, upstream.locations, memory.elsewhere)
+        locations = context.upstream.locations
+        places = ChannelPlaces(label_request.channels, locations, memory.elsewhere)
         lock_use = LockUse(baseline.lock, places, is_satisfied=memory.satisfied == digest)
         kept = keep_lock(label_request, lock, lock_use)
-        if kept is not None:
+        if kept is not None and are_served(label_request.wheels, lock.wheels, tuple(by_subdir)):
             records = lockfile.restore_upstream_form(kept, memory, baseline.channel)
             solution = Solution(
-                by_subdir, records, lock.data, "kept", label_request.warnings, unheld=unheld
+                by_subdir,
+                records,
+                lock.data,
+                "kept",
+                label_request.warnings,
+                unheld=unheld,
+                wheels=lock.wheels,
             )
             if memory.records and memory.satisfied != digest:
                 lockfile.remember_lock(
                     path, lock.data, solution.unique_records, digest, memory.elsewhere
                 )
             return solution
-    repodata = UpstreamRepodata(store.repodata_cache, upstream)
-    records = solve_all(label_request, repodata, progress)
+    records, wheels = solve_all(label, label_request, context)
     data = lockfile.write_lock(
         label_request.channels,
         {q.profile: records[q.profile.subdir] for q in label_request.requests},
+        wheels,
     )
-    solution = Solution(by_subdir, records, data, "solved", label_request.warnings, unheld=unheld)
+    solution = Solution(
+        by_subdir,
+        records,
+        data,
+        "solved",
+        label_request.warnings,
+        unheld=unheld,
+        wheels=wheels,
+    )
     # Channels whose repodata sends clients to another place (base_url) are upstream's own decision.
     elsewhere = {
         redact_url(record.url).rsplit("/", 2)[0]
@@ -184,27 +215,43 @@ def _read_request(label: Label) -> LabelRequest:
         requests.append(
             SolveRequest(profile, specs, label.constraints, label.exclude_newer, add_pip)
         )
-    warnings = (*label.notes, *(source.notes if source else ()))
-    return LabelRequest(label.channels, tuple(requests), pins, warnings)
+    needs = read_wheel_needs(label, source)
+    warnings = (*label.notes, *(source.notes if source else ()), *needs.notes)
+    return LabelRequest(label.channels, tuple(requests), pins, warnings, needs)
 
 
 def solve_all(
-    label_request: LabelRequest, repodata: UpstreamRepodata, progress: Progress = SILENT
-) -> dict[str, tuple[Record, ...]]:
-    """Solve every subdir from upstream; raises as :func:`resolve` does."""
+    label: Label, label_request: LabelRequest, context: SolveContext
+) -> tuple[dict[str, tuple[Record, ...]], dict[str, tuple[WheelPin, ...]]]:
+    """Solve every subdir from upstream, wheels beside it; raises as :func:`resolve` does."""
     records: dict[str, tuple[Record, ...]] = {}
+    wheels: dict[str, tuple[WheelPin, ...]] = {}
     unsolvable: list[UnsolvableError] = []
-    with progress.phase("solve", len(label_request.requests), "files") as done:
+    repodata = UpstreamRepodata(context.store.repodata_cache, context.upstream)
+    channels, chooser = label_request.channels, None
+    if not label_request.wheels.is_empty and context.wheel_settings is not None:
+        chooser = WheelChooser(
+            label=label,
+            needs=label_request.wheels,
+            settings=context.wheel_settings,
+            solve=lambda request: solve(channels, request, repodata),
+            offered=lambda subdir: offered_names(channels, subdir, repodata),
+        )
+    with context.progress.phase("solve", len(label_request.requests), "files") as done:
         for request in label_request.requests:
+            subdir = request.profile.subdir
             try:
-                records[request.profile.subdir] = solve(label_request.channels, request, repodata)
+                if chooser is None:
+                    records[subdir] = solve(channels, request, repodata)
+                else:
+                    wheels[subdir], records[subdir] = chooser.choose(request)
             except UnsolvableError as error:
                 unsolvable.append(error)
             done(1)
     if unsolvable:
         raise UnsolvableError.together(unsolvable)
     _check_pins(label_request, records)
-    return records
+    return records, wheels
 
 
 class LockUse(Struct, frozen=True):
@@ -249,7 +296,10 @@ def keep_lock(
     try:
         for request in () if lock_use.is_satisfied else label_request.requests:
             locked = records[request.profile.subdir]
-            if identities(solve_among(locked, request)) != identities(locked):
+            # What wheels need of conda is in no spec; all that is locked may be needed then.
+            needed = tuple(r.name for r in locked) if lock.wheels else ()
+            asked = replace(request, specs=(*request.specs, *needed))
+            if identities(solve_among(locked, asked)) != identities(locked):
                 return None
         _check_pins(label_request, records)
     except RepackError:

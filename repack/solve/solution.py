@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from repack.conda.record import merge_records
 from repack.structs import Value
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from repack.conda.record import Record
     from repack.conda.virtual_packages import TargetProfile
+    from repack.inputs.pins import WheelPin
 
 How = Literal["kept", "solved", "harvested"]
 
@@ -44,6 +45,7 @@ class Solution(Value, frozen=True):
         records: per subdir, ``noarch`` ones included in each, sorted by path.
         lock: the lock file's bytes.
         warnings: what turned up on the way.
+        wheels: per subdir, to become packages.
         secrets: what the records' URLs hold beyond the label's own.
         replaced: packages with other content than before under the same name, a line each.
         unheld: packages of a ``from:`` lock from elsewhere without a hash, a line each.
@@ -62,6 +64,7 @@ class Solution(Value, frozen=True):
     secrets: frozenset[str] = frozenset()
     replaced: tuple[str, ...] = ()
     unheld: tuple[str, ...] = ()
+    wheels: Mapping[str, tuple[WheelPin, ...]] = field(default_factory=dict)
 
     @property
     def unique_records(self) -> tuple[Record, ...]:

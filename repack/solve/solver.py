@@ -56,6 +56,31 @@ def solve(
     return tuple(_as_published(_without_pip(r, request), repodata) for r in records)
 
 
+def offered_names(
+    channels: Sequence[str], subdir: str, repodata: UpstreamRepodata
+) -> frozenset[str]:
+    """The names of all packages that ``channels`` have for a subdir, ``noarch`` included.
+
+    Raises:
+        FetchError: a channel cannot be read.
+    """
+    from rattler import exceptions as rx
+
+    async def ask() -> list[str]:
+        import rattler
+
+        client = _client(channels, repodata.upstream.network)
+        gateway = rattler.Gateway(cache_dir=repodata.cache, client=client)
+        sources = [rattler.Channel(url) for url in channels]
+        names = await gateway.names(sources, [subdir, "noarch"])  # type: ignore[list-item]
+        return [name.normalized for name in names]
+
+    try:
+        return frozenset(run_async(ask()))
+    except (rx.GatewayError, rx.FetchRepoDataError, rx.IoError) as error:
+        raise _fetch_error(str(error), channels) from None
+
+
 def solve_folder(channel: Path, request: SolveRequest) -> tuple[Record, ...]:
     """Solve from a channel on disk and nothing else, as the target will.
 

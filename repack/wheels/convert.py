@@ -16,6 +16,7 @@ import json
 import re
 import zipfile
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from msgspec import Struct
 
@@ -64,6 +65,7 @@ class Conversion(Struct, frozen=True):
         conda_name: what conda calls a distribution.
         origin: ``direct_url.json`` (PEP 610) for a wheel that came from no index; None for others.
         scratch: a folder for unpacked files; they must stay until the package is packed.
+        sha256: of the wheel, for the package to say what it was made of.
     """
 
     machine: Machine
@@ -71,6 +73,7 @@ class Conversion(Struct, frozen=True):
     extras: tuple[str, ...]
     conda_name: Callable[[str], str]
     scratch: Path
+    sha256: str = ""
     origin: Mapping[str, object] | None = None
 
 
@@ -111,6 +114,8 @@ def convert_wheel(wheel: Wheel, how: Conversion) -> PackageSpec:
         license=wheel.license or _UNKNOWN_LICENCE,
         summary=wheel.summary,
         entry_points=tuple(p.line for p in wheel.entry_points) if subdir == "noarch" else (),
+        purls=(f"pkg:pypi/{wheel.name}@{quote(wheel.version)}",),
+        origin={"wheel": wheel.fn, "wheel_sha256": how.sha256},
     )
     return with_content_build(spec)
 

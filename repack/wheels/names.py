@@ -40,6 +40,12 @@ class NameMapping:
         self._own = {canonicalize_name(name): conda for name, conda in (own or {}).items()}
         self._table = shipped_names() if table is None else table
 
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever any name might."""
+        rows = sorted(self._own.items())
+        return f"{len(self._table)} {rows}"
+
     def conda_name(self, name: str) -> str:
         """What conda calls the distribution ``name``."""
         key = canonicalize_name(name)

@@ -62,7 +62,7 @@ def fit_of(wheel: Wheel, machine: Machine, profile: TargetProfile) -> Fit:
         has = ", ".join(f"{name}={version}" for name, version in sorted(offered.items()))
         raise IntegrityError(
             "the wheel does not run on this target",
-            where=wheel.path.name if wheel.path.suffix == ".whl" else wheel.name,
+            where=wheel.fn,
             expected=f"a tag for {profile.subdir}, CPython {machine.short}, {has}",
             got=", ".join(sorted(str(tag) for tag in wheel.tags)),
             hint=_hint(wheel, profile),

@@ -74,6 +74,7 @@ class Wheel(Struct, frozen=True):
     """
 
     path: Path
+    fn: str
     name: str
     version: str
     tags: frozenset[Tag]
@@ -133,6 +134,7 @@ def read_wheel(path: Path, fn: str | None = None) -> Wheel:
     _check_requirements(requires, requires_python, fn)
     return Wheel(
         path=path,
+        fn=fn,
         name=name,
         version=str(version),
         tags=tags,

@@ -174,13 +174,15 @@ def test_older_pixi_locks(text):
     )
 
 
-def test_pypi_packages_are_named_and_only_where_they_matter():
+def test_wheels_of_a_pixi_lock():
     assert problems(PIXI_7, environment="test") == [
-        (
-            "given:26: pypi package 'requests-2.0-py3-none-any.whl' is no conda package"
-            " (have it packed for conda, or take it out of the environment)"
-        )
+        "given:26: requests-2.0-py3-none-any.whl: the wheel is named without its SHA-256"
     ]
+    url = "https://files.example/requests-2.0-py3-none-any.whl"
+    locked = read(f"{PIXI_7}- pypi: {url}\n  sha256: {SHA}\n", environment="test")
+    (pin,) = locked.wheels["linux-64"]
+    assert (pin.name, pin.version, pin.sha256, pin.url) == ("requests", "2.0", SHA, url)
+    assert not pin.is_direct
 
 
 @pytest.mark.parametrize(
@@ -215,8 +217,8 @@ def test_conda_lock():
 def test_conda_lock_by_category():
     assert problems(CONDA_LOCK, categories=("main", "dev")) == [
         (
-            "given:33: pip package 'tool' is no conda package"
-            " (have it packed for conda, or take it out of the environment)"
+            "given:33: tool 1.0: 'https://files.example/tool-1.0.tar.gz' is no wheel;"
+            " make one of it (pip wheel), or a recipe"
         )
     ]
     assert problems(f"{CONDA_LOCK}- oops\n") == [
@@ -294,7 +296,8 @@ def test_environment_file():
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("  - pip:\n    - requests\n    - rich\n", "9: 'pip:' packages are no conda packages: requests, rich"),
+        ("  - pip:\n    - -r more.txt\n", "10: pip: '-r more.txt' is no requirement of a wheel"),
+        ("  - npm:\n    - left-pad\n", "9: 'npm:' packages are no conda packages"),
         ("  - conda-forge::scipy\n", "9: 'conda-forge::scipy' names a channel (write 'scipy': channels are the label's)"),
         ("  - 3.12\n", "9: a dependency must be a text"),
         ("  - a >>1\n", "9: 'a >>1' is no MatchSpec: strange"),

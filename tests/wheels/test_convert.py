@@ -30,7 +30,7 @@ def spec_of(tmp_path, subdir="linux-64", extras=(), origin=None, **wheel):
     machine = Machine(subdir, "3.11.7")
     fit = fit_of(read, machine, TargetProfile.of(subdir))
     (tmp_path / "scratch").mkdir(exist_ok=True)
-    how = Conversion(machine, fit, extras, NAMES.conda_name, tmp_path / "scratch", origin)
+    how = Conversion(machine, fit, extras, NAMES.conda_name, tmp_path / "scratch", origin=origin)
     return convert_wheel(read, how)
 
 
