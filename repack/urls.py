@@ -114,13 +114,34 @@ def package_url(channel: str, subdir: str, fn: str) -> str:
     return f"{channel.rstrip('/')}/{subdir}/{quote(fn, safe='')}"
 
 
+# Every secret that came in by a variable or a credential store. It may stand where no rule looks
+# for one, as in `https://host/TOKEN/channel`, and who writes an error does not know that.
+_KNOWN: Final[set[str]] = set()
+# A shorter value, such as the `3` of a path, stands in any text by chance.
+_SHORTEST_KNOWN: Final = 6
+
+
+def remember_secrets(secrets: Iterable[str]) -> None:
+    """Hide ``secrets`` from now on in all texts and URLs that this process redacts."""
+    for secret in secrets:
+        forms = (secret, unquote(secret), quote(secret, safe=""))
+        _KNOWN.update(form for form in forms if len(form) >= _SHORTEST_KNOWN)
+
+
+def hide_known(text: str) -> str:
+    """``text`` with three stars for every secret that is remembered; nothing else is changed."""
+    for secret in sorted(_KNOWN, key=len, reverse=True) if _KNOWN else ():
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
 def redact_url(url: str) -> str:
-    """``url`` without user, password, ``/t/TOKEN`` and secret-looking parameters.
+    """``url`` without user, password, ``/t/TOKEN``, secret-looking parameters and known secrets.
 
     What is left still names the same place. Takes any text; only a ``file:`` URL may hold a folder
     called ``t``.
     """
-    return _take_apart(url)[0]
+    return hide_known(_take_apart(url)[0])
 
 
 def secrets_in_url(url: str) -> tuple[str, ...]:
@@ -128,7 +149,7 @@ def secrets_in_url(url: str) -> tuple[str, ...]:
 
     A user name counts only when no password follows: then it is a token.
     """
-    found = _take_apart(url)[1]
+    found = _take_apart(url)[1] + [secret for secret in _KNOWN if secret in url]
     return tuple(sorted({form for raw in found for form in (raw, unquote(raw)) if form}))
 
 
@@ -137,7 +158,7 @@ def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
     text = _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return text
+    return hide_known(text)
 
 
 def _take_apart(url: str) -> tuple[str, list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from repack.bundle.package import path_problems
 from repack.codec import canonical
 from repack.codec.decode import Document, decode, encode
 from repack.display import printable
-from repack.errors import FolderError, PlaceError, Problem, RepackError
+from repack.errors import FolderError, IntegrityError, PlaceError, Problem, RepackError
 from repack.fs import atomic
 from repack.fs.litter import is_litter
 from repack.names import RelPath
@@ -34,8 +35,18 @@ if TYPE_CHECKING:
 Algorithm = Literal["sha256", "sha384"]
 _RACY_NS: Final = 2_000_000_000
 _STAMP_LIMIT: Final = 256 << 20
-_STAMP_FORMAT: Final = 1
+_STAMP_FORMAT: Final = 2  # up to 1 nobody looked for keys
 _THREADS: Final = 8
+# Keys are short: what begins like one further on is a text about keys, or chance.
+_KEY_WITHIN: Final = 64 << 10
+_PRIVATE_KEY: Final = re.compile(
+    rb"^\xef?\xbb?\xbf?[ \t]*-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+    rb"|\APuTTY-User-Key-File-|^AGE-SECRET-KEY-1"
+    rb"|\A\s*\{[^\0]{0,4096}\"kty\"[^\0]{0,8192}\"d\"\s*:",
+    re.MULTILINE,
+)
+_KEY_NAMES: Final = re.compile(r"(?:.*\.(?:p12|pfx|jks|keystore|ppk))|hmac\.key", re.IGNORECASE)
+_KEYS_MARK: Final = "keys.json"
 _KINDS: Final = {
     stat.S_IFLNK: "is a symbolic link",
     stat.S_IFBLK: "is a device",
@@ -113,6 +124,7 @@ def scan_folder(folder: Path) -> DataFolder:
         files.append(DataFile(str.__new__(RelPath, path), Path(entry.path), stamp))
     problems += path_problems(file.path for file in files)
     problems += _unreadable(files)
+    problems += _key_places(folder, files)
     if problems:
         raise FolderError(sorted(problems, key=lambda p: p.where), where=folder)
     return DataFolder(
@@ -177,6 +189,26 @@ def _unreadable(files: Sequence[DataFile]) -> list[Problem]:
     ]
 
 
+def _key_places(folder: Path, files: Sequence[DataFile]) -> list[Problem]:
+    """Files and folders that are keys by their name; :func:`_hash` looks into the others."""
+    problems = [
+        Problem(printable(file.path), "is a file of private keys by its name")
+        for file in files
+        if _KEY_NAMES.fullmatch(file.path.rpartition("/")[2])
+    ]
+    for file in files:
+        # The folder that `repack key new` makes, whatever it is called now.
+        if file.path.rpartition("/")[2] == _KEYS_MARK and b"repack-keys-" in _head(file.source):
+            where = file.path.rpartition("/")[0] or folder.name
+            problems.append(Problem(printable(where), "is a folder of keys"))
+    return problems
+
+
+def _head(path: Path) -> bytes:
+    with atomic.os_errors_at(path), path.open("rb") as stream:
+        return stream.read(_KEY_WITHIN)
+
+
 def _hash_all(
     folder: Path, files: Sequence[DataFile], algorithm: Algorithm, progress: Progress
 ) -> dict[str, str]:
@@ -203,10 +235,13 @@ def _hash_all(
 
 def _hash(path: Path, algorithm: Algorithm, advance: Callable[[int], None]) -> str:
     hasher, buffer = hashlib.new(algorithm), bytearray(atomic.CHUNK)
-    view = memoryview(buffer)
+    view, seen = memoryview(buffer), 0
     with atomic.os_errors_at(path), path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffer):
+            if not seen and _PRIVATE_KEY.search(view[: min(count, _KEY_WITHIN)]):
+                raise IntegrityError("holds a private key", where=path)
             hasher.update(view[:count])
+            seen += count
             advance(count)
     return hasher.hexdigest()
 

@@ -8,11 +8,12 @@ import importlib
 import json
 import os
 import sys
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
 from repack.errors import RepackError
+from repack.urls import hide_known
 from repack.version import __version__
 
 # Name -> (module that holds `command`, or another object after a colon; short help). A table, because `repack --help` must not pay
@@ -106,13 +107,21 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except RepackError as error:
         if "--json" in words:
-            click.echo(json.dumps(error.to_json(), ensure_ascii=False))
-        click.echo(f"error: {error.text()}", err=True)
+            click.echo(json.dumps(_without_secrets(error.to_json()), ensure_ascii=False))
+        click.echo(f"error: {hide_known(error.text())}", err=True)
         return error.exit_code
     except Exception:  # noqa: BLE001 - the last resort: a bug must not show a secret either
         click.echo(f"unexpected error; please report this:\n{_traceback()}", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_secrets(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(inner) for inner in value]
+    return hide_known(value) if isinstance(value, str) else value
 
 
 def _traceback() -> str:

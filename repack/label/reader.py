@@ -26,7 +26,7 @@ from repack.label.schema import SCHEMA
 from repack.label.variables import fill
 from repack.names import Digest, LabelName
 from repack.structs import Value
-from repack.urls import redact_text, secrets_in_url
+from repack.urls import redact_text, remember_secrets, secrets_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -162,6 +162,7 @@ class _Reader:
         for what, hint in filled.faults:
             self._problems.add(line.line, what, hint)
         self._secrets |= filled.secrets
+        remember_secrets(filled.secrets)
         if filled.faults:
             return None
         self._secrets.update(secrets_in_url(filled.text))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from repack.conda.rattler import (
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from repack.solve.solution import SolveRequest
     from repack.solve.upstream_repodata import UpstreamRepodata
     from repack.upstream.network import Network
+
+
+# A proxy that no connection gets through to: port 1 (tcpmux) is nobody's.
+_NOWHERE: Final = "http://127.0.0.1:1"
 
 
 def solve(
@@ -129,13 +133,13 @@ async def _solve(
 
 
 def _sources(
-    url: str, request: SolveRequest, repodata: UpstreamRepodata | None
+    url: str, request: SolveRequest, repodata: UpstreamRepodata | None, by_rattler: Sequence[str]
 ) -> Iterator[rattler.Channel | rattler.SparseRepoData]:
     """What the solver reads of one channel: the channel itself, or files that were fetched here."""
     import rattler
 
     channel = rattler.Channel(url)
-    if repodata is None or not _is_beyond_rattler(url, repodata.upstream.network):
+    if repodata is None or url in by_rattler or not _is_http(url):
         yield channel
         return
     for subdir in (request.profile.subdir, "noarch"):
@@ -143,8 +147,15 @@ def _sources(
             yield _open_repodata(channel, subdir, path)
 
 
-def _is_beyond_rattler(url: str, network: Network) -> bool:
-    return _is_http(url) and network.beyond_rattler(url) is not None
+def _left_to_rattler(channels: Iterable[str], network: Network) -> list[str]:
+    """The channels over HTTP that rattler's client can fetch, and may.
+
+    It follows a redirect from https to http. That is cut off by a proxy for http that does not
+    exist (:func:`_client`), which takes that no channel needs http, nor to go past all proxies.
+    """
+    urls = [url for url in channels if _is_http(url) and network.beyond_rattler(url) is None]
+    plain = [url for url in urls if url.lower().startswith("http:")]
+    return plain or [url for url in urls if not network.proxies or network.route(url).proxy]
 
 
 def _is_http(url: str) -> bool:
@@ -164,32 +175,30 @@ def _open_repodata(channel: rattler.Channel, subdir: str, path: Path) -> rattler
         ) from error
 
 
-def _client(channels: Sequence[str], network: Network) -> Client | None:
+def _client(urls: Sequence[str], network: Network) -> Client | None:
     """The client of rattler with the proxies that repack uses; None when it has nothing to fetch.
 
     What it is told here goes before the environment, which it reads by other rules.
     """
-    urls = [u for u in channels if not u.lower().startswith("file:")]
-    urls = [url for url in urls if not _is_beyond_rattler(url, network)]
     if not urls:
         return None
     from rattler.config import Config
     from rattler.networking import Client
 
-    settings = ['tls-root-certs = "system"']
-    if network.proxies:
-        direct = [
-            urlsplit(url).hostname for url in urls if _is_http(url) and not network.route(url).proxy
-        ]
-        settings.append("[proxy-config]")
-        # A JSON string is a TOML string as well.
-        settings.append(
-            f"non-proxy-hosts = {json.dumps([*network.no_proxy, *filter(None, direct)])}"
-        )
-        for scheme in ("http", "https"):
-            proxy = network.scheme_proxy(scheme)
-            if proxy and proxy.lower().startswith("http:"):
-                settings.append(f"{scheme} = {json.dumps(proxy)}")
+    settings = ['tls-root-certs = "system"', "[proxy-config]"]
+    proxies = {scheme: network.scheme_proxy(scheme) or "" for scheme in ("http", "https")}
+    if any(url.lower().startswith("http:") for url in urls):
+        direct = [urlsplit(url).hostname for url in urls if not network.route(url).proxy]
+        exceptions = [*network.no_proxy, *filter(None, direct)]
+    else:
+        proxies["http"], exceptions = _NOWHERE, []
+    # A JSON string is a TOML string as well.
+    settings.append(f"non-proxy-hosts = {json.dumps(exceptions)}")
+    settings += [
+        f"{scheme} = {json.dumps(proxy)}"
+        for scheme, proxy in proxies.items()
+        if proxy.lower().startswith("http:")
+    ]
     config = Config.from_toml("\n".join(settings))
     return Client.from_config(config, timeout=60, user_agent="repack")
 
@@ -201,8 +210,10 @@ def _run(
     from rattler import exceptions as rx
 
     subdir = request.profile.subdir
-    sources = [source for url in channels for source in _sources(url, request, repodata)]
-    client = _client(channels, repodata.upstream.network) if repodata else None
+    network = repodata.upstream.network if repodata else None
+    by_rattler = _left_to_rattler(channels, network) if network else []
+    sources = [s for url in channels for s in _sources(url, request, repodata, by_rattler)]
+    client = _client(by_rattler, network) if network else None
     gateway = rattler.Gateway(cache_dir=repodata.cache if repodata else None, client=client)
     try:
         return run_async(_solve(sources, request, gateway))

@@ -27,8 +27,21 @@ _ASSIGNED: Final = re.compile(
     r"""(?P<name>(?:token|secret|passw|passphrase|pwd|credential|cookie
         |(?:hmac|api|access|private|signing|license)[-_.]?key)[\w.-]{0,40}["']?
         (?:\s{0,9}[=:]\s{0,9}|\s(?=["']))["']?)
-        (?P<value>[^\s"',;&}\])]+)""",
+        (?P<value>(?<=")[^"\n]{1,4096}(?=")|(?<=')[^'\n]{1,4096}(?=')|[^\s"',;&}\])]+)""",
     re.IGNORECASE | re.VERBOSE,
+)
+# curl's and wget's: `-u user:password`, `--user user:password`, `--proxy-user=…`.
+_USER: Final = re.compile(
+    r"""(?P<name>(?<![\w-])(?:-u|--(?:proxy-)?user)(?:\s{1,9}|=)?["']?[^\s"':]{1,200}:)"""
+    r"""(?P<value>[^\s"']+)"""
+)
+# By their form: GitHub, GitLab, npm, PyPI, Slack, AWS, Google, anaconda.org; then JSON Web Tokens.
+_TOKEN: Final = re.compile(
+    r"(?P<name>)(?P<value>(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{16,255}|github_pat_\w{20,255}"
+    r"|glpat-[\w-]{16,255}|npm_[A-Za-z0-9]{16,255}|pypi-[\w-]{16,255}|xox[abprs]-[\w-]{10,255}"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,255}"
+    r"|[a-z]{2}-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r"|eyJ[\w-]{5,8192}\.[\w-]{2,8192}(?:\.[\w-]{0,8192}){0,3}))"
 )
 _AUTHORIZATION: Final = re.compile(
     r"""(?P<name>authorization["']?\s{0,9}[:=]\s{0,9}["']?(?:(?:basic|bearer|token|digest)\s{1,9})?)"""
@@ -75,7 +88,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """``text`` with every secret in it replaced by three stars."""
     text = _without_pem(text)
     text = redact_text(text, secrets)
-    for pattern in (_AUTHORIZATION, _BEARER, _OPTION, _KEY_SYNTAX, _ASSIGNED):
+    for pattern in (_TOKEN, _USER, _AUTHORIZATION, _BEARER, _OPTION, _KEY_SYNTAX, _ASSIGNED):
         text = pattern.sub(_hide, text)
     return text
 

@@ -34,7 +34,7 @@ from repack.upstream.errors import (
 from repack.upstream.network import Network
 from repack.upstream.response import file_response, http_response
 from repack.upstream.route import Origin
-from repack.urls import redact_url, secrets_in_url
+from repack.urls import redact_url, remember_secrets, secrets_in_url
 from repack.version import __version__
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class Upstream:
             self._secrets.update(secrets_in_url(location))
             if credential := self.network.credential(location, ask_keyring=False):
                 self._secrets.update(credential.secrets)
+                remember_secrets(credential.secrets)
         return locations
 
     def secrets(self) -> frozenset[str]:
@@ -187,6 +188,7 @@ class Upstream:
         headers = {"User-Agent": f"repack/{__version__}", "Accept": "*/*"}
         if route.credential:
             self._secrets.update(route.credential.secrets)
+            remember_secrets(route.credential.secrets)
             if route.credential.header:
                 headers["Authorization"] = route.credential.header
         headers |= _conditions(start, validator)

@@ -26,6 +26,7 @@ from repack.structs import Value
 from repack.upstream.configuration import CondaSettings, RattlerSettings
 from repack.upstream.credentials import Credential, Credentials, basic
 from repack.upstream.route import PORTS, Origin, Route, normal_proxy_url
+from repack.urls import secrets_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,6 +173,8 @@ class Network(Value, frozen=True):
         route = self.route(url)
         proxy, credential = route.proxy or "", route.credential
         limits = {
+            # Its redirects carry the whole URL in Referer, to whatever host they lead.
+            "a secret in the URL": bool(secrets_in_url(url)),
             "a mirror": self.mirrored_prefix(url) is not None,
             "a CA file": self.ca is not None,
             "a client certificate": self.client is not None,
