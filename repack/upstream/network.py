@@ -173,8 +173,6 @@ class Network(Value, frozen=True):
         route = self.route(url)
         proxy, credential = route.proxy or "", route.credential
         limits = {
-            # Its redirects carry the whole URL in Referer, to whatever host they lead.
-            "a secret in the URL": bool(secrets_in_url(url)),
             "a mirror": self.mirrored_prefix(url) is not None,
             "a CA file": self.ca is not None,
             "a client certificate": self.client is not None,
@@ -182,6 +180,8 @@ class Network(Value, frozen=True):
             "a proxy over TLS or SOCKS": bool(proxy) and not proxy.lower().startswith("http:"),
             "a proxy for one host": bool(proxy)
             and proxy != self.scheme_proxy(Origin.of(url).scheme),
+            # Its redirects carry the whole URL in Referer, to whatever host they lead.
+            "a secret in the URL": bool(secrets_in_url(url)),
         }
         return next((words for words, is_set in limits.items() if is_set), None)
 

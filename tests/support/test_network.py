@@ -78,7 +78,7 @@ def test_nothing_set(home):
         "proxy": None,
         "proxy_set_by": None,
         "credentials": "the URL",
-        "repodata": "by rattler",
+        "repodata": "by repack, as rattler's client cannot use a secret in the URL",
     }
     assert "pw-1" not in "\n".join(route.lines())
 
