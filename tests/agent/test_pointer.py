@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
-import time
 
 import pytest
 
@@ -97,17 +97,16 @@ def test_a_reader_always_finds_a_release(tmp_path):
 
     reader = threading.Thread(target=read)
     reader.start()
-    took = []
     try:
-        for turn in range(30):
-            began = time.monotonic()
+        for turn in itertools.count():
             pointer.set(turn % 2 + 1)
-            took.append(time.monotonic() - began)
+            # A reader that never saw a release proves nothing about it.
+            if turn >= 30 and (len(seen) > 1 or not reader.is_alive()):
+                break
     finally:
         stop.set()
         reader.join()
     assert seen == {"1", "2"}
-    assert min(took) < 0.05  # the median depends on who else waits for the disk
 
 
 @links

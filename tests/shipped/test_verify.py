@@ -190,6 +190,7 @@ SHIPPED = module()
         st.binary(min_size=1, max_size=40).map(lambda b: base64.b64encode(b).decode()),
         st.binary(max_size=40).map(lambda b: "hex:" + b.hex()),
         st.text(alphabet="SERVICabc019=:+/-hexbase64", max_size=24),
+        st.text(max_size=9).map("text:".__add__),
     ),
     st.sampled_from(["", "SERVICE=", "oem-updates=", "a@b:c="]),
 )

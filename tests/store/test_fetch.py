@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import hashlib
 import os
 import random
@@ -450,7 +451,7 @@ def child(site, wanted, store):
 
 
 def wait_for_bytes(store, wanted, count):
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while store.partial_size(wanted.sha256) < count:
         assert time.monotonic() < until, "nothing comes"
         time.sleep(0.01)
@@ -503,28 +504,38 @@ def test_killed_at_any_instant_the_store_is_good(site, store, upstream):
     assert held(store, wanted)
 
 
+def endless(begun=lambda: None):
+    """Half of the file, and then a byte now and then: it takes hours."""
+
+    def misdeed(handler, data):
+        handler.answer(200, data[: len(data) // 2], length=len(data))
+        begun()
+        with contextlib.suppress(OSError):
+            for byte in data[len(data) // 2 :]:
+                handler.wfile.write(bytes([byte]))
+                handler.wfile.flush()
+                time.sleep(0.05)
+        return True
+
+    return misdeed
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
-def test_ctrl_c_stops_within_a_second(site, store):
+def test_ctrl_c_waits_for_no_download(site, store):
     wanted = put(site, size=4_000_000)
-    site.always["/a-1.0-0.conda"] = servers.slow(0.05, piece=100_000)
+    site.always["/a-1.0-0.conda"] = endless()
     with child(site, wanted, store) as process:
         wait_for_bytes(store, wanted, 1 << 20)
-        began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 130
-        assert time.monotonic() - began < 1.0
+        assert process.wait(timeout=60) == 130
     assert not store.path(wanted.sha256).exists()
 
 
 def test_ctrl_c_in_the_waiting_thread(site, store, upstream):
     wanted = put(site)
-    site.always["/a-1.0-0.conda"] = servers.slow(0.05, piece=100_000)
-    timer = threading.Timer(0.2, _thread.interrupt_main)
-    timer.start()
-    began = time.monotonic()
+    site.always["/a-1.0-0.conda"] = endless(begun=_thread.interrupt_main)
     with pytest.raises(KeyboardInterrupt):
         fetch([wanted], store, upstream)
-    assert time.monotonic() - began < 1.2
     left = [thread for thread in threading.enumerate() if thread.name == "fetch"]
     assert not any(thread.is_alive() for thread in left)
 

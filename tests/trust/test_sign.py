@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from pathlib import Path
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface, Updater
 
@@ -71,12 +71,19 @@ def release_of(count):
     return Contents(entries, artifacts)
 
 
-def test_three_hundred_packages_are_signed_within_a_second(tmp_path):
-    began = time.monotonic()
+def test_three_hundred_packages_are_signed_at_once(tmp_path, monkeypatch):
+    signed = []
+    sign_bytes = CryptoSigner.sign
+
+    def counted(signer, payload):
+        signed.append(len(payload))
+        return sign_bytes(signer, payload)
+
+    monkeypatch.setattr(CryptoSigner, "sign", counted)
     ring = channels.keyring(tmp_path / "k")
     release = Release(LabelName("bank"), 1, ("linux-64",), "2026-11-20T12:00:00Z")
     made = sign(release, release_of(300), Signing(KEY, ring), None, channels.now())
-    assert time.monotonic() - began < 1
+    assert 0 < len(signed) < 20  # roles, not packages
     assert len(json.loads(made[RelPath("repack/manifest.json")])["artifacts"]) == 300
 
 

@@ -238,11 +238,9 @@ def test_a_keyring_entry(vendor, home, files, use_keyring, entries, header):
 def test_a_keyring_that_does_not_answer_is_asked_once(use_keyring):
     backend = use_keyring({("rattler", "a"): "{}"}, pause=5.0)
     mine = Keyring(patience=0.1)
-    began = time.monotonic()
     assert mine.of("a") is None
     assert mine.of("b") is None
     assert mine.is_silent
-    assert time.monotonic() - began < 2
     assert len(backend.asked) == 1
 
 
