@@ -48,10 +48,7 @@ def unbase64(text):
 
 
 def decode(text):
-    """The key in [KEYID=]VALUE with VALUE = hex:..., base64:..., text:... or bare base64.
-
-    Behind a key id, what is no base64 is text. None if odd.
-    """
+    """The key in [KEYID=]VALUE: hex:..., base64:..., text:..., base64, or behind an id text."""
     text = text.strip()
     # Bare base64 may end in `=` too; but `SERVICE=` is an id with an empty key behind it.
     bare = unbase64(text) is not None and not re.match(r"([A-Z]+|[a-z]+)=\Z", text)
@@ -63,10 +60,9 @@ def decode(text):
         return unbase64(value[7:])
     if value.startswith("text:"):
         return value[5:].encode("utf-8")
-    if key_id is not None and value.strip("=") and unbase64(value) is None:
-        plain = re.match(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z", key_id)
-        return value.encode("utf-8") if plain else None
-    return unbase64(value)
+    named = re.match(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z", key_id or "")
+    guessed = named and value.strip("=") and unbase64(value) is None
+    return value.encode("utf-8") if guessed else unbase64(value)
 
 
 def read_key(text):
