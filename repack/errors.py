@@ -392,7 +392,7 @@ class RollbackAwaitsRebootError(TargetError):
     """The new release failed; the one before runs again after a reboot and ``run``."""
 
     kind = "rollback-awaits-reboot"
-    exit_code = 120
+    exit_code = 100
 
 
 class RollbackFailedError(TargetError):

@@ -69,6 +69,7 @@ def report(*packages: ReportPackage, **changes: Any) -> Report:
         channels=("https://conda.example.org/prometeia",),
         health_check=("python", "-c", "import a"),
         after_install="restart",
+        after_bundles="restart",
         policy=("denied: AGPL-*",),
         packages=packages,
         bundles=(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from repack.agent.settings import Snippet, TargetSettings
+    from repack.channel.install_plan import AfterInstall, InstallPlan
     from repack.names import LabelName
 
 Did = Literal["installed", "unchanged", "reboot", "restart", "rolled-back", "given-up", "checked"]
@@ -120,6 +121,12 @@ class AgentContext(Value, frozen=True):
             MetadataNotFoundError: there is none.
         """
         return settings_files.read_pinned_root(self.settings.trust_root, self.snippets)
+
+    def action_after(self, plan: InstallPlan, other: int | None) -> AfterInstall:
+        """What has to follow a switch between a release and ``other``, in either direction."""
+        is_known = other is not None and other in self.storage.installed()
+        before = self.storage.install_plan(other) if other is not None and is_known else None
+        return plan.action_after(before, self.label)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

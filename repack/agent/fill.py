@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from repack import host
 from repack.agent import environment
 from repack.archive.facts import check_archive
 from repack.archive.facts_file import read_facts, write_facts
@@ -79,7 +80,7 @@ def fill(context: AgentContext, state: State, release: MediumRelease, plan: Inst
     _check_space(context, new)
     # The journal says "filling" before the first byte is written: a run that finds that phase
     # removes the folder of the release, however much of it is there.
-    filling_state = state.fill(number)
+    filling_state = state.fill(number, context.action_after(plan, state.current), host.boot_id())
     storage.save(filling_state)
     try:
         storage.discard(number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from repack import host
 from repack.agent import environment, run
 from repack.agent.accept import InstallRequest, accept
 from repack.agent.context import AgentResult
@@ -57,17 +58,17 @@ def install(context: AgentContext, source: Path, name: str | None = None) -> Age
             plan = context.storage.install_plan(number)
             _check_license(context, plan)
             _check_unchanged(context, plan)
-            context.storage.save(state.fill(number).filled())
+            action = context.action_after(plan, state.current)
+            context.storage.save(state.fill(number, action, host.boot_id()).filled())
         else:
             release = medium.release(accepted.signed)
             plan = release.install_plan(context.platform)
             _check_license(context, plan)
             fill(context, state, release, plan)
-        if plan.policy.after_install == "none":
+        action = context.storage.load().awaits
+        if action == "none":
             return run.finish(context)
-        return AgentResult(
-            context.label, plan.policy.after_install, number, state.current, accepted.notes
-        )
+        return AgentResult(context.label, action, number, state.current, accepted.notes)
 
 
 def _ready(context: AgentContext) -> State:
@@ -80,7 +81,7 @@ def _ready(context: AgentContext) -> State:
     state = context.storage.load()
     if state.phase == "reverting":
         run.go_back(context, state, None)
-    elif state.phase in ("pending", "trying") and run.is_run_by_install(context, state):
+    elif state.phase in ("pending", "trying") and state.awaits == "none":
         run.finish(context)  # an installation was cut off just before, or in, its second half
     state = context.storage.load()
     state.must_be_free()

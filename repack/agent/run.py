@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from repack import host
 from repack.agent.context import AgentResult
 from repack.channel.install_plan import TargetPolicy
 from repack.errors import (
@@ -31,8 +32,14 @@ if TYPE_CHECKING:
 _SERVICE_TIMEOUT = 600
 
 
-def run(context: AgentContext) -> AgentResult:
+def run(context: AgentContext, *, assume_rebooted: bool = False) -> AgentResult:
     """Switch to the release that waits and finish it, or go back.
+
+    Where a reboot was asked for and this is still the same boot, nothing is done and it is asked
+    for again.
+
+    Args:
+        assume_rebooted: for containers, whose boot is their host's.
 
     Raises:
         NothingPendingError: nothing waits.
@@ -44,12 +51,16 @@ def run(context: AgentContext) -> AgentResult:
     """
     with context.locked():
         take_back_filling(context)
-        return finish(context)
+        return finish(context, assume_rebooted=assume_rebooted)
 
 
-def finish(context: AgentContext) -> AgentResult:
+def finish(context: AgentContext, *, assume_rebooted: bool = False) -> AgentResult:
     """Do what :func:`run` does while the label is locked already."""
-    state = context.storage.load().start()
+    state = context.storage.load()
+    waits = state.awaits == "reboot" and state.phase in ("pending", "awaiting")
+    if waits and not assume_rebooted and host.is_same_boot(state.boot, host.boot_id()):
+        return _ask_for_reboot(context, state, "this machine was not restarted since then")
+    state = state.start()
     if state.phase == "awaiting":
         return go_back(context, state, RepackError("it failed before the reboot"))
     if state.phase == "reverting":
@@ -75,10 +86,11 @@ def finish(context: AgentContext) -> AgentResult:
     return AgentResult(context.label, "installed", release, release, context.remove_old_releases())
 
 
-def roll_back(context: AgentContext) -> AgentResult:
-    """Go back to the last release that went well, at once.
+def roll_back(context: AgentContext, *, assume_rebooted: bool = False) -> AgentResult:
+    """Go back to the last release that went well.
 
-    A release that waits for ``run`` is given up instead.
+    A release that waits for ``run`` is given up instead. Where the label asks for a reboot or a
+    restart, ``run`` ends it after that.
 
     Raises:
         NothingToRollBackToError: there is none.
@@ -95,8 +107,13 @@ def roll_back(context: AgentContext) -> AgentResult:
             return AgentResult(
                 context.label, "given-up", given_up, state.current, context.remove_old_releases()
             )
-        if state.phase not in ("reverting", "awaiting"):
+        if state.phase == "awaiting":
+            return finish(context, assume_rebooted=assume_rebooted)
+        if state.phase != "reverting":
             state = state.roll_back(context.storage.installed())
+            if (left := _release(state)) in context.storage.installed():
+                plan = context.storage.install_plan(left)
+                state = replace(state, awaits=context.action_after(plan, state.current))
         state = replace(state, phase="reverting", cause="wish")
         context.storage.save(state)
         return go_back(context, state, None)
@@ -153,12 +170,12 @@ def go_back(context: AgentContext, state: State, failure: RepackError | None) ->
         RollbackAwaitsRebootError: switched; a reboot is needed.
         RollbackFailedError: it did not work.
     """
-    left, to = _release(state), state.current
+    left, to, waits_for = _release(state), state.current, state.back_awaits
     reason = failure.text() if failure is not None else None
     try:
         if state.phase == "reverting":
             switch(context, to)
-        if state.phase == "awaiting" or not _needs_reboot(context, state):
+        if waits_for == "none":
             if to is None:
                 raise PlaceError("there was no release before it")  # noqa: TRY301 - as one that does not start
             start(context, to, _policy(context, to))
@@ -171,14 +188,12 @@ def go_back(context: AgentContext, state: State, failure: RepackError | None) ->
             got="\n".join(filter(None, (reason, error.text()))),
             hint="nothing may be running; see docs/target.md",
         ) from error
-    if state.phase == "reverting" and _needs_reboot(context, state):
-        context.storage.save(state.awaits_reboot())
-        raise RollbackAwaitsRebootError(
-            f"release {left} failed; release {to} is back after a reboot",
-            where=context.label,
-            got=reason,
-            hint="reboot, then `repack target run`",
-        )
+    if waits_for != "none":
+        state = state.switched_back(host.boot_id())
+        context.storage.save(state)
+        if waits_for == "restart":
+            return AgentResult(context.label, "restart", to, to)
+        return _ask_for_reboot(context, state, reason)
     context.storage.save(state.reverted())
     notes = context.remove_old_releases()
     if failure is None or state.cause == "wish":
@@ -191,16 +206,23 @@ def go_back(context: AgentContext, state: State, failure: RepackError | None) ->
     )
 
 
-def is_run_by_install(context: AgentContext, state: State) -> bool:
-    """Whether the release at work is one that ``install`` runs at once."""
-    return _policy(context, _release(state)).after_install == "none"
+def _ask_for_reboot(context: AgentContext, state: State, why: str | None) -> AgentResult:
+    """What ``run`` and ``rollback`` answer until the machine was restarted.
 
-
-def _needs_reboot(context: AgentContext, state: State) -> bool:
-    """Whether the way back ends with the next boot; one that was asked for never does."""
-    if state.cause == "wish" or state.current is None:
-        return False
-    return _policy(context, _release(state)).after_install == "reboot"
+    Raises:
+        RollbackAwaitsRebootError: for the way back from a release that failed.
+    """
+    if state.phase == "awaiting" and state.cause == "failure":
+        raise RollbackAwaitsRebootError(
+            f"release {state.release} failed; release {state.current} is back after a reboot",
+            where=context.label,
+            got=why,
+            hint="reboot, then `repack target run`",
+        )
+    release = state.current if state.phase == "awaiting" else state.release
+    return AgentResult(
+        context.label, "reboot", release, context.storage.pointer.get(), (why,) if why else ()
+    )
 
 
 def _run_all(context: AgentContext, services: Sequence[Sequence[str]]) -> None:

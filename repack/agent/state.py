@@ -11,7 +11,7 @@ phase          what the target looks like, at any instant
 ``pending``    ``current`` is in use; ``release`` is whole and waits for ``run``
 ``trying``     ``release`` is being switched to and looked at; either may be in use
 ``reverting``  ``release`` is being left for ``current``; either may be in use
-``awaiting``   ``current`` is switched to again, and starts with the next reboot
+``awaiting``   ``current`` is switched to again; it starts after a reboot or restart, by ``run``
 =============  ===========================================================================
 
 A release that failed, or that somebody rolled back from, is not taken again unless it is named.
@@ -38,8 +38,10 @@ from repack.errors import (
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+
 Phase = Literal["idle", "filling", "pending", "trying", "reverting", "awaiting"]
 Cause = Literal["failure", "wish"]
+Awaits = Literal["none", "restart", "reboot"]
 Count = Annotated[int, Meta(ge=0)]
 
 MAX_STARTS: Final = 3
@@ -59,6 +61,8 @@ class State(Struct, frozen=True):
         starts: how often ``release`` was started.
         cause: why there is a way back: a failure, or an administrator's wish.
         highest: the highest release that ever was in use.
+        awaits: what the switch between ``release`` and ``current`` asks for, in either direction.
+        boot: the boot in which it was asked for, where the system tells.
     """
 
     phase: Phase = "idle"
@@ -69,6 +73,8 @@ class State(Struct, frozen=True):
     starts: Count = 0
     cause: Cause = "failure"
     highest: Count = 0
+    awaits: Awaits = "none"
+    boot: str | None = None
 
     def to_bytes(self) -> bytes:
         """The journal file."""
@@ -86,14 +92,18 @@ class State(Struct, frozen=True):
                 hint="run it, or give it up by `repack target rollback`",
             )
 
-    def fill(self, release: int) -> State:
+    def fill(self, release: int, awaits: Awaits = "none", boot: str | None = None) -> State:
         """Begin to fill the folder of ``release``.
+
+        Args:
+            awaits: what the switch to it asks for.
+            boot: this boot.
 
         Raises:
             RunAwaitedError: another one waits for ``run``.
         """
         self.must_be_free()
-        return replace(self, phase="filling", release=release, starts=0)
+        return replace(self, phase="filling", release=release, starts=0, awaits=awaits, boot=boot)
 
     def filled(self) -> State:
         """The folder is whole and on the disk."""
@@ -101,7 +111,7 @@ class State(Struct, frozen=True):
 
     def dropped(self) -> State:
         """What was being filled, or waited, is given up; it did not fail."""
-        return replace(self, phase="idle", release=None, starts=0)
+        return replace(self, phase="idle", release=None, starts=0, awaits="none", boot=None)
 
     def start(self) -> State:
         """Try the pending release, or carry on with what was cut off.
@@ -149,9 +159,19 @@ class State(Struct, frozen=True):
             self, phase="reverting", release=self.current, current=earlier[-1], cause="wish"
         )
 
-    def awaits_reboot(self) -> State:
-        """The way back is switched; the next boot starts it."""
-        return replace(self, phase="awaiting")
+    @property
+    def back_awaits(self) -> Awaits:
+        """What the way back asks for before it can end.
+
+        One because of a failure does not wait for a restart of the services: it is over at once.
+        """
+        if self.phase == "awaiting" or self.current is None:
+            return "none"
+        return "none" if self.cause == "failure" and self.awaits == "restart" else self.awaits
+
+    def switched_back(self, boot: str | None) -> State:
+        """The way back is switched; ``run`` ends it after the reboot or restart."""
+        return replace(self, phase="awaiting", boot=boot)
 
     def reverted(self) -> State:
         """The way back is done; what was left counts as failed."""
@@ -194,7 +214,7 @@ def _decode(document: object, where: object) -> State:
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise IntegrityError("not a journal of this format")
     # A new target's state is made of defaults; a journal has every field.
-    if missing := {*State.__struct_fields__} - document.keys():
+    if missing := {*State.__struct_fields__} - {"awaits", "boot"} - document.keys():
         raise IntegrityError(f"{', '.join(sorted(missing))} is missing")
     state = decode(State, document, where, "journal")
     if (state.release is None) != (state.phase == "idle"):

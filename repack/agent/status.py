@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from repack import host
 from repack.agent import environment
 from repack.agent.accept import InstallRequest, accept
 from repack.agent.medium import Medium
@@ -36,6 +37,18 @@ class Status(Struct, frozen=True):
     installed: tuple[int, ...]
     folder: Path
 
+    @property
+    def awaits(self) -> Literal["reboot", "restart", "run"] | None:
+        """What is to be done next: a reboot or a restart before ``run``, or ``run`` alone."""
+        if self.state.phase in ("idle", "filling"):
+            return None
+        if self.state.phase not in ("pending", "awaiting") or self.state.awaits == "none":
+            return "run"
+        has_rebooted = self.state.boot is not None and not host.is_same_boot(
+            self.state.boot, host.boot_id()
+        )
+        return "run" if self.state.awaits == "reboot" and has_rebooted else self.state.awaits
+
     def to_json(self) -> dict[str, object]:
         """The answer to ``--json``."""
         return {
@@ -45,6 +58,7 @@ class Status(Struct, frozen=True):
             "current": self.state.current,
             "in_use": self.in_use,
             "release": self.state.release,
+            "awaits": self.awaits,
             "starts": self.state.starts,
             "good": list(self.state.good),
             "failed": list(self.state.failed),

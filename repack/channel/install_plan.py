@@ -6,17 +6,17 @@ nothing, so that releases of an older repack install as well.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from msgspec import Struct
 
 from repack.codec.canonical import encode_rows, loads
 from repack.codec.decode import Document, decode, encode
 from repack.conda.record import ARCHIVE_SUFFIXES
-from repack.conda.subdir import NOARCH
+from repack.conda.subdir import NOARCH, package_name
 from repack.errors import IntegrityError
 from repack.file_entry import FileEntry
-from repack.label.label import AfterInstall
+from repack.label.label import AfterInstall, bundle_names, numbered_names
 from repack.names import Digest, RelPath
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from repack.channel.manifest import Manifest
     from repack.label.label import Label
+    from repack.names import LabelName
+
+__all__ = ["AfterInstall", "InstallPlan", "TargetPolicy", "compose_install_plan"]
 
 TARGET: Final = "target"
 """The field of the manifest that holds the target policy."""
@@ -34,18 +37,24 @@ class TargetPolicy(Document, frozen=True):
     """What a label asks of a target; as a document, the manifest's field.
 
     Attributes:
+        after_install: what follows an update of packages.
+        after_bundles: what follows one of bundles alone; None: the same.
+        bundles: the names of the bundles' packages, where ``after_bundles`` is given.
         license: ``none``, or whatever else a later repack knows: then a licence is needed.
     """
 
     after_install: AfterInstall = "none"
     health_check: tuple[str, ...] = ()
     license: str = "none"
+    after_bundles: AfterInstall | None = None
+    bundles: tuple[str, ...] = ()
 
     @classmethod
     def of_label(cls, label: Label) -> TargetPolicy:
         """What the label file says."""
         license_ = "required" if label.license == "required" else "none"
-        return cls(label.after_install, label.health_check, license_)
+        bundles = tuple(sorted(bundle_names(label))) if label.after_bundles else ()
+        return cls(label.after_install, label.health_check, license_, label.after_bundles, bundles)
 
     @property
     def needs_license(self) -> bool:
@@ -54,7 +63,11 @@ class TargetPolicy(Document, frozen=True):
 
     def to_json(self) -> dict[str, object]:
         """The manifest's field."""
-        return {**encode(self), "health_check": list(self.health_check)}
+        fields = {**encode(self), "health_check": list(self.health_check)}
+        if self.after_bundles is None:
+            del fields["after_bundles"], fields["bundles"]
+            return fields
+        return {**fields, "bundles": list(self.bundles)}
 
 
 class _PlanFile(Document, frozen=True):
@@ -74,6 +87,25 @@ class InstallPlan(Struct, frozen=True):
     platform: str
     policy: TargetPolicy
     packages: tuple[FileEntry, ...]
+
+    def action_after(self, before: InstallPlan | None, label: LabelName) -> AfterInstall:
+        """What has to follow a switch between this release and ``before``, in either direction.
+
+        The packages that carry the release's number always differ and count for nothing.
+
+        Args:
+            before: what runs; None on a new target, where everything is new.
+        """
+        policy = self.policy
+        if policy.after_bundles is None:
+            return policy.after_install
+        old = {(p.path, p.sha256) for p in before.packages} if before is not None else set()
+        differing = old ^ {(p.path, p.sha256) for p in self.packages}
+        names = {package_name(path) for path, _ in differing} - numbered_names(label)
+        words = [policy.after_install] if names - {*policy.bundles} else []
+        if not words or names & {*policy.bundles}:
+            words.append(policy.after_bundles)
+        return max(words, key=get_args(AfterInstall).index)
 
     def to_bytes(self) -> bytes:
         """The file that a target keeps."""

@@ -117,26 +117,38 @@ def install(
     return _emit_result(install.install(_context(configs, **values), source, name), as_json=as_json)
 
 
+_assume_rebooted = click.option(
+    "--assume-rebooted",
+    is_flag=True,
+    help="Do not look for a reboot: in a container, whose boot is its host's.",
+)
+
+
 @command.command()
+@_assume_rebooted
 @_license_store
 @options.factors
 @_config
 @options.as_json
-def run(configs: tuple[Path, ...], *, as_json: bool, **values: Any) -> int:
-    """Switch to the installed release and finish it; go back if it fails (110)."""
+def run(configs: tuple[Path, ...], *, assume_rebooted: bool, as_json: bool, **values: Any) -> int:
+    """Switch to the installed release and finish it; go back if it fails (110; 100: after a reboot)."""
     from repack.agent import run
 
-    return _emit_result(run.run(_context(configs, **values)), as_json=as_json)
+    result = run.run(_context(configs, **values), assume_rebooted=assume_rebooted)
+    return _emit_result(result, as_json=as_json)
 
 
 @command.command()
+@_assume_rebooted
 @_config
 @options.as_json
-def rollback(configs: tuple[Path, ...], *, as_json: bool) -> int:
-    """Go back to the last release that ran well, at once."""
+def rollback(configs: tuple[Path, ...], *, assume_rebooted: bool, as_json: bool) -> int:
+    """Go back to the last release that ran well. 100: reboot, then run. 101: restart, then run."""
     from repack.agent.run import roll_back
 
-    return _emit_result(roll_back(_context(configs)), as_json=as_json)
+    return _emit_result(
+        roll_back(_context(configs), assume_rebooted=assume_rebooted), as_json=as_json
+    )
 
 
 @command.command()
@@ -184,7 +196,9 @@ def _emit_status(status: Status, *, as_json: bool) -> None:
     in_use = "nothing" if status.in_use is None else f"release {status.in_use}"
     lines = [f"{status.label}: {in_use} in use, {status.platform}, {status.folder}"]
     if state.phase != "idle":
-        lines.append(f"  release {state.release} is {state.phase}")
+        next_step = {"reboot": "reboot, then run", "restart": "restart the services, then run"}
+        awaits = f": {next_step.get(status.awaits, 'run')}" if status.awaits else ""
+        lines.append(f"  release {state.release} is {state.phase}{awaits}")
     for outcome, numbers in (("ran well", state.good), ("failed", state.failed)):
         if numbers:
             lines.append(f"  {outcome}: {', '.join(map(str, numbers))}")

@@ -166,6 +166,10 @@ class View:
         """Keys, their lines and values, in the file's order."""
         return ((entry.key, entry.line, entry.value) for entry in self._table.entries)
 
+    def is_table(self, key: str) -> bool:
+        """Whether ``key`` holds a table."""
+        return isinstance(self._table.get(key), Table)
+
     def has(self, key: str) -> bool:
         """Whether ``key`` is there with any value."""
         node = self._table.get(key)

@@ -72,6 +72,8 @@ class Label(Value, frozen=True):
         platforms: target profiles by subdir.
         exclude_newer: later packages do not exist; in UTC.
         secrets: every secret in this label, to be hidden in texts and searched for in channels.
+        after_install: what a target does after an update of packages.
+        after_bundles: the same after one of bundles alone; None: what ``after_install`` says.
         notes: what the reader found worth a warning.
     """
 
@@ -92,6 +94,7 @@ class Label(Value, frozen=True):
     add_pip: bool = True
     bundles: Mapping[str, BundleSpec] = field(default_factory=dict)
     after_install: AfterInstall = "none"
+    after_bundles: AfterInstall | None = None
     health_check: tuple[str, ...] = ()
     signing: LabelSigning | None = None
     agent: bool = False
@@ -105,9 +108,14 @@ class Label(Value, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-def numbered_names(label: Label) -> frozenset[str]:
+def numbered_names(label: LabelName) -> frozenset[str]:
     """The names of the packages that carry the release's number."""
-    return frozenset({str(label.name), f"{label.name}-manifest"})
+    return frozenset({str(label), f"{label}-manifest"})
+
+
+def bundle_names(label: Label) -> frozenset[str]:
+    """The names of the packages that a label's bundles become."""
+    return frozenset(f"{label.name}-{name}" for name in label.bundles)
 
 
 def package_names(label: Label) -> frozenset[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 from repack.codec.document import parse_document
 from repack.codec.schema import check_schema
@@ -122,7 +122,7 @@ class _Reader:
             package_format=cast("PackageFormat", top.word("package_format", "keep")),
             add_pip=top.flag("add_pip", default=True),
             bundles=bundles,
-            after_install=cast("AfterInstall", top.word("after_install", "none")),
+            **self._after_install(),
             health_check=top.words("health_check"),
             signing=signing,
             agent=top.flag("agent", default=False),
@@ -138,6 +138,16 @@ class _Reader:
             secrets=frozenset(self._secrets),
             notes=tuple(self._notes),
         )
+
+    def _after_install(self) -> dict[str, Any]:
+        top = self._top
+        if not top.is_table("after_install"):
+            return {"after_install": cast("AfterInstall", top.word("after_install", "none"))}
+        words = top.view("after_install")
+        return {
+            "after_install": cast("AfterInstall", words.word("packages", "none")),
+            "after_bundles": cast("AfterInstall", words.word("bundles", "none")),
+        }
 
     def _name(self) -> str:
         line = self._top.text("label")

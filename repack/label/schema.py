@@ -34,6 +34,15 @@ _ARCHSPEC: Final = {
 }
 _CONDA: Final = {**_VERSION, "description": "The oldest conda in use on such targets."}
 
+
+def _after(when: str) -> Schema:
+    return {
+        "type": "string",
+        "enum": ["none", "restart", "reboot"],
+        "description": f"{when}. Default: none.",
+    }
+
+
 _LINUX: Final = {
     "__glibc": _virtual("glibc's version. Default: 2.17"),
     "__linux": _virtual("The kernel's version. Default: 3.10"),
@@ -187,9 +196,19 @@ SCHEMA: Final[Schema] = _table(
             "additionalProperties": _BUNDLE,
         },
         "after_install": {
-            "type": "string",
+            "type": ["string", "object"],
             "enum": ["none", "restart", "reboot"],
-            "description": "What a target does after installing. Default: none.",
+            "description": (
+                "What a target does after installing: none, restart or reboot; or one of these for"
+                " `packages` and one for `bundles`, so that an update of bundles alone asks for less."
+                " Default: none."
+            ),
+            "minProperties": 1,
+            "sample": "write a word, or {packages: reboot, bundles: restart}",
+            "properties": {
+                "packages": _after("After an update of packages"),
+                "bundles": _after("After an update of bundles alone"),
+            },
         },
         "health_check": {
             **_SPECS,
@@ -277,6 +296,9 @@ _PACKAGED: Final = {"anyOf": [{"required": ["packages"]}, {"required": ["from"]}
 def _for_editors(schema: Schema) -> None:
     for ours in ("form", "others", "sample", "format"):
         schema.pop(ours, None)
+    if "enum" in schema and "object" in schema["type"]:
+        # For repack these are the words that a text may be; for JSON schema they would be all values.
+        schema["pattern"] = f"^({'|'.join(schema.pop('enum'))})$"
     required = schema.get("required", [])
     for name, inner in schema.get("properties", {}).items():
         _for_editors(inner)

@@ -121,6 +121,7 @@ def compose_report(subject: ReportSubject, earlier: EarlierReleases) -> Report:
         channels=tuple(redact_url(url) for url in label.channels),
         health_check=tuple(map(subject.cleaned, label.health_check)),
         after_install=label.after_install,
+        after_bundles=label.after_bundles or label.after_install,
         policy=label.licences.in_words(strict=label.strict),
         packages=packages,
         bundles=subject.bundles,

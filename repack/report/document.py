@@ -174,6 +174,7 @@ class Report(Document, frozen=True):
     channels: tuple[str, ...]
     health_check: tuple[str, ...]
     after_install: str
+    after_bundles: str
     policy: tuple[str, ...]
     packages: tuple[ReportPackage, ...]
     bundles: tuple[ReportBundle, ...]

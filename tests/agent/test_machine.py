@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from repack import host
 from repack.agent.install import install
 from repack.agent.storage import RememberedClock
 from repack.errors import ClockSetBackError, MetadataExpiredError
@@ -247,3 +248,16 @@ def test_an_agent_that_is_about_to_end_is_waited_for(running):
         assert holder.stdout.readline(), "it did not get ready"
         assert running.install(2)[0] == 0
     assert running.in_use == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_this_boot_is_told_from_others():
+    boot = host.boot_id()
+    assert boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert host.is_same_boot(boot, host.boot_id())
+    assert not host.is_same_boot(boot, "another")
+    assert not host.is_same_boot(None, boot)
+    assert not host.is_same_boot(boot, None)
+    # Windows: the clock may be corrected by seconds
+    assert host.is_same_boot("boot-time:1000", "boot-time:1029")
+    assert not host.is_same_boot("boot-time:1000", "boot-time:1100")

@@ -108,7 +108,8 @@ def test_releases_come_by_medium_and_by_delta(vendor, agent, target):
     assert target("run")["current"] == 2
     assert target("status")["installed"] == [1, 2]
     target("check")
-    assert target("rollback")["current"] == 1
+    assert target("rollback", code=101)["current"] == 1
+    assert target("run")["did"] == "rolled-back"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -70,7 +71,7 @@ def test_services_are_stopped_and_started_around_the_switch(bank):
 @pytest.mark.parametrize(
     ("word", "code", "did"), [("reboot", 100, "reboot"), ("restart", 101, "restart")]
 )
-def test_labels_that_want_more_wait_for_run(tmp_path, monkeypatch, word, code, did):
+def test_labels_that_want_more_wait_for_run(tmp_path, monkeypatch, reboot, word, code, did):
     monkeypatch.chdir(tmp_path)
     media = banks.build(banks.world(tmp_path, after_install=word), tmp_path / "media")
     bank = banks.Bank(tmp_path)
@@ -79,6 +80,14 @@ def test_labels_that_want_more_wait_for_run(tmp_path, monkeypatch, word, code, d
     assert (bank.in_use, bank.journal["phase"]) == (None, "pending")
     assert bank.install(1)[0] == 30
     assert bank.agent("rollback")[0] == 21
+    if word == "reboot":
+        for _ in range(4):  # more often than a release may be started
+            code_again, said = bank.agent("run")
+            assert (code_again, said["did"], bank.journal["starts"]) == (100, "reboot", 0)
+            assert "not restarted" in said["notes"][0]
+        assert bank.agent("status")[1]["awaits"] == "reboot"
+        reboot()
+        assert bank.agent("status")[1]["awaits"] == "run"
     assert bank.agent("run")[0] == 0
     assert bank.in_use == 1
     assert bank.agent("run")[0] == 40
@@ -91,13 +100,123 @@ def test_labels_that_want_more_wait_for_run(tmp_path, monkeypatch, word, code, d
         assert bank.agent("run")[0] == 130, "the check fails for the release before as well"
         assert bank.in_use == 1
         return
-    assert bank.agent("run")[0] == 120
+    reboot()
+    code, said = bank.agent("run")
+    assert (code, said["error"]) == (100, "rollback-awaits-reboot")
     assert (bank.in_use, bank.journal["phase"]) == (1, "awaiting")
+    assert bank.agent("status")[1]["awaits"] == "reboot"
     assert bank.install(3)[0] == 30
     bank.configure()
+    for command in ("run", "rollback", "run"):
+        assert bank.agent(command)[0] == 100, "until the machine was restarted"
+    reboot()
     code, said = bank.agent("run")
     assert (code, bank.in_use, bank.journal["phase"]) == (110, 1, "idle")
     assert "before the reboot" in json.dumps(said)
+
+
+@pytest.fixture
+def reboot(monkeypatch):
+    """The machine's boot, which a call ends."""
+    boots = itertools.count(1)
+
+    def next_boot():
+        number = next(boots)
+        monkeypatch.setattr("repack.host.boot_id", lambda: f"boot {number}")
+
+    next_boot()
+    return next_boot
+
+
+def waiting(tmp_path, monkeypatch, **label):
+    monkeypatch.chdir(tmp_path)
+    banks.build(banks.world(tmp_path, **label), tmp_path / "media")
+    return banks.Bank(tmp_path)
+
+
+def test_a_way_back_that_fails_after_the_reboot_is_130(tmp_path, monkeypatch, reboot):
+    bank = waiting(tmp_path, monkeypatch, after_install="reboot")
+    for release, code in ((1, 0), (2, 100)):
+        assert bank.install(release)[0] == 100
+        reboot()
+        if release == 2:
+            bank.configure(health={"command": ["false"]})
+        assert bank.agent("run")[0] == code
+    reboot()
+    assert bank.agent("run")[0] == 130
+    assert bank.journal["phase"] == "idle"
+
+
+def test_a_container_says_that_it_was_restarted(tmp_path, monkeypatch, reboot):
+    bank = waiting(tmp_path, monkeypatch, after_install="reboot")
+    assert bank.install(1)[0] == 100
+    assert bank.agent("run")[0] == 100
+    assert bank.agent("run", "--assume-rebooted")[0] == 0
+    assert bank.install(2)[0] == 100
+    assert bank.agent("run", "--assume-rebooted")[0] == 0
+    assert bank.agent("rollback")[0] == 100
+    assert bank.agent("rollback", "--assume-rebooted")[1]["did"] == "rolled-back"
+
+
+def test_where_the_system_tells_no_boot_nobody_is_held_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("repack.host.boot_id", lambda: None)
+    bank = waiting(tmp_path, monkeypatch, after_install="reboot")
+    assert bank.install(1)[0] == 100
+    assert bank.agent("run")[0] == 0
+
+
+@pytest.mark.parametrize(("word", "code"), [("reboot", 100), ("restart", 101)])
+def test_rollback_asks_for_what_the_label_asks_for(tmp_path, monkeypatch, reboot, word, code):
+    bank = waiting(tmp_path, monkeypatch, after_install=word)
+    for release in (1, 2):
+        assert bank.install(release)[0] == code
+        reboot()
+        assert bank.agent("run")[0] == 0
+    got, said = bank.agent("rollback")
+    assert (got, said["did"], said["release"]) == (code, word, 1)
+    assert (bank.in_use, bank.journal["phase"], bank.journal["cause"]) == (1, "awaiting", "wish")
+    assert bank.agent("status")[1]["awaits"] == word
+    assert bank.install(3)[0] == 30
+    reboot()
+    got, said = bank.agent("run")
+    assert (got, said["did"], bank.in_use) == (0, "rolled-back", 1)
+    assert bank.agent("status")[1]["failed"] == [2]
+
+
+def test_what_changed_decides_between_reboot_and_restart(tmp_path, monkeypatch, reboot):
+    monkeypatch.chdir(tmp_path)
+    models = tmp_path / "models"
+    models.mkdir()
+    world = banks.world(
+        tmp_path,
+        after_install={"packages": "reboot", "bundles": "restart"},
+        bundles={"models": {"path": str(models), "version": "1"}},
+    )
+    bank = banks.Bank(tmp_path)
+    releases = {1: ["tiny-data"], 2: ["tiny-data"], 3: ["tiny-app"], 4: ["tiny-data"]}
+    for number, packages in releases.items():
+        (models / "a.txt").write_text("4" if number == 4 else str(min(number, 2)))
+        world.build(packages=[*packages, "pip"], **banks.bump(number))
+        banks.keep(world, bank.media, number)
+    for release, code in {1: 100, 2: 101, 3: 100, 4: 100}.items():
+        assert bank.install(release)[0] == code, release
+        reboot()
+        assert bank.agent("run")[0] == 0
+    assert bank.agent("rollback")[0] == 100, "from 4 to 3: packages"
+    reboot()
+    assert bank.agent("run")[0] == 0
+    bank.configure(storage={"root": str(bank.opt), "keep": 9})
+    # a release that changes nothing but its number asks for the lesser of both
+    world.build(packages=["tiny-app", "pip"], **banks.bump(5))
+    banks.keep(world, bank.media, 5)
+    world.build(packages=["tiny-app", "pip"], **banks.bump(6))
+    banks.keep(world, bank.media, 6)
+    assert bank.install(5)[0] == 101, "another bundle than 3"
+    assert bank.agent("run")[0] == 0
+    assert bank.install(6)[0] == 101
+    assert bank.agent("run")[0] == 0
+    assert bank.agent("rollback")[0] == 101
+    assert bank.agent("run")[1]["did"] == "rolled-back"
 
 
 def test_a_first_release_that_fails_has_nothing_to_go_back_to(bank):
