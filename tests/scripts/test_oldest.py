@@ -21,7 +21,7 @@ PROGRAMS = {
     "scripts/offline_update.py": "3.9",
     "scripts/old_conda.py": "3.11",
     "scripts/package_offline_release.py": "3.9",
-    "scripts/repackenv.py": "3.11",
+    "scripts/repackenv.py": "3.8",
     "scripts/test.py": "3.11",
     "scripts/update_package.py": "3.11",
     "scripts/verify_fingerprint.py": "3.11",
