@@ -28,6 +28,11 @@ def printable(path: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def visible(text: str) -> str:
+    """``text`` in ASCII: controls, marks of direction and look-alike letters as their escapes."""
+    return printable(text).encode("ascii", "backslashreplace").decode("ascii")
+
+
 def shown(value: object, limit: int = 200) -> str:
     """``value`` as a short line of text; empty when it is none.
 

@@ -156,6 +156,7 @@ def _emit(keyset: KeySet, where: Path, *, as_json: bool) -> None:
             "keys": [
                 {
                     "keyid": keyid,
+                    "fingerprint": keyset.keys[keyid].fingerprint,
                     "algorithm": keyset.keys[keyid].scheme,
                     "uri": keyset.keys[keyid].uri,
                     "public": to_public_pem(keyset.keys[keyid]),
@@ -175,6 +176,7 @@ def _lines(keyset: KeySet, where: Path) -> Iterator[str]:
         yield f"  {name}: {role.threshold} of {len(role.keys)}"
         for keyid in role.keys:
             key = keyset.keys[keyid]
-            yield f"    {keyid[:16]}  {key.scheme}  {key.uri or 'private half elsewhere'}"
+            yield f"    {keyid}  {key.scheme}  {key.uri or 'private half elsewhere'}"
+            yield f"      fingerprint {key.fingerprint}"
     if missing := [name for name in ROLES if name not in keyset.roles]:
         yield f"  no key yet: {', '.join(missing)}"

@@ -7,6 +7,9 @@ signed metadata, which :meth:`repack.trust.editor.MetadataEditor.apply_keyset` b
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, get_args
 
@@ -18,7 +21,7 @@ from repack.errors import KeyRefusedError
 from repack.structs import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 RoleName = Literal["root", "targets", "ci", "production", "snapshot", "timestamp"]
 ROLES: Final[tuple[RoleName, ...]] = get_args(RoleName)
@@ -41,6 +44,71 @@ MAX_BYTES: Final = 4 << 20
 _FORMAT: Final = "repack-keys-1"
 
 
+# DER of SubjectPublicKeyInfo (RFC 8410) up to the 32 bytes of the key
+_ED25519_DER: Final = bytes.fromhex("302a300506032b6570032100")
+
+
+def key_id(keytype: str, scheme: str, public: str) -> str:
+    """The identifier of a key: the SHA-256 of its canonical form.
+
+    Source: TUF specification 4.2.2; the form is OLPC's canonical JSON, which escapes nothing but
+    quotes and backslashes. An identifier that is read anywhere is compared with this: two parties
+    who trust a name rather than the key behind it can be given two keys.
+    """
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in (keytype, public, scheme))
+    form = '{{"keytype":"{}","keyval":{{"public":"{}"}},"scheme":"{}"}}'.format(*quoted)
+    return hashlib.sha256(form.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def key_fingerprint(keytype: str, public: str) -> str:
+    """The SHA-256 of the public key in DER, as ``openssl pkey -pubin -outform DER`` gives it.
+
+    Raises:
+        KeyRefusedError: it is no public key.
+    """
+    try:
+        if keytype == "ed25519":
+            der = _ED25519_DER + bytes.fromhex(public)
+        else:
+            der = base64.b64decode("".join(public.split("-----")[2].split()), validate=True)
+    except (ValueError, IndexError, binascii.Error) as error:
+        raise KeyRefusedError("not a public key", got=public[:80]) from error
+    return hashlib.sha256(der).hexdigest()
+
+
+def check_key_id(keyid: str, keytype: str, scheme: str, public: str, where: object) -> None:
+    """Check that an identifier is that of its key.
+
+    Raises:
+        KeyRefusedError: it is another key's, or no key's.
+    """
+    expected = key_id(keytype, scheme, public)
+    if keyid != expected:
+        raise KeyRefusedError(
+            "a key is not the one that its identifier names",
+            where=where,
+            expected=expected,
+            got=keyid[:80],
+            hint="somebody put another key in its place",
+        )
+
+
+def check_distinct(role: str, keys: Sequence[tuple[str, str]], where: object) -> None:
+    """Check that no key counts twice towards a threshold, whatever scheme it is given.
+
+    Args:
+        role: whose keys they are.
+        keys: keytype and public half of each.
+        where: the file they are in.
+
+    Raises:
+        KeyRefusedError: one does, or is no public key.
+    """
+    fingerprints = [key_fingerprint(keytype, public) for keytype, public in keys]
+    if len(set(fingerprints)) != len(fingerprints):
+        raise KeyRefusedError(f"role {role} has one key twice", where=where)
+
+
 class PublicKey(Value, frozen=True):
     """A public key, the role it was made for, and the URI of its private half if that is known.
 
@@ -58,6 +126,11 @@ class PublicKey(Value, frozen=True):
     public: str
     uri: str | None = None
     development: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """See :func:`key_fingerprint`."""
+        return key_fingerprint(self.keytype, self.public)
 
     def to_tuf(self) -> dict[str, object]:
         """The key as TUF metadata writes it."""
@@ -181,7 +254,8 @@ def parse_keyset(data: bytes, where: object) -> KeySet:
     """Read ``keys.json``.
 
     Raises:
-        KeyRefusedError: of another format, or inconsistent.
+        KeyRefusedError: of another format, or inconsistent; a key is not the one that its
+            identifier names.
         IntegrityError: not strict JSON.
     """
     document = loads(data, where, MAX_BYTES)
@@ -199,6 +273,11 @@ def parse_keyset(data: bytes, where: object) -> KeySet:
             expected="each key of a role once, and among the keys",
             got=", ".join(sorted(wrong)),
         )
+    for keyid, entry in file.keys.items():
+        check_key_id(keyid, entry.keytype, entry.scheme, entry.keyval.public, where)
+    for role, role_keys in file.roles.items():
+        entries = [file.keys[keyid] for keyid in role_keys.keys]
+        check_distinct(role, [(key.keytype, key.keyval.public) for key in entries], where)
     keys = {
         keyid: PublicKey(
             keyid,

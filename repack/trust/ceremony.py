@@ -2,16 +2,17 @@
 
 Prepared on the build machine, signed on one or more machines that hold keys and nothing else, and
 finished on the build machine. The file is trusted nowhere: a signer is shown what the metadata in it
-says, and signs only for a role that his own key set gives his key; what comes back is compared with
-the metadata that is published.
+says (:mod:`repack.trust.disclosure`), and signs only for a role that his own key set gives his key;
+what comes back is compared with the metadata that is published.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from repack.codec.canonical import canonical, loads
@@ -21,8 +22,8 @@ from repack.keys.keyset import parse_keyset
 from repack.timestamps import read_time
 from repack.trust.dates import check_signing_date
 from repack.trust.metadata import (
-    CLOCK_RESET,
     DELEGATED,
+    LABEL,
     MAX_BYTES,
     SIGNED_AT,
     parse_metadata,
@@ -37,18 +38,24 @@ if TYPE_CHECKING:
     from repack.keys.keyring import Keyring
     from repack.keys.keyset import KeySet
     from repack.trust.editor import MetadataEditor
+    from repack.trust.selection import SignedFor
 
 _FORMAT: Final = "repack-ceremony-1"
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
 # Snapshot and timestamp are signed by every build; their keys are online (TUF 2.1.3, 2.1.4)
 CeremonyRole = Literal["root", "production", "ci", "targets"]
 
 
 class _CeremonyFile(Document, frozen=True):
+    """The file; ``before`` and ``manifests`` are shown to signers and not signed."""
+
     format: Literal["repack-ceremony-1"]
     label: str
     signers: dict[CeremonyRole, tuple[str, ...]]
     metadata: dict[CeremonyRole, dict[str, Any]]
     keyset: dict[str, Any] | None = None
+    before: dict[CeremonyRole, dict[str, Any]] = field(default_factory=dict)
+    manifests: dict[str, str] = field(default_factory=dict)
 
 
 class Ceremony(Struct, frozen=True):
@@ -58,47 +65,29 @@ class Ceremony(Struct, frozen=True):
         opened: role -> its new metadata, with the signatures made so far.
         signers: role -> key ids that may sign it.
         keyset: the key set that this brings into force, if it brings one.
+        before: role -> the metadata that is published now, of those that sign releases.
+        manifests: number -> the manifest of a release, so that signers see what is in it.
     """
 
     label: str
     opened: Mapping[str, Metadata[Any]]
     signers: Mapping[str, tuple[str, ...]]
     keyset: KeySet | None = None
+    before: Mapping[str, Metadata[Any]] = field(default_factory=dict)
+    manifests: Mapping[int, bytes] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The file that travels."""
         document = {
             "format": _FORMAT,
             "label": self.label,
-            "what": self.lines(),
             "signers": self.signers,
             "metadata": {role: metadata.to_dict() for role, metadata in self.opened.items()},
             "keyset": None if self.keyset is None else json.loads(self.keyset.to_bytes()),
+            "before": {role: metadata.to_dict() for role, metadata in self.before.items()},
+            "manifests": {str(n): data.decode() for n, data in self.manifests.items()},
         }
         return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
-
-    def lines(self) -> tuple[str, ...]:
-        """What is signed, in words, from the metadata itself."""
-        lines = [f"label {self.label}"]
-        for role, metadata in self.opened.items():
-            signed = metadata.signed
-            lines.append(f"{role} version {signed.version}, valid until {signed.expires:%Y-%m-%d}")
-            if role in DELEGATED:
-                lines += [
-                    f"  release {release.number} for {', '.join(release.platforms)}"
-                    + (f", tags {', '.join(release.tags)}" if release.tags else "")
-                    for release in releases_in(signed, role)
-                ]
-                continue
-            if role == "root" and signed.unrecognized_fields.get(CLOCK_RESET) == signed.version:
-                lines.append("  targets forget the time that they remember")
-            delegations = signed if role == "root" else signed.delegations
-            roles = {} if delegations is None else delegations.roles or {}
-            lines += [
-                f"  {name}: {keys.threshold} of {', '.join(keyid[:16] for keyid in keys.keyids)}"
-                for name, keys in roles.items()
-            ]
-        return tuple(lines)
 
 
 def parse(data: bytes, where: object) -> Ceremony:
@@ -115,15 +104,48 @@ def parse(data: bytes, where: object) -> Ceremony:
         raise KeyRefusedError(
             "the ceremony's file names no signers", where=where, got=", ".join(sorted(unsigned))
         )
-    opened: dict[str, Metadata[Any]] = {
-        role: parse_metadata(canonical(metadata), role, f"{where}, {role}")
-        for role, metadata in file.metadata.items()
-    }
+    opened = _parse_roles(file.metadata, where)
+    for role, metadata in opened.items():
+        # The file says which label it is for; what is signed must say so, too
+        _check_label(file.label, role, metadata, where)
     signers: dict[str, tuple[str, ...]] = {
         role: keyids for role, keyids in file.signers.items() if role in opened
     }
     keyset = None if file.keyset is None else parse_keyset(canonical(file.keyset), where)
-    return Ceremony(file.label, opened, signers, keyset)
+    manifests = {
+        int(number): text.encode("utf-8", "surrogatepass")
+        for number, text in file.manifests.items()
+        if _NUMBER.fullmatch(number)
+    }
+    before = _parse_roles(file.before, where)
+    return Ceremony(file.label, opened, signers, keyset, before, manifests)
+
+
+def _parse_roles(
+    documents: Mapping[CeremonyRole, dict[str, Any]], where: object
+) -> dict[str, Metadata[Any]]:
+    return {
+        role: parse_metadata(canonical(document), role, f"{where}, {role}")
+        for role, document in documents.items()
+    }
+
+
+def _check_label(label: str, role: str, metadata: Metadata[Any], where: object) -> None:
+    """Check that what is signed is of ``label``, as are the releases in it.
+
+    Raises:
+        MixAndMatchError: it is another label's.
+    """
+    labels = {metadata.signed.unrecognized_fields.get(LABEL)}
+    if role in DELEGATED:
+        labels |= {release.label for release in releases_in(metadata.signed, role)}
+    if labels != {label}:
+        raise MixAndMatchError(
+            "what is to be signed is another label's",
+            where=f"{where}, {role}",
+            expected=label,
+            got=", ".join(sorted(map(str, labels - {label}))),
+        )
 
 
 def promote(editor: MetadataEditor, number: int, tags: Sequence[str]) -> None:
@@ -143,7 +165,12 @@ def promote(editor: MetadataEditor, number: int, tags: Sequence[str]) -> None:
     editor.add(release, base.roles["ci"].signed.targets[built.path].hashes)
 
 
-def prepare(editor: MetadataEditor, keys: Keyring, keyset: KeySet | None = None) -> Ceremony:
+def prepare(
+    editor: MetadataEditor,
+    keys: Keyring,
+    manifests: Mapping[int, bytes],
+    keyset: KeySet | None = None,
+) -> Ceremony:
     """What has to be signed elsewhere; keys that can be used here have signed already."""
     editor.sign(keys.signer)
     signers = {
@@ -156,7 +183,12 @@ def prepare(editor: MetadataEditor, keys: Keyring, keyset: KeySet | None = None)
         )
         for role in editor.opened
     }
-    return Ceremony(editor.base.label, editor.opened, signers, keyset)
+    before: dict[str, Metadata[Any]] = {
+        role: editor.base.roles[role]
+        for role in DELEGATED
+        if role in editor.base.roles and role in editor.opened
+    }
+    return Ceremony(editor.base.label, editor.opened, signers, keyset, before, manifests)
 
 
 def check_dates(ceremony: Ceremony, consent: str | None) -> None:
@@ -188,9 +220,9 @@ def sign(ceremony: Ceremony, keys: Keyring) -> list[str]:
                 continue
             if signer := keys.signer(keyid):
                 metadata.sign(signer, append=True)
-                used.append(f"{role} with {keyid[:16]}")
+                used.append(f"{role} with {keyid}")
     if not used:
-        keyids = [keyid[:16] for keyids in ceremony.signers.values() for keyid in keyids]
+        keyids = [keyid for keyids in ceremony.signers.values() for keyid in keyids]
         raise KeyRefusedError(
             "no key here can add a signature",
             where=keys.folder,
@@ -222,6 +254,44 @@ def resume(ceremony: Ceremony, editor: MetadataEditor) -> None:
                 hint="prepare a new one",
             )
         editor.opened[role] = metadata
+    for role in DELEGATED:
+        _check_continues(role, editor)
+
+
+def _check_continues(role: SignedFor, editor: MetadataEditor) -> None:
+    """Check that a role's releases are those published, and for production what ``ci`` signed.
+
+    Raises:
+        MixAndMatchError: a release was changed, has gone, or was never built here.
+    """
+    if role not in editor.opened:
+        return
+    base, opened = editor.base, releases_in(editor.opened[role].signed, role)
+    published = {release.number: release for release in base.releases(role)} if base.roles else {}
+    built = {release.number: release for release in base.releases("ci")} if base.roles else {}
+    for release in opened:
+        # Builds sign for ci; a ceremony does not add to them
+        source = built.get(release.number)
+        same = source is not None and (source.sha256, source.length, source.platforms) == (
+            release.sha256,
+            release.length,
+            release.platforms,
+        )
+        if not same:
+            raise MixAndMatchError(
+                f"release {release.number} is not the one that was built and published here",
+                where=f"{role} of label {base.label}",
+                expected=source.sha256 if source else "no such release",
+                got=release.sha256,
+            )
+    tags = {release.number: {*release.tags} for release in opened}
+    for number, release in published.items():
+        if number not in tags or not tags[number].issuperset(release.tags):
+            raise MixAndMatchError(
+                f"release {number}, or a tag of it, has gone",
+                where=f"{role} of label {base.label}",
+                hint="prepare a new one",
+            )
 
 
 def check_keyset(editor: MetadataEditor, keys: KeySet) -> None:

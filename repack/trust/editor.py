@@ -160,6 +160,8 @@ class MetadataEditor:
     def _open_version(self, role: RoleName, signed: Signed) -> None:
         signed.expires = self.now + self._lifetime(role)
         signed.unrecognized_fields[SIGNED_AT] = stamp(self.now)
+        # In every role: who signs one label's metadata has not signed another's
+        signed.unrecognized_fields[LABEL] = self.base.label
         self.opened[role] = Metadata(signed)
 
     def _lifetime(self, role: RoleName) -> timedelta:

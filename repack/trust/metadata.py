@@ -14,12 +14,13 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
-from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Delegations, Metadata, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
 from repack.codec.canonical import canonical, loads
 from repack.codec.sha256sums import SUMS, compose_sums
 from repack.errors import (
+    KeyRefusedError,
     MetadataInvalidError,
     MetadataNotFoundError,
     MetadataUnsupportedError,
@@ -27,6 +28,7 @@ from repack.errors import (
     RootChainError,
     ThresholdError,
 )
+from repack.keys.keyset import check_distinct, check_key_id
 from repack.timestamps import read_time
 from repack.trust.selection import DEVELOPMENT, parse_release
 
@@ -61,7 +63,8 @@ def parse_metadata(data: bytes, role: str, where: object) -> Metadata[Any]:
 
     Raises:
         MetadataUnsupportedError: written after a newer major version of the specification.
-        MetadataInvalidError: malformed, or of another type than ``role`` has.
+        MetadataInvalidError: malformed, or of another type than ``role`` has; a key in it is not
+            the one that its identifier names.
         IntegrityError: not strict JSON.
     """
     document = loads(data, where, MAX_BYTES)
@@ -88,7 +91,34 @@ def parse_metadata(data: bytes, role: str, where: object) -> Metadata[Any]:
         raise MetadataInvalidError(
             "metadata of another role", where=where, expected=role, got=metadata.signed.type
         )
+    _check_keys(metadata.signed, where)
     return metadata
+
+
+def _check_keys(signed: Signed, where: object) -> None:
+    """Check that each key is the one that its identifier names, and counts once in a role.
+
+    Raises:
+        MetadataInvalidError: a key is not, or does not.
+    """
+    if isinstance(signed, Root):
+        delegator: Root | Delegations | None = signed
+    else:
+        delegator = signed.delegations if isinstance(signed, Targets) else None
+    if delegator is None:
+        return
+    keys = delegator.keys
+    try:
+        for keyid, key in keys.items():
+            check_key_id(keyid, key.keytype, key.scheme, str(key.keyval.get("public")), where)
+        for name, role in (delegator.roles or {}).items():
+            role_keys = [keys[keyid] for keyid in role.keyids if keyid in keys]
+            pairs = [(key.keytype, str(key.keyval.get("public"))) for key in role_keys]
+            check_distinct(name, pairs, where)
+    except KeyRefusedError as error:
+        raise MetadataInvalidError(
+            error.what, where=where, expected=error.expected, got=error.got, hint=error.hint
+        ) from error
 
 
 class MetadataSet(Struct, frozen=True):

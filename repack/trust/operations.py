@@ -6,17 +6,21 @@ in one exchange of the metadata folder. No release is built: the published one i
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from repack.channel.layout import METADATA_DIR
+from repack.channel.layout import MANIFEST_PATH, METADATA_DIR
 from repack.channel.metadata_folder import newest, write_folder
 from repack.errors import KeyRefusedError
 from repack.fs import atomic
+from repack.fs.walk import read_or_none
 from repack.keys.keyring import Keyring
 from repack.trust import ceremony
+from repack.trust.disclosure import compare_with_ring, describe
 from repack.trust.editor import MetadataEditor
+from repack.trust.metadata import DELEGATED, releases_in
 from repack.trust.sign import load
 
 if TYPE_CHECKING:
@@ -134,7 +138,8 @@ def prepare_promotion(
     """Write what has to be signed for a promotion; say what it is. Raises as :func:`promote`."""
     editor = context.editor()
     ceremony.promote(editor, release, tags)
-    return _write(ceremony.prepare(editor, context.keys), file)
+    manifests = _manifests(context, editor)
+    return _write(ceremony.prepare(editor, context.keys, manifests), file)
 
 
 def sign(
@@ -156,9 +161,11 @@ def sign(
     """
     prepared = ceremony.parse(atomic.read(file, MAX_CEREMONY), file)
     ceremony.check_dates(prepared, date_consent)
-    confirm(list(prepared.lines()))
+    statements = [*describe(prepared), *compare_with_ring(prepared, keys.keyset)]
+    confirm(statements)
     used = ceremony.sign(prepared, keys)
-    return _write(prepared, file), used
+    atomic.write(file, prepared.to_bytes())
+    return statements, used
 
 
 def finish(context: TrustContext, file: Path) -> MetadataSet:
@@ -206,7 +213,8 @@ def prepare_rotation(context: TrustContext, change: KeyChange | None, file: Path
     editor = _open_rotation(context, change)
     if not editor.opened:
         raise KeyRefusedError("nothing would change: the metadata agrees with the key set")
-    return _write(ceremony.prepare(editor, context.keys, context.keys.keyset), file)
+    manifests = _manifests(context, editor)
+    return _write(ceremony.prepare(editor, context.keys, manifests, context.keys.keyset), file)
 
 
 def _open_rotation(context: TrustContext, change: KeyChange | None) -> MetadataEditor:
@@ -221,7 +229,32 @@ def _open_rotation(context: TrustContext, change: KeyChange | None) -> MetadataE
 
 def _write(prepared: Ceremony, file: Path) -> list[str]:
     atomic.write(file, prepared.to_bytes())
-    return list(prepared.lines())
+    return list(describe(prepared))
+
+
+def _manifests(context: TrustContext, editor: MetadataEditor) -> dict[int, bytes]:
+    """The manifests of the releases that are signed for again, where they are kept.
+
+    The newest come first, and no more than fit into a ceremony's file.
+    """
+    releases = {
+        release.number: release
+        for role in DELEGATED
+        if role in editor.opened
+        for release in releases_in(editor.opened[role].signed, role)
+    }
+    manifests: dict[int, bytes] = {}
+    published, left = context.channels.published(context.label), MAX_CEREMONY // 2
+    for number, release in sorted(releases.items(), reverse=True):
+        kept = context.channels.history(context.label) / str(number) / MANIFEST_PATH
+        for path in (published / f"repack/{release.path}", kept):
+            data = read_or_none(path)
+            if data is not None and hashlib.sha256(data).hexdigest() == release.sha256:
+                if len(data) <= left:
+                    manifests[number] = data
+                    left -= len(data)
+                break
+    return manifests
 
 
 def add_key(

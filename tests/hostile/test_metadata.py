@@ -169,7 +169,7 @@ def test_key_ids_that_lie(folder, pinned):
         document["signed"]["keys"][keyid]["keyval"]["public"] = "00" * 32
 
     edit(folder / "1.root.json", change)
-    with pytest.raises(RootChainError):
+    with pytest.raises(MetadataInvalidError, match="not the one that its identifier names"):
         model.load_roots(read_folder(folder), folder)
 
 

@@ -269,7 +269,7 @@ def test_a_signer_who_does_not_agree_signs_nothing(bank, safe):
     before = file.read_bytes()
 
     def refuse(what):
-        assert what == said
+        assert what[: len(said)] == said
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
