@@ -178,6 +178,7 @@ DOORS: dict[str, set[str]] = {
         "trust/metadata.py",
         "trust/editor.py",
         "trust/ceremony.py",
+        "trust/disclosure.py",
         "trust/client.py",
     },
     "securesystemslib": {
