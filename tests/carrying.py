@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import forking
+
 
 def read_as_client(dest: Path) -> bool:
     """Whether a channel stands at ``dest``; fails when it names a package that is not there."""
@@ -149,14 +151,7 @@ def ssh_server(folder: Path):
 
 def killed_after(seconds: float, work) -> bool:
     """Run ``work`` in a child that is killed after a time; True when it was killed by that."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
+    child = forking.start(lambda: work() and 0)
     deadline = time.monotonic() + seconds
     ended, status = 0, 0
     while not ended and time.monotonic() < deadline:

@@ -98,4 +98,7 @@ def flip(path: Path, where: int | None = None) -> None:
     """Turn one bit of a file over."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2 if where is None else where] ^= 1
+    mode = path.stat().st_mode
+    path.chmod(mode | 0o200)  # packages are read-only for all but root
     path.write_bytes(data)
+    path.chmod(mode)

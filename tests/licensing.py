@@ -14,6 +14,7 @@ from repack.license.fingerprint import Fingerprint, GivenFingerprint
 from repack.license.license import License
 from repack.license.operations import LicenseQuery
 from repack.license.store import LicenseStore
+from tests import forking
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = SharedKey("oem", bytes(range(48)))
@@ -83,17 +84,11 @@ def killed_at(instant, work):
 
     Returns True when the child was killed, False when it ended before.
     """
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            strike_at(instant)
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    assert os.WEXITSTATUS(status) == 0, f"the work failed by itself at {instant}"
-    return False
+
+    def struck():
+        strike_at(instant)
+        work()
+
+    code = forking.run(struck)
+    assert code in {0, -signal.SIGKILL}, f"the work failed by itself at {instant}"
+    return code != 0

@@ -19,6 +19,7 @@ from repack.channel.folder import Channels
 from repack.delta import apply as pipeline
 from repack.delta import file as delta_file
 from repack.fs import links
+from tests import channels
 from tests.deltas import SIZE, Deltas, contents, of_json, rewrite, said, serves
 
 MODEL = "noarch/tiny-model-2-0.conda"
@@ -255,7 +256,7 @@ def test_packages_lost_by_the_store_are_named(tmp_path):
 def test_a_damaged_base_is_named(deltas):
     file = deltas.create(1, 2)
     path = deltas.customer / "noarch/tiny-model-1-0.conda"
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    channels.flip(path)
     assert "tiny-model-1-0.conda" in deltas.refuse(file)
     path.unlink()
     assert "tiny-model-1-0.conda" in deltas.refuse(file)
@@ -270,6 +271,7 @@ def test_a_damaged_package_that_stays_is_named(deltas):
         for path in deltas.whole[2]
         if path.endswith(".conda") and path not in carried and path != MODEL
     )
+    (deltas.customer / stays).unlink()
     (deltas.customer / stays).write_bytes(b"")
     assert stays in deltas.refuse(file)
 

@@ -15,6 +15,7 @@ import pytest
 from repack.errors import BusyError, PlaceError, SpaceError, UsageError
 from repack.fs import atomic, exchange, journal, links
 from repack.fs.swap import Exchange, exchanging
+from tests import forking
 
 
 def fill(folder: Path, **contents: str) -> Path:
@@ -217,9 +218,7 @@ def test_a_pipe_cannot_be_backed_up(tmp_path, two):
 
 def swap_and_die(exchanges: list[Exchange], instant: int, renames: str) -> int:
     """Swap in a child that is killed before or after its n-th step; return what it ended by."""
-    if child := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    steps, code = iter(range(10_000)), 1
+    steps = iter(range(10_000))
 
     def dying(real):
         def call(*args, **kwargs):
@@ -232,16 +231,15 @@ def swap_and_die(exchanges: list[Exchange], instant: int, renames: str) -> int:
 
         return call
 
-    try:
+    def swap_dying():
         for name in ("rename", "remove", "flush", "sync_folder"):
             setattr(atomic, name, dying(getattr(atomic, name)))
         links.place = dying(links.place)
         exchange.exchange = dying(exchange.exchange) if renames == "exchange" else lambda *_: False
         Path.mkdir = dying(Path.mkdir)
         swap(exchanges)
-        code = 0
-    finally:
-        os._exit(code)
+
+    return forking.run(swap_dying)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked child")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
 import sys
@@ -20,6 +19,7 @@ from repack.license.license import License
 from repack.license.recover import RecoveryJob, reports_in
 from repack.license.recovery_report import report_faults
 from repack.license.store import LicenseStore
+from tests import forking
 from tests.license.test_store import version_2
 from tests.licensing import (
     FACTORS,
@@ -380,16 +380,14 @@ def test_a_second_recovery_of_the_same_says_so(filled):
 @pytest.mark.parametrize("limit", [100, 900])
 def test_a_disk_that_fills_up_while_recovering_changes_nothing(filled, tmp_path, limit):
     before = content(tmp_path)
-    child = os.fork()
-    if child == 0:
+
+    def work():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        try:
+        with pytest.raises(SpaceError):
             recover.recover(job(filled))
-        except SpaceError:
-            os._exit(9)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+    assert forking.run(work) == 0
     assert content(tmp_path) == before
 
 

@@ -30,6 +30,7 @@ from repack.errors import (
 from repack.license import encryption
 from repack.license.fingerprint import Factors, Fingerprint, GivenFingerprint
 from repack.license.store import KEEP, LicenseStore
+from tests import forking
 from tests.licensing import FACTORS, NEW, NOW, OLD, fields, killed_at, license_of
 
 
@@ -294,16 +295,14 @@ def test_nothing_is_written_through_a_symlink(vault, tmp_path, which):
 def test_a_full_disk_leaves_the_old_store(vault):
     fill(vault)
     before = vault.path.read_bytes()
-    child = os.fork()
-    if child == 0:
+
+    def work():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
-        try:
+        with pytest.raises(SpaceError):
             fill(vault, licence=license_of(license_id="L2"))
-        except SpaceError:
-            os._exit(9)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+    assert forking.run(work) == 0
     assert vault.path.read_bytes() == before
     assert sorted(vault.open(OLD).ledger.licenses) == ["LIC-1"]
 
