@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 Format = Literal["conda", "tar.bz2"]
 PLACEHOLDER = "/opt/placehold_" + "p" * 200
-PYTHON = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
+# The sandbox of a proof shows the system's programs alone.
+PYTHON = f"""#!/bin/sh
+for python in {sys.executable} /usr/local/bin/python3 /usr/bin/python3; do
+    if [ -x "$python" ]; then exec "$python" "$@"; fi
+done
+exit 127
+"""
 
 
 @dataclass(frozen=True)

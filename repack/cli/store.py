@@ -50,7 +50,7 @@ def _line(row: dict[str, Any]) -> str:
 @options.store
 @options.as_json
 def verify(store: Path, *, as_json: bool) -> int:
-    """Hash every package again and drop those that are damaged; exit 6 if any was."""
+    """Hash every package again, compare unpacked copies; drop what is damaged, exit 6 if any was."""
     from repack.store import gc
     from repack.store.store import Store
 
@@ -64,6 +64,8 @@ def _verdict_lines(verdict: StoreVerdict) -> Iterator[str]:
     for entry in verdict.damaged:
         where = f", {entry.links} channel files are it too" if entry.links else ""
         yield f"damaged and dropped: {entry.sha256}{where}"
+    for name in verdict.unpacked:
+        yield f"unpacked copy changed and dropped: {shown(name)}"
     good = verdict.files - len(verdict.damaged)
     yield f"{good} of {verdict.files} packages are good, {amount(verdict.bytes)} read"
 

@@ -16,10 +16,10 @@ class Proof(Struct, frozen=True):
 
     Attributes:
         mode: ``linked`` when every package was installed, ``solved`` when only the solver ran.
-        network: how the health check was kept off the network; None when there was none.
+        isolation: how the health check was kept apart; None when there was none.
         clobbered: files that more than one package brought.
     """
 
     mode: Mode
-    network: Isolation | None = None
+    isolation: Isolation | None = None
     clobbered: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 The proof reads the staged channel and nothing else, with the target profile. On the host's own
 subdir it also links every package into a scratch prefix and runs the label's health check there
-without network. Every archive was read to its last byte before, where archives are inspected.
+in a sandbox. Every archive was read to its last byte before, where archives are inspected.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class ProofContext(Struct, frozen=True):
     Attributes:
         modes: how each subdir is proved.
         scratch: the folder of the scratch prefix.
-        environment: variables for the health check.
+        hidden: folders that the health check must not see.
     """
 
     label: Label
     store: Store
     modes: Mapping[str, Mode]
     scratch: Path
-    environment: Mapping[str, str]
+    hidden: tuple[Path, ...]
     progress: Progress
 
 
@@ -102,8 +102,8 @@ def _link(channel: Path, expected: CheckedEnvironment, context: ProofContext) ->
         clobbered = sandbox.clobbered(prefix)
         if not health_check:
             return Proof("linked", clobbered=clobbered)
-        network = sandbox.run_in(prefix, health_check, context.environment)
-        return Proof("linked", network, clobbered)
+        isolation = sandbox.run_in(prefix, health_check, context.hidden)
+        return Proof("linked", isolation, clobbered)
     except IntegrityError as error:
         raise ProofError("the packages do not install", got=error.got or error.what) from None
     finally:

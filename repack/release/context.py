@@ -88,7 +88,12 @@ class BuildContext(Struct, frozen=True):
             store=self.store,
             modes=self.proof_modes(subdirs),
             scratch=self.store.scratch(self.key),
-            environment=self.settings.environment,
+            hidden=(
+                self.settings.home,
+                self.settings.labels_dir.absolute(),
+                self.store.root,
+                self.channels.root,
+            ),
             progress=self.progress,
         )
 

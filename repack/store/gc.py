@@ -28,6 +28,7 @@ from repack.store.derived import read_derived
 from repack.store.listing import list_folder
 from repack.store.partial import VALIDATOR, last_touched
 from repack.store.store import StoreEntry, files_in
+from repack.store.unpacked import drop_changed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -47,21 +48,31 @@ _HOLDS_NAMES: Final = sys.platform == "win32"
 
 
 class StoreVerdict(Struct, frozen=True):
-    """What a full check found; what was ``damaged`` is not in the store any more."""
+    """What a full check found; what was ``damaged`` is not in the store any more.
+
+    Attributes:
+        unpacked: unpacked packages that were not what their archives hold; they are gone as well.
+    """
 
     files: int
     bytes: int
     damaged: tuple[StoreEntry, ...]
+    unpacked: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
         """0, or that of an integrity error."""
-        return IntegrityError.exit_code if self.damaged else 0
+        return IntegrityError.exit_code if self.damaged or self.unpacked else 0
 
     def to_json(self) -> dict[str, object]:
         """What ``repack store verify --json`` prints."""
         damaged = [entry.to_json() for entry in self.damaged]
-        return {"files": self.files, "bytes": self.bytes, "damaged": damaged}
+        return {
+            "files": self.files,
+            "bytes": self.bytes,
+            "damaged": damaged,
+            "unpacked": list(self.unpacked),
+        }
 
 
 class Removal(Struct, frozen=True):
@@ -111,6 +122,8 @@ class GcResult(Struct, frozen=True):
 def verify(store: Store, progress: Progress = SILENT) -> StoreVerdict:
     """Hash every archive again, whatever its stamp says, and drop what is damaged.
 
+    Unpacked copies are compared with their archives.
+
     Raises:
         PlaceError: the store cannot be read.
     """
@@ -125,7 +138,8 @@ def verify(store: Store, progress: Progress = SILENT) -> StoreVerdict:
 
         verdicts = list(pool.map(check, entries))
     damaged = tuple(entry for entry, right in zip(entries, verdicts, strict=True) if not right)
-    return StoreVerdict(files=len(entries), bytes=total, damaged=damaged)
+    unpacked = drop_changed(store)
+    return StoreVerdict(files=len(entries), bytes=total, damaged=damaged, unpacked=unpacked)
 
 
 def plan_sweep(store: Store, keep: Collection[Digest], grace: float = DAY) -> GcResult:

@@ -48,7 +48,7 @@ def examine(store: Path, channels: Path) -> Iterator[DoctorFinding]:
     yield _links(store, channels)
     yield _exchange(channels)
     yield _proof()
-    yield _network()
+    yield _isolation()
 
 
 def _libraries() -> Iterator[DoctorFinding]:
@@ -112,10 +112,17 @@ def _proof() -> DoctorFinding:
     return DoctorFinding("proof", "ok", f"{host} can be proved by linking")
 
 
-def _network() -> DoctorFinding:
-    if sandbox.network_cutter():
-        return DoctorFinding(
-            "network", "ok", "health checks run in a network namespace of their own"
-        )
-    text = "health checks are kept off the network by proxy variables only"
-    return DoctorFinding("network", "note", text)
+def _isolation() -> DoctorFinding:
+    with tempfile.TemporaryDirectory(prefix=atomic.TEMP_PREFIX) as name:
+        prefix, work = Path(name, "prefix"), Path(name, "work")
+        prefix.mkdir()
+        work.mkdir()
+        if words := sandbox.sandbox_words(prefix.resolve(), work):
+            text = f"health checks run in a sandbox ({Path(words[0]).name}): no network, no keys"
+            return DoctorFinding("sandbox", "ok", text)
+    network = "without network" if sandbox.network_cutter() else "with proxies that lead nowhere"
+    text = (
+        f"no sandbox here: health checks run {network}, and what packages bring can read and write "
+        "whatever you can, keys and store included; install bubblewrap, or build in a container"
+    )
+    return DoctorFinding("sandbox", "note", text)
