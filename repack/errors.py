@@ -126,24 +126,27 @@ class UnsolvableError(RepackError):
     Args:
         subdir: where there is no solution.
         explanation: the solver's own words.
+        advice: what to do, a sentence each, where more is known than that it cannot be solved.
     """
 
     kind = "unsolvable"
     exit_code = 4
 
-    def __init__(self, subdir: str, explanation: str) -> None:
+    def __init__(self, subdir: str, explanation: str, advice: Sequence[str] = ()) -> None:
         self.explanations = {subdir: explanation}
+        self.advice = tuple(advice)
+        loosen = "loosen a MatchSpec or constraint, or add a channel that has what is missing"
         super().__init__(
             "no set of packages fulfils the label",
-            hint="loosen a MatchSpec or constraint, or add a channel that has what is missing",
+            hint="\n        ".join(advice) if advice else loosen,
         )
 
     @classmethod
     def together(cls, errors: Sequence[UnsolvableError]) -> UnsolvableError:
         """One error for several subdirs."""
-        error = cls("", "")
-        error.explanations = {k: v for e in errors for k, v in e.explanations.items()}
-        return error
+        whole = cls("", "", [sentence for error in errors for sentence in error.advice])
+        whole.explanations = {s: text for error in errors for s, text in error.explanations.items()}
+        return whole
 
     def text(self) -> str:
         """The solver's explanation per subdir, then what to do."""

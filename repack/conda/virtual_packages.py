@@ -16,7 +16,7 @@ from msgspec import Struct
 from repack.codec.tree import Scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from repack.codec.tree import ProblemList, View
 
@@ -38,6 +38,11 @@ _DEFAULTS: Final[dict[str, dict[str, str]]] = {
 _OPTIONAL: Final = frozenset({"__cuda"})
 _VALUE: Final = re.compile(r"[0-9]+(\.[0-9A-Za-z]+)*")
 _MICROARCHITECTURE: Final = re.compile(r"[a-z0-9_]+")
+# rattler's words for a dependency, and for a MatchSpec of the label's own.
+_MISSING: Final = re.compile(
+    r"(?P<name>__\w+)(?P<spec> [^\n]*?)?, for which no candidates were found"
+    r"|No candidates were found for (?P<top>__\w+)(?P<top_spec> [^\n]*?)?\.(?=\s|\Z)"
+)
 _OVERRIDE: Final = "CONDA_OVERRIDE_"
 
 
@@ -122,6 +127,39 @@ def environment_overrides(subdir: str, environment: Mapping[str, str]) -> dict[s
         if value is not None:
             overrides[name] = value.strip() or None
     return overrides
+
+
+def missing_virtual_packages(explanation: str, profile: TargetProfile) -> tuple[str, ...]:
+    """What packages want of a machine and the profile does not have: a sentence per name.
+
+    Args:
+        explanation: rattler's of what cannot be solved.
+        profile: what it was solved for.
+    """
+    wanted: dict[str, dict[str, None]] = {}
+    for match in _MISSING.finditer(explanation):
+        name, spec = match["name"] or match["top"], match["spec"] or match["top_spec"]
+        wanted.setdefault(name, {})[(spec or "any").strip()] = None
+    by_name = {package.name: package for package in profile.virtual_packages}
+    return tuple(_sentence(name, list(specs), by_name, profile) for name, specs in wanted.items())
+
+
+def _sentence(
+    name: str,
+    specs: Sequence[str],
+    by_name: Mapping[str, VirtualPackage],
+    profile: TargetProfile,
+) -> str:
+    versions = " or ".join(specs[:3])
+    if name not in profile_names(profile.subdir):
+        return f"packages need {name} {versions}, which no {profile.subdir} target has"
+    package = by_name.get(name)
+    value = "none" if package is None else package.build if "arch" in name else package.version
+    key = f"platforms.{profile.subdir}.{name}"
+    return (
+        f"packages need {name} {versions}, and the target profile has {value}: if the targets"
+        f" have it, set {key}; else ask for older versions"
+    )
 
 
 def read_profile(subdir: str, table: View, problems: ProblemList) -> TargetProfile:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from repack.inputs.source import Source
     from repack.label.label import Label
     from repack.label.reader import PackagesFrom
-    from repack.label.without_file import LabelRequest
+    from repack.label.without_file import UnwrittenLabel
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 _MAX_SECRET: Final = 64 << 10
@@ -136,7 +136,7 @@ def has_file(folder: Path, name: str) -> bool:
 
 
 def compose(
-    request: LabelRequest,
+    request: UnwrittenLabel,
     environment: Mapping[str, str],
     check_spec: Callable[[str], str | None],
     packages_from: PackagesFrom = "label",

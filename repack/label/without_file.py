@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from repack.label.reader import LabelContext
 
 
-class LabelRequest(Value, frozen=True):
+class UnwrittenLabel(Value, frozen=True):
     """What the command line, or the file that it names, says of a label.
 
     Attributes:
@@ -41,7 +41,7 @@ class LabelRequest(Value, frozen=True):
     package_format: PackageFormat = "keep"
 
 
-def label_without_file(request: LabelRequest, context: LabelContext) -> Label:
+def label_without_file(request: UnwrittenLabel, context: LabelContext) -> Label:
     """The label that ``request`` describes.
 
     Raises:

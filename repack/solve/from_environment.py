@@ -16,7 +16,7 @@ from repack.errors import LabelError, Problem, UsageError
 from repack.inputs.prepared_environment import PackageAccess, harvest, read_env_info
 from repack.label import files
 from repack.label.variables import fill
-from repack.label.without_file import LabelRequest
+from repack.label.without_file import UnwrittenLabel
 from repack.solve import lockfile
 from repack.solve.solution import Solution, SolveRequest
 from repack.upstream.channel_tokens import ChannelTokens, configured_urls, is_hidden
@@ -61,7 +61,7 @@ def label_of_environment(name: str, settings: Settings) -> Label:
         **environment_overrides(info.subdir, settings.environment),
     }
     profile = TargetProfile.of(info.subdir, conda=info.conda_version)
-    request = LabelRequest(
+    request = UnwrittenLabel(
         where=str(env_file),
         name=name,
         channels=channels,

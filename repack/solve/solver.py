@@ -22,6 +22,7 @@ from repack.conda.rattler import (
 )
 from repack.conda.record import Record
 from repack.conda.repodata import repodata_bytes
+from repack.conda.virtual_packages import missing_virtual_packages
 from repack.errors import FetchError, UnsolvableError
 from repack.urls import folder_url, redact_text, redact_url
 
@@ -219,7 +220,8 @@ def _run(
         return run_async(_solve(sources, request, gateway))
     except rx.SolverError as error:
         explanation = redact_text(str(error)).removeprefix("Cannot solve the request because of: ")
-        raise UnsolvableError(subdir, explanation.strip()) from None
+        advice = missing_virtual_packages(explanation, request.profile)
+        raise UnsolvableError(subdir, explanation.strip(), advice) from None
     except (rx.GatewayError, rx.FetchRepoDataError, rx.IoError) as error:
         raise _fetch_error(str(error), channels) from None
     except rx.InvalidMatchSpecError as error:

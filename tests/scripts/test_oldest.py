@@ -23,6 +23,7 @@ PROGRAMS = {
     "scripts/package_offline_release.py": "3.9",
     "scripts/repackenv.py": "3.8",
     "scripts/test.py": "3.11",
+    "scripts/update_offline_repo.py": "3.8",
     "scripts/update_package.py": "3.11",
     "scripts/verify_fingerprint.py": "3.11",
     "scripts/windows_python.py": "3.11",
