@@ -263,7 +263,7 @@ def test_label_that_is_called_like_its_package(tmp_path):
         (["label", "bnak"], 2, "did you mean 'bank'"),
         (["label", "../bank"], 2, "is not made of"),
         (["label", "nul"], 2, "reserved name on Windows"),
-        (["label"], 2, "Missing argument"),
+        (["label"], 2, "no label was named"),
         (["label", "bank", "--prove", "hoped"], 2, "hoped"),
         (["lable", "bank"], 2, "lable"),
         (["history", "none"], 2, "no release"),

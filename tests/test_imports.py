@@ -106,6 +106,10 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "archive channel codec conda fs label solve trust",
         "Every text that comes from a package is shortened, cleaned and escaped.",
     ),
+    "fleet": (
+        "channel codec fs label release report store",
+        "What happens to one label of a run stays with it.",
+    ),
     "wheels": (
         "archive codec conda fs inputs store upstream",
         "A wheel is a package once per content and target; the same wheel gives the same bytes.",

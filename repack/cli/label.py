@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from repack.cli.shared import options, output
+from repack.cli.shared import fleet, options, output
 from repack.display import amount, counted
 
 if TYPE_CHECKING:
@@ -41,10 +41,11 @@ _WARNINGS: Final = 10
 
 
 @click.command()
-@click.argument("name")
+@click.argument("names", nargs=-1)
 @options.labels_dir
 @options.channels_dir
 @options.store
+@fleet.fleet_options
 @click.option(
     "--env",
     type=options.FILE,
@@ -61,13 +62,20 @@ _WARNINGS: Final = 10
 @click.option("--dry-run", is_flag=True, help="Say what would change; fetch and write nothing.")
 @click.option("--update", is_flag=True, help="Solve afresh even if the lock still fits.")
 @options.as_json
-def command(name: str, *, dry_run: bool, as_json: bool, **values: object) -> None:
-    """Build the channel of label NAME, prove it, publish it."""
+def command(names: tuple[str, ...], *, dry_run: bool, as_json: bool, **values: object) -> int:
+    """Build the channels of labels, prove them, publish them.
+
+    NAMES are labels, or patterns such as 'bank-*'. Several labels are built by several workers; one
+    that fails does not stop the others, and the worst exit code is the run's.
+    """
     from repack.release.line import build, preview
 
+    if not names or fleet.is_fleet(names, values):
+        return fleet.build_fleet(names, values, dry_run=dry_run, as_json=as_json)
     run = preview if dry_run else build
-    outcome = run(name, options.settings(values), output.progress())
+    outcome = run(names[0], options.settings(values), output.progress())
     output.emit(outcome, _summary(outcome), as_json=as_json)
+    return 0
 
 
 @click.command()

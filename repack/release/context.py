@@ -11,8 +11,8 @@ from repack.channel.folder import Channels
 from repack.conda.match_spec import spec_fault
 from repack.conda.subdir import host_subdir
 from repack.label import files
+from repack.release.session import BuildSession
 from repack.store.store import Store
-from repack.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from repack.progress import Progress
     from repack.prove.prove import ProofContext
     from repack.settings import Mode, Settings
+    from repack.upstream.client import Upstream
 
 
 class BuildContext(Struct, frozen=True):
@@ -34,18 +35,32 @@ class BuildContext(Struct, frozen=True):
     lock: Path
     channels: Channels
     store: Store
-    upstream: Upstream
+    session: BuildSession
     progress: Progress
 
+    @property
+    def upstream(self) -> Upstream:
+        """Where archives and repodata come from."""
+        return self.session.upstream
+
     @classmethod
-    def open(cls, name: str, settings: Settings, progress: Progress) -> BuildContext:
+    def open(
+        cls,
+        name: str,
+        settings: Settings,
+        progress: Progress,
+        session: BuildSession | None = None,
+    ) -> BuildContext:
         """Read the label; nothing is written yet.
+
+        Args:
+            session: of several builds; one of its own without it.
 
         Raises:
             UsageError: there is no such label.
             LabelError: it has mistakes.
         """
-        upstream = Upstream.from_environment(settings.environment, settings.home)
+        session = session or BuildSession.open(settings)
         channels = Channels(settings.channels_dir)
         if settings.env_file and not files.has_file(settings.labels_dir, name):
             from repack.solve.from_environment import label_of_environment
@@ -63,7 +78,7 @@ class BuildContext(Struct, frozen=True):
             lock=lock,
             channels=channels,
             store=Store(settings.store_dir),
-            upstream=upstream,
+            session=session,
             progress=progress,
         )
 

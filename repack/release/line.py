@@ -38,12 +38,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.conda.record import Record
+    from repack.release.session import BuildSession
     from repack.settings import Settings
     from repack.solve.solution import Solution
 
 
-def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome:
+def build(
+    name: str,
+    settings: Settings,
+    progress: Progress = SILENT,
+    session: BuildSession | None = None,
+) -> Outcome:
     """Build, prove and publish one label's channel.
+
+    Args:
+        session: what builds in one process share.
 
     Raises:
         RepackError: whatever went wrong, by who must act; what was published before still is.
@@ -51,7 +60,7 @@ def build(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome
     began = time.monotonic()
     channels, label = Channels(settings.channels_dir), LabelName(name)
     with channels.exclusive(label), recording_failure(channels, label, settings.now):
-        context = BuildContext.open(name, settings, progress)
+        context = BuildContext.open(name, settings, progress, session)
         solution = _solve_label(context)
         check_locks(solution, context.label)
         solution = _with_wheels(solution, context)
@@ -180,7 +189,7 @@ def _solve_label(context: BuildContext) -> Solution:
         )
     else:
         wheels = WheelSettings(settings.environment, settings.home, store.root / "uv")
-        solving = SolveContext(store, context.upstream, context.progress, wheels)
+        solving = SolveContext(store, context.session.repodata, context.progress, wheels)
         solution = resolve(label, baseline, solving)
     replaced = find_replaced(solution, baseline)
     return replace(solution, replaced=replaced, warnings=(*solution.warnings, *replaced))

@@ -203,4 +203,5 @@ def publish_release(release: NewRelease, context: BuildContext) -> None:
     channels.publish(label.name, release.tree)
     channels.remember(label.name, release.release.number, release.tree.texts)
     channels.forget(label.name, label.keep_releases, release.release.number)
-    write_page(channels)
+    if context.session.writes_overview:
+        write_page(channels)

@@ -17,7 +17,6 @@ from repack.solve import lockfile
 from repack.solve.lock_places import ChannelPlaces, foreign_pins, replaced_packages
 from repack.solve.solution import Solution, SolveRequest
 from repack.solve.solver import offered_names, solve, solve_among
-from repack.solve.upstream_repodata import UpstreamRepodata
 from repack.solve.wheels import (
     WheelChooser,
     WheelNeeds,
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from repack.inputs.pins import Pin, WheelPin
     from repack.label.label import Label
     from repack.progress import Progress
+    from repack.solve.upstream_repodata import UpstreamRepodata
     from repack.store.store import Store
-    from repack.upstream.client import Upstream
 
 CHANNEL_LOCK: Final = "repack/lock.yml"
 
@@ -64,12 +63,12 @@ class SolveContext(Struct, frozen=True):
 
     Attributes:
         store: keeps upstream's repodata and the records of the lock.
-        upstream: where repodata comes from, and which mirrors there are.
+        repodata: upstream's, and upstream with its mirrors.
         wheel_settings: for choosing wheels that no lock names.
     """
 
     store: Store
-    upstream: Upstream
+    repodata: UpstreamRepodata
     progress: Progress
     wheel_settings: WheelSettings
 
@@ -105,14 +104,14 @@ def resolve(label: Label, baseline: Baseline, context: SolveContext) -> Solution
     label_request = _read_request(label)
     by_subdir = {request.profile.subdir: request for request in label_request.requests}
     path = context.store.records_path(label.name)
-    places = ChannelPlaces(label_request.channels, context.upstream.locations)
+    places = ChannelPlaces(label_request.channels, context.repodata.upstream.locations)
     label_request, unheld = _hold_pins(label_request, places)
     # Channels are compared with those of the lock, secrets aside.
     digest = lockfile.digest_request([label_request.requests, label_request.pins])
     if baseline.is_kept and baseline.lock.is_file():
         lock = lockfile.read_lock(baseline.lock)
         memory = lockfile.recall_lock(path, lock.data)
-        locations = context.upstream.locations
+        locations = context.repodata.upstream.locations
         places = ChannelPlaces(label_request.channels, locations, memory.elsewhere)
         lock_use = LockUse(baseline.lock, places, is_satisfied=memory.satisfied == digest)
         kept = keep_lock(label_request, lock, lock_use)
@@ -227,7 +226,7 @@ def solve_all(
     records: dict[str, tuple[Record, ...]] = {}
     wheels: dict[str, tuple[WheelPin, ...]] = {}
     unsolvable: list[UnsolvableError] = []
-    repodata = UpstreamRepodata(context.store.repodata_cache, context.upstream)
+    repodata = context.repodata
     channels, chooser = label_request.channels, None
     if not label_request.wheels.is_empty and context.wheel_settings is not None:
         chooser = WheelChooser(

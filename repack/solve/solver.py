@@ -23,7 +23,7 @@ from repack.conda.rattler import (
 from repack.conda.record import Record
 from repack.conda.repodata import repodata_bytes
 from repack.conda.virtual_packages import missing_virtual_packages
-from repack.errors import FetchError, UnsolvableError
+from repack.errors import FetchError, RepackError, UnsolvableError
 from repack.urls import folder_url, redact_text, redact_url
 
 if TYPE_CHECKING:
@@ -57,8 +57,20 @@ def solve(
         FetchError: a channel cannot be read.
         IntegrityError: a record lacks what repack identifies packages by.
     """
-    records = to_records(_run(channels, request, repodata))
-    return tuple(_as_published(_without_pip(r, request), repodata) for r in records)
+    question = (tuple(channels), request)
+    answer = repodata.answers.get(question)
+    if answer is None:
+        try:
+            records = to_records(_run(channels, request, repodata))
+            answer = tuple(_as_published(_without_pip(r, request), repodata) for r in records)
+        except (UnsolvableError, FetchError) as error:
+            # Another label that asks the same gets the same, without asking upstream again.
+            repodata.answers[question] = error
+            raise
+        repodata.answers[question] = answer
+    if isinstance(answer, RepackError):
+        raise answer
+    return answer
 
 
 def offered_names(
@@ -214,8 +226,12 @@ def _run(
     network = repodata.upstream.network if repodata else None
     by_rattler = _left_to_rattler(channels, network) if network else []
     sources = [s for url in channels for s in _sources(url, request, repodata, by_rattler)]
-    client = _client(by_rattler, network) if network else None
-    gateway = rattler.Gateway(cache_dir=repodata.cache if repodata else None, client=client)
+    gateway = repodata.gateways.get(tuple(by_rattler)) if repodata else None
+    if gateway is None:
+        client = _client(by_rattler, network) if network else None
+        gateway = rattler.Gateway(cache_dir=repodata.cache if repodata else None, client=client)
+        if repodata is not None:
+            repodata.gateways[tuple(by_rattler)] = gateway
     try:
         return run_async(_solve(sources, request, gateway))
     except rx.SolverError as error:

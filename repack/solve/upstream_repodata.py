@@ -22,6 +22,9 @@ from repack.urls import redact_url
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from repack.conda.record import Record
+    from repack.errors import RepackError
+    from repack.solve.solution import SolveRequest
     from repack.upstream.client import Upstream
 
 # Below this a file is parsed whole, which takes no longer than bisecting for a hundred records.
@@ -99,6 +102,11 @@ class UpstreamRepodata:
     def __init__(self, cache: Path, upstream: Upstream) -> None:
         self.cache = cache
         self.upstream = upstream
+        # For a session of several builds: answers by question, and rattler's gateways by channels.
+        self.answers: dict[
+            tuple[tuple[str, ...], SolveRequest], tuple[Record, ...] | RepackError
+        ] = {}
+        self.gateways: dict[tuple[str, ...], Any] = {}
         self._downloaded: dict[str, Path | None] = {}
         self._folders: dict[str, RepodataIndex | None] = {}
 
