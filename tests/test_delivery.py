@@ -57,6 +57,7 @@ class Company:
         given = {
             "provision": {"label": "bank", "type": "ci", "platform": "linux-64"},
             "storage": {"root": str(self.site / "opt"), "keep": 3},
+            "log": {"path": str(self.site / "log")},
             "trust": {"root": "root.json"},
             **sections,
         }
@@ -145,7 +146,8 @@ def test_there_and_back(company):
     company.install()
     company.target("run")
     company.runs(3)
-    company.target("rollback")
+    company.target("rollback", code=101)
+    company.target("run")
     company.runs(1)
     company.target("rollback", code=21)
 

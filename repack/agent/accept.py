@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import Struct
 
-from repack.errors import NoMatchError, NoSuchReleaseError
+from repack.errors import ContentMissingError, NoMatchError, NoSuchReleaseError
 from repack.timestamps import stamp
 from repack.trust import client
 from repack.trust.selection import (
@@ -16,12 +16,14 @@ from repack.trust.selection import (
     RollbackState,
     check_not_future,
     check_times,
-    choose,
+    fitting_releases,
+    passed_over,
     raised_floor,
     warnings,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from repack.trust.selection import SignedRelease
 
 _RELEASE_NAME: Final = re.compile(r"(?:(?P<label>[a-z0-9._-]+)@)?(?P<number>[1-9][0-9]{0,8})\Z")
+
+
+T = TypeVar("T")
 
 
 class InstallRequest(Struct, frozen=True):
@@ -47,15 +52,17 @@ class InstallRequest(Struct, frozen=True):
 
 
 class AcceptedRelease(Struct, frozen=True):
-    """A release that is taken.
+    """The releases that may be taken.
 
     Attributes:
+        candidates: the newest first; there is one at least. The next one is only taken when one is
+            not whole on the medium, and only if it is newer than what runs.
         floor: the time that has certainly passed, now.
         clock_reset: the version of the root that last ordered the floor to be forgotten.
-        notes: what will expire soon, or is odd about the clock.
+        notes: what was passed over and why, what will expire soon, or is odd about the clock.
     """
 
-    signed: SignedRelease
+    candidates: tuple[SignedRelease, ...]
     floor: datetime
     clock_reset: int
     notes: tuple[str, ...]
@@ -91,17 +98,77 @@ def accept(
     release_filter = ReleaseFilter(
         context.label, context.platform, settings.type, settings.tag, number
     )
-    release = choose(trusted.releases, release_filter, RollbackState(floor, state.highest))
-    if number is None and release.number in state.failed:
-        raise NoMatchError(
-            f"release {release.number} is the newest that fits, and it failed here before",
-            where=medium.folder,
-            hint=f"bring a newer one, or try it again by --name {release.number}",
-        )
-    notes = list(warnings(expiries, now))
+    fitting = fitting_releases(
+        trusted.releases, release_filter, RollbackState(floor, state.highest)
+    )
+    candidates, notes = fitting[:1], []
+    if number is None:
+        candidates = _untried(fitting, state, medium)
+        reasons = passed_over(trusted.releases, release_filter, candidates[0].number)
+        reasons |= {
+            release.number: "it failed here before"
+            for release in fitting
+            if release.number > candidates[0].number
+        }
+        notes = [_skipped(number, why) for number, why in sorted(reasons.items(), reverse=True)]
+    notes += warnings(expiries, now)
     if now < floor:
         notes.append(f"the clock stands at {stamp(now)}, before a time seen signed, {stamp(floor)}")
-    return AcceptedRelease(release, floor, trusted.metadata.clock_reset, tuple(notes))
+    return AcceptedRelease(candidates, floor, trusted.metadata.clock_reset, tuple(notes))
+
+
+def _untried(
+    fitting: tuple[SignedRelease, ...], state: State, medium: Medium
+) -> tuple[SignedRelease, ...]:
+    """The newest release that did not fail here, then the others that are newer than what runs.
+
+    Raises:
+        NoMatchError: the newest failed here, and no other is newer than what runs.
+    """
+    newer = [r for r in fitting if state.current is None or r.number > state.current]
+    untried = tuple(r for r in newer if r.number not in state.failed)
+    newest = fitting[0]
+    if newest.number not in state.failed:
+        return untried or (newest,)
+    if untried:
+        return untried
+    raise NoMatchError(
+        f"release {newest.number} is the newest that fits, and it failed here before",
+        where=medium.folder,
+        hint=f"bring a newer one, or try it again by --name {newest.number}",
+    )
+
+
+def _skipped(number: int, why: str) -> str:
+    return f"release {number} was passed over: {why}"
+
+
+def take_first_whole(
+    accepted: AcceptedRelease, take: Callable[[SignedRelease], T]
+) -> tuple[T, tuple[str, ...]]:
+    """Take the first candidate that is whole on the medium.
+
+    Args:
+        take: takes one.
+
+    Returns:
+        What ``take`` returned, and the notes, with those on candidates that are not whole.
+
+    Raises:
+        ContentMissingError: none is whole; about the newest, with what was passed over.
+    """
+    first: ContentMissingError | None = None
+    notes = accepted.notes
+    for candidate in accepted.candidates:
+        try:
+            return take(candidate), notes
+        except ContentMissingError as error:
+            first = first or error
+            notes = (_skipped(candidate.number, error.text()), *notes)
+    assert first is not None  # noqa: S101 - there is one candidate at least
+    if accepted.notes:
+        first.got = "; ".join(map(str, filter(None, (first.got, *accepted.notes))))
+    raise first
 
 
 def _parse_name(context: AgentContext, name: str) -> int:

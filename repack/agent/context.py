@@ -12,12 +12,14 @@ from msgspec.structs import asdict
 
 from repack import host
 from repack.agent import settings_files
+from repack.agent.log import AgentLog
 from repack.agent.settings import merge
 from repack.agent.storage import AgentStorage
 from repack.conda import subdir
-from repack.errors import NoMatchError, SpaceError, TargetSpaceError
+from repack.errors import NoMatchError, RepackError, SpaceError, TargetSpaceError
 from repack.progress import SILENT, Progress
 from repack.structs import Value
+from repack.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,6 +66,7 @@ class AgentContext(Value, frozen=True):
         snippets: the files that the settings came from.
         environment: variables for services and health checks.
         check_license: raises when this device has no valid licence for the label.
+        log_file: where decisions are written down.
         clock: the machine's time.
     """
 
@@ -75,6 +78,7 @@ class AgentContext(Value, frozen=True):
     snippets: tuple[Snippet, ...]
     environment: Mapping[str, str]
     check_license: Callable[[LabelName], None]
+    log_file: AgentLog
     clock: Callable[[], datetime] = host.now
     progress: Progress = SILENT
 
@@ -94,14 +98,28 @@ class AgentContext(Value, frozen=True):
         """
         snippets = settings_files.read_snippets(configs, environment)
         settings = merge(snippets)
+        for note in settings.notes:
+            progress.note(note)
         platform = settings.platform or subdir.host_subdir()
         if platform is None:
             raise NoMatchError("there are no releases for this kind of machine")
         root = settings_files.install_root(settings.root, environment)
         storage = AgentStorage(root, settings.label)
+        log_path = settings_files.log_file(settings.log_path, environment, settings.label)
         return cls(
-            settings, storage, platform, snippets, environment, check_license, progress=progress
+            settings=settings,
+            storage=storage,
+            platform=platform,
+            snippets=snippets,
+            environment=environment,
+            check_license=check_license,
+            log_file=AgentLog(log_path, progress),
+            progress=progress,
         )
+
+    def log(self, event: str, **fields: object) -> None:
+        """Write down a decision."""
+        self.log_file.write(self.clock(), event, label=self.label, **fields)
 
     @property
     def label(self) -> LabelName:
@@ -129,21 +147,31 @@ class AgentContext(Value, frozen=True):
         return plan.action_after(before, self.label)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the label while the block runs.
+    def locked(self, command: str) -> Iterator[None]:
+        """Hold the label while the block runs; what ends it with an error is logged.
 
         Raises:
             BusyError: another agent works on it.
             TargetSpaceError: the disk is full.
         """
         try:
-            with self.storage.exclusive():
+            with self.storage.exclusive(), self._logged(command):
                 yield
         except SpaceError as error:
             raise TargetSpaceError(
                 error.what, where=error.where, expected=error.expected, got=error.got,
                 hint="what runs on this target was not touched; free some space and run again",
             ) from error  # fmt: skip
+
+    @contextlib.contextmanager
+    def _logged(self, command: str) -> Iterator[None]:
+        self.log("begin", command=command, version=__version__, notes=list(self.settings.notes))
+        try:
+            yield
+        except RepackError as error:
+            code = error.exit_code
+            self.log("error", command=command, kind=error.kind, exit_code=code, what=error.text())
+            raise
 
     def remove_old_releases(self) -> tuple[str, ...]:
         """Remove releases that are not kept; return notes on those that cannot be removed now."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from repack import host
 from repack.agent import environment, run
-from repack.agent.accept import InstallRequest, accept
+from repack.agent.accept import InstallRequest, accept, take_first_whole
 from repack.agent.context import AgentResult
 from repack.agent.fill import fill
 from repack.agent.medium import Medium
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from repack.agent.context import AgentContext
     from repack.agent.state import State
     from repack.channel.install_plan import InstallPlan
+    from repack.trust.selection import SignedRelease
 
 _SHOWN: Final = 20
 
@@ -41,34 +44,57 @@ def install(context: AgentContext, source: Path, name: str | None = None) -> Age
         TargetSpaceError: the disk is full, or would be.
         BusyError: another agent works on it.
     """
-    with context.locked():
+    with context.locked("install"):
         state = _ready(context)
         medium = Medium.find(source, context.label)
         accepted = accept(context, medium, state, InstallRequest(name, context.storage.trust))
         context.storage.save_clock(RememberedClock(accepted.floor, accepted.clock_reset))
-        for note in accepted.notes:
+        context.log(
+            "accepted", medium=str(medium.folder), releases=[r.number for r in accepted.candidates]
+        )
+        result, notes = take_first_whole(
+            accepted, lambda signed: _take(context, state, medium, signed)
+        )
+        for note in notes:
             context.progress.note(f"warning: {note}")
-        number = accepted.signed.number
-        if number == state.current and context.storage.pointer.get() == number:
-            _check_unchanged(context, context.storage.install_plan(number))
-            return AgentResult(
-                context.label, "unchanged", number, number, context.remove_old_releases()
-            )
-        if number in context.storage.installed():
-            plan = context.storage.install_plan(number)
-            _check_license(context, plan)
-            _check_unchanged(context, plan)
-            action = context.action_after(plan, state.current)
-            context.storage.save(state.fill(number, action, host.boot_id()).filled())
-        else:
-            release = medium.release(accepted.signed)
-            plan = release.install_plan(context.platform)
-            _check_license(context, plan)
-            fill(context, state, release, plan)
-        action = context.storage.load().awaits
-        if action == "none":
-            return run.finish(context)
-        return AgentResult(context.label, action, number, state.current, accepted.notes)
+            context.log("note", note=note)
+        if result is None:
+            result = run.finish(context)
+        return replace(result, notes=(*result.notes, *notes))
+
+
+def _take(
+    context: AgentContext, state: State, medium: Medium, signed: SignedRelease
+) -> AgentResult | None:
+    """Make a release ready; None when it is to be run at once.
+
+    Raises:
+        ContentMissingError: it is not whole on the medium; the target is as it was.
+        RepackError: as :func:`install` says.
+    """
+    number = signed.number
+    if number == state.current and context.storage.pointer.get() == number:
+        _check_unchanged(context, context.storage.install_plan(number))
+        context.log("unchanged", release=number)
+        return AgentResult(
+            context.label, "unchanged", number, number, context.remove_old_releases()
+        )
+    if number in context.storage.installed():
+        plan = context.storage.install_plan(number)
+        _check_license(context, plan)
+        _check_unchanged(context, plan)
+        action = context.action_after(plan, state.current)
+        context.storage.save(state.fill(number, action, host.boot_id()).filled())
+    else:
+        release = medium.release(signed)
+        plan = release.install_plan(context.platform)
+        _check_license(context, plan)
+        fill(context, state, release, plan)
+    action = context.storage.load().awaits
+    context.log("installed", release=number, current=state.current, awaits=action)
+    if action == "none":
+        return None
+    return AgentResult(context.label, action, number, state.current)
 
 
 def _ready(context: AgentContext) -> State:

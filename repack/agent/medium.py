@@ -22,7 +22,13 @@ from repack.codec.canonical import loads
 from repack.conda.record import Record
 from repack.conda.repodata import read_rows
 from repack.conda.subdir import NOARCH
-from repack.errors import ContentMissingError, IntegrityError, MetadataNotFoundError, PlaceError
+from repack.errors import (
+    ContentMissingError,
+    IntegrityError,
+    MetadataNotFoundError,
+    PlaceError,
+    RepackError,
+)
 from repack.fs import atomic, digests
 from repack.names import RelPath
 
@@ -78,6 +84,7 @@ class Medium:
         Raises:
             ContentMissingError: its manifest or its list of files is not here, or not whole.
         """
+        self._check_carried(signed)
         data = self._checked(
             [RelPath(f"repack/{signed.path}"), layout.MANIFEST_PATH],
             lambda data: hashlib.sha256(data).hexdigest() == signed.sha256,
@@ -97,6 +104,29 @@ class Medium:
         )
         with _as_missing():
             return MediumRelease(self, release, integrity.parse(listed, self.folder / pin.path))
+
+    def _check_carried(self, signed: SignedRelease) -> None:
+        """Tell a medium that carries another release from one that is damaged.
+
+        Raises:
+            ContentMissingError: the channel is at another release.
+        """
+        own = self.folder / layout.MANIFEST_PATH
+        aside = self._places(signed.number, layout.INTEGRITY_PATH)[0]
+        if all((self.folder / path).is_file() for path in (f"repack/{signed.path}", aside)):
+            return
+        try:
+            carried = manifest.parse(atomic.read(own, manifest.MAX_BYTES), own)
+        except RepackError:
+            return  # damaged, which is said when the release's own files are read
+        if carried.release != signed.number:
+            raise ContentMissingError(
+                f"release {signed.number} is not on this medium, which carries release"
+                f" {carried.release}",
+                where=self.folder,
+                hint=f"have it put there: repack medium {signed.label} DEST"
+                f" --release {signed.number}",
+            )
 
     def read(self, release: int, entry: FileEntry) -> bytes:
         """Read a file of a release.

@@ -49,7 +49,7 @@ def run(context: AgentContext, *, assume_rebooted: bool = False) -> AgentResult:
         LicenseError: the label asks for a licence, and this device has none; it waits on.
         BusyError: another agent works on it.
     """
-    with context.locked():
+    with context.locked("run"):
         take_back_filling(context)
         return finish(context, assume_rebooted=assume_rebooted)
 
@@ -72,17 +72,20 @@ def finish(context: AgentContext, *, assume_rebooted: bool = False) -> AgentResu
     # "trying", with the start counted: a release that takes the machine down with it is started
     # MAX_STARTS times and then left.
     context.storage.save(state)
+    context.log("trying", release=release, current=state.current, start=state.starts)
     try:
         switch(context, release)
         start(context, release, policy)
     except RepackError as error:
         context.progress.note(f"release {release} failed: {error.text()}")
+        context.log("failed", release=release, why=error.text())
         # Written before the way back begins, so that a power cut in it is no new attempt.
         state = state.gave_up()
         context.storage.save(state)
         return go_back(context, state, error)
     state = state.worked()
     context.storage.save(state)
+    context.log("works", release=release)
     return AgentResult(context.label, "installed", release, release, context.remove_old_releases())
 
 
@@ -97,13 +100,14 @@ def roll_back(context: AgentContext, *, assume_rebooted: bool = False) -> AgentR
         RollbackFailedError: the way back failed.
         BusyError: another agent works on it.
     """
-    with context.locked():
+    with context.locked("rollback"):
         take_back_filling(context)
         state = context.storage.load()
         if state.phase == "pending" and state.current is not None:
             given_up = _release(state)
             state = state.dropped()
             context.storage.save(state)
+            context.log("given-up", release=given_up, current=state.current)
             return AgentResult(
                 context.label, "given-up", given_up, state.current, context.remove_old_releases()
             )
@@ -127,6 +131,7 @@ def take_back_filling(context: AgentContext) -> None:
         context.progress.note(
             f"the installation of release {release} was cut off; it is taken back"
         )
+        context.log("cut-off", release=release)
         context.storage.discard(release)
         context.storage.clean()
         context.storage.save(state.dropped())
@@ -174,6 +179,9 @@ def go_back(context: AgentContext, state: State, failure: RepackError | None) ->
     reason = failure.text() if failure is not None else None
     try:
         if state.phase == "reverting":
+            context.log(
+                "going-back", left=left, to=to, cause=state.cause, awaits=waits_for, why=reason
+            )
             switch(context, to)
         if waits_for == "none":
             if to is None:
@@ -195,6 +203,7 @@ def go_back(context: AgentContext, state: State, failure: RepackError | None) ->
             return AgentResult(context.label, "restart", to, to)
         return _ask_for_reboot(context, state, reason)
     context.storage.save(state.reverted())
+    context.log("back", left=left, current=to)
     notes = context.remove_old_releases()
     if failure is None or state.cause == "wish":
         return AgentResult(context.label, "rolled-back", left, to, notes)
@@ -207,11 +216,12 @@ def go_back(context: AgentContext, state: State, failure: RepackError | None) ->
 
 
 def _ask_for_reboot(context: AgentContext, state: State, why: str | None) -> AgentResult:
-    """What ``run`` and ``rollback`` answer until the machine was restarted.
+    """What ``run`` and ``rollback`` answer until the machine was rebooted.
 
     Raises:
         RollbackAwaitsRebootError: for the way back from a release that failed.
     """
+    context.log("reboot-needed", release=state.release, current=state.current, why=why)
     if state.phase == "awaiting" and state.cause == "failure":
         raise RollbackAwaitsRebootError(
             f"release {state.release} failed; release {state.current} is back after a reboot",

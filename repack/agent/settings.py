@@ -2,6 +2,10 @@
 
 TOML 1.0 is read by the standard library, which does not say on which line a key stands; so the
 lines are looked up in the text afterwards. All mistakes of all snippets are reported together.
+
+The files may be shared with another updater: sections that are not ours are ignored with a note, and
+its ``primary_ecu_hardware_id`` serves as the label where there is none. In our sections every key is
+ours, so that a mistyped one is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from msgspec import Struct
 
 from repack.codec.document import decode_text
-from repack.codec.schema import check_schema
+from repack.codec.schema import check_schema, suggest
 from repack.codec.tree import Items, ProblemList, Scalar, Table, TableEntry
 from repack.conda.subdir import PLATFORMS
 from repack.errors import LabelError, Problem, SettingsError, UsageError
@@ -31,7 +35,7 @@ LIMIT: Final = 1 << 20
 Engine = Literal["auto", "rattler", "conda"]
 DEFAULT_KEEP: Final = 2
 DEFAULT_TIMEOUT: Final = 600
-_SECTION: Final = re.compile(r"\s*\[\s*([A-Za-z0-9_-]+)\s*\]")
+_SECTION: Final = re.compile(r"""\s*\[\[?\s*["']?([A-Za-z0-9_-]+)["']?\s*[\].]""")
 _KEY: Final = re.compile(
     r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*(?:\.\s*["']?([A-Za-z0-9_-]+)["']?\s*)?="""
 )
@@ -54,6 +58,7 @@ def _section(**keys: Schema) -> Schema:
 SCHEMA: Final[Schema] = _section(
     provision=_section(
         label=_TEXT,
+        primary_ecu_hardware_id=_TEXT,
         platform={"type": "string", "enum": list(PLATFORMS)},
         tag=_TEXT,
         type={"type": "string", "enum": ["ci", "production"]},
@@ -63,6 +68,7 @@ SCHEMA: Final[Schema] = _section(
     install=_section(engine={"type": "string", "enum": list(get_args(Engine))}),
     trust=_section(root=_TEXT, clock_step={"type": "integer", "minimum": 1, "maximum": 3650}),
     services=_section(restart=_COMMANDS, stop=_COMMANDS, start=_COMMANDS),
+    log=_section(path=_TEXT),
     health=_section(
         command=_COMMANDS, timeout={"type": "integer", "minimum": 1, "maximum": 86_400}
     ),
@@ -81,7 +87,14 @@ _FIELDS: Final = {
     ("install", "engine"): "engine",
     ("trust", "root"): "trust_root",
     ("trust", "clock_step"): "clock_step",
+    ("log", "path"): "log_path",
 }
+_HARDWARE_ID: Final = ("provision", "primary_ecu_hardware_id")
+
+
+_PATHS: Final = (
+    ("provision", "license_store"), ("storage", "root"), ("trust", "root"), ("log", "path"),
+)  # fmt: skip
 
 
 class Snippet(Struct, frozen=True):
@@ -128,6 +141,8 @@ class TargetSettings(Struct, frozen=True):
         engine: what fills environments; ``auto`` is py-rattler where it runs, else conda.
         trust_root: the pinned ``root.json``; None for the usual places.
         clock_step: days that metadata may be ahead of clock and targets' signing time.
+        log_path: the folder of the logs, or one file; None for this system's usual place.
+        notes: what was ignored.
     """
 
     label: LabelName
@@ -140,8 +155,10 @@ class TargetSettings(Struct, frozen=True):
     engine: Engine = "auto"
     trust_root: PathIn | None = None
     clock_step: int = CLOCK_STEP.days
+    log_path: PathIn | None = None
     services: Services = Services()
     health: Health = Health()
+    notes: tuple[str, ...] = ()
 
 
 def merge(snippets: Iterable[Snippet]) -> TargetSettings:
@@ -153,12 +170,20 @@ def merge(snippets: Iterable[Snippet]) -> TargetSettings:
     values: dict[tuple[str, str], Any] = {}
     problems: list[Problem] = []
     names: list[str] = []
+    notes: list[str] = []
     for snippet in snippets:
         names.append(snippet.name)
         try:
-            values |= _read(snippet)
+            values |= _read(snippet, notes)
         except LabelError as error:  # what the readers of hand-written files raise
             problems += error.problems
+    if _HARDWARE_ID in values and ("provision", "label") not in values:
+        name, line, text = values[_HARDWARE_ID]
+        try:
+            values["provision", "label"] = LabelName(text)
+        except UsageError as error:
+            what = f"'provision.primary_ecu_hardware_id' is no label's name: {error.what}"
+            problems.append(Problem(f"{name}:{line}", what, '[provision] label = "NAME"'))
     if not problems and ("provision", "label") not in values:
         where = ", ".join(names) or "no settings were found"
         problems.append(
@@ -166,10 +191,10 @@ def merge(snippets: Iterable[Snippet]) -> TargetSettings:
         )
     if problems:
         raise SettingsError(problems)
-    return _settings(values)
+    return _settings(values, notes)
 
 
-def _settings(values: Mapping[tuple[str, str], Any]) -> TargetSettings:
+def _settings(values: Mapping[tuple[str, str], Any], notes: Iterable[str]) -> TargetSettings:
     def commands(section: str, key: str) -> tuple[Command, ...]:
         value = values.get((section, key), ())
         if value and isinstance(value[0], str):
@@ -190,10 +215,11 @@ def _settings(values: Mapping[tuple[str, str], Any]) -> TargetSettings:
         health=Health(
             commands("health", "command"), values.get(("health", "timeout"), DEFAULT_TIMEOUT)
         ),
+        notes=tuple(notes),
     )
 
 
-def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
+def _read(snippet: Snippet, notes: list[str]) -> dict[tuple[str, str], Any]:
     problems = ProblemList(snippet.name)
     text = decode_text(snippet.data, problems, LIMIT)
     try:
@@ -204,6 +230,11 @@ def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
         problems.add(line, f"not TOML: {_TOML_LINE.sub('', str(error)).strip()}"[:200])
         raise problems.error() from None
     lines = _lines(text)
+    for name in _foreign_sections(document):
+        near = suggest(name, SCHEMA["properties"])
+        note = f"{snippet.name}:{lines.get((name,), 1)}: section [{name}] is not repack's: ignored"
+        notes.append(f"{note} ({near})" if near else note)
+        del document[name]
     check_schema(_table(document, lines, ()), SCHEMA, problems)
     values = {
         (section, key): value
@@ -213,12 +244,28 @@ def _read(snippet: Snippet) -> dict[tuple[str, str], Any]:
     }
     _check_values(values, lines, problems)
     problems.end()
-    for key in (("provision", "license_store"), ("storage", "root"), ("trust", "root")):
+    for key in _PATHS:
         if key in values:
             values[key] = PathIn(snippet.folder, values[key])
     if ("provision", "label") in values:
         values["provision", "label"] = LabelName(values["provision", "label"])
+    if _HARDWARE_ID in values:
+        values[_HARDWARE_ID] = (snippet.name, lines.get(_HARDWARE_ID, 1), values[_HARDWARE_ID])
     return values
+
+
+def _foreign_sections(document: Mapping[str, Any]) -> list[str]:
+    """Tables, and lists of tables, that have no name of ours."""
+    return [
+        name
+        for name, value in document.items()
+        if name.lower() not in SCHEMA["properties"]
+        and (isinstance(value, dict) or (isinstance(value, list) and value and _is_tables(value)))
+    ]
+
+
+def _is_tables(values: list[Any]) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _check_values(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from repack.agent.settings import PathIn
+    from repack.names import LabelName
 
 _ROOT: Final = "root.json"
 
@@ -66,6 +67,21 @@ def install_root(setting: PathIn | None, environment: Mapping[str, str]) -> Path
     if sys.platform == "win32":
         return Path(environment.get("PROGRAMDATA", r"C:\ProgramData")) / "repack" / "labels"
     return Path("/opt/repack")
+
+
+def log_file(setting: PathIn | None, environment: Mapping[str, str], label: LabelName) -> Path:
+    """Where the agent logs what it does with a label: the file that is set, or one in that folder."""
+    if setting is not None:
+        path = Path(setting.folder) / setting.text
+        return path if path.suffix == ".log" else path / f"{label}.log"
+    if not host.host_facts().user_is_admin:
+        from platformdirs import user_log_path
+
+        return user_log_path("repack", appauthor=False) / f"{label}.log"
+    if sys.platform == "win32":
+        base = Path(environment.get("PROGRAMDATA", r"C:\ProgramData"))
+        return base / "repack" / "log" / f"{label}.log"
+    return Path("/var/log/repack") / f"{label}.log"
 
 
 def read_pinned_root(setting: PathIn | None, snippets: Sequence[Snippet]) -> bytes:

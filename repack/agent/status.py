@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 
 from repack import host
 from repack.agent import environment
-from repack.agent.accept import InstallRequest, accept
+from repack.agent.accept import InstallRequest, accept, take_first_whole
 from repack.agent.medium import Medium
 from repack.errors import ChangedByHandError, ContentMissingError
 from repack.fs import volume
@@ -20,6 +20,8 @@ from repack.fs import volume
 if TYPE_CHECKING:
     from repack.agent.context import AgentContext
     from repack.agent.state import State
+    from repack.channel.install_plan import InstallPlan
+    from repack.trust.selection import SignedRelease
 
 
 class Status(Struct, frozen=True):
@@ -36,6 +38,7 @@ class Status(Struct, frozen=True):
     in_use: int | None
     installed: tuple[int, ...]
     folder: Path
+    notes: tuple[str, ...] = ()
 
     @property
     def awaits(self) -> Literal["reboot", "restart", "run"] | None:
@@ -65,6 +68,7 @@ class Status(Struct, frozen=True):
             "installed": list(self.installed),
             "prefix": str(self.folder / "current") if self.in_use is not None else None,
             "folder": str(self.folder),
+            "notes": list(self.notes),
         }
 
 
@@ -82,6 +86,7 @@ class MediumOffer(Struct, frozen=True):
     packages: int
     bytes: int
     free: int
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """The answer to ``--json``."""
@@ -97,7 +102,7 @@ def status(context: AgentContext) -> Status:
     storage = context.storage
     return Status(
         context.label, context.platform, storage.load(), storage.pointer.get(), storage.installed(),
-        storage.folder,
+        storage.folder, context.settings.notes,
     )  # fmt: skip
 
 
@@ -143,7 +148,26 @@ def check_medium(context: AgentContext, source: Path, name: str | None) -> Mediu
         if context.storage.trust.is_dir():
             shutil.copytree(context.storage.trust, trust)
         accepted = accept(context, medium, state, InstallRequest(name, trust))
-    release = medium.release(accepted.signed)
+        plan, notes = take_first_whole(accepted, lambda signed: _check(context, medium, signed))
+    return MediumOffer(
+        label=context.label,
+        release=plan.release,
+        current=state.current,
+        new=plan.release != state.current,
+        packages=len(plan.packages),
+        bytes=sum(package.size for package in plan.packages),
+        free=volume.free_bytes(context.storage.folder),
+        notes=notes,
+    )
+
+
+def _check(context: AgentContext, medium: Medium, signed: SignedRelease) -> InstallPlan:
+    """Hash every package of a release on a medium.
+
+    Raises:
+        ContentMissingError: it is not whole.
+    """
+    release = medium.release(signed)
     plan = release.install_plan(context.platform)
     if missing := medium.missing(plan):
         raise ContentMissingError(
@@ -156,12 +180,4 @@ def check_medium(context: AgentContext, source: Path, name: str | None) -> Mediu
     with context.progress.phase("check", size, "bytes") as advance:
         for package in plan.packages:
             medium.check(package, advance)
-    return MediumOffer(
-        label=context.label,
-        release=plan.release,
-        current=state.current,
-        new=plan.release != state.current,
-        packages=len(plan.packages),
-        bytes=size,
-        free=volume.free_bytes(context.storage.folder),
-    )
+    return plan

@@ -35,6 +35,13 @@ def command() -> None:
     show_default=True,
     help="Its state is told; the store itself stays here.",
 )
+@click.option(
+    "--config",
+    "configs",
+    type=options.PATH,
+    multiple=True,
+    help="Settings of the agent, whose log is added [default: this system's places].",
+)
 @options.factors
 @options.channels_dir
 @options.store
@@ -47,13 +54,29 @@ def bundle(**values: Any) -> None:
 
     now = host.now()
     path = values["path"] or Path(f"var/support/support-{now:%Y%m%dT%H%M%SZ}.zip")
-    places = [place for place in _PLACES if place.exists()]
+    places = [place for place in (*_PLACES, *_agent_logs(values["configs"])) if place.exists()]
     request = Request(
         (*places, *values["more"]), _documents(values), secrets_of(options.environment())
     )
     collected = collect(request, path, now)
     document = {"bundle": str(path), **collected.to_json()}
     output.emit(document, _lines(collected, path), as_json=values["as_json"])
+
+
+def _agent_logs(configs: tuple[Path, ...]) -> list[Path]:
+    """The log of this machine's agent and those before it, as its settings say; else the usual ones.
+
+    What is wrong with the settings is not told here: whoever runs the agent is told.
+    """
+    from repack.agent.settings import merge
+    from repack.agent.settings_files import log_file, read_snippets
+
+    try:
+        settings = merge(read_snippets(configs, options.environment()))
+    except RepackError:
+        return [Path("/var/log/repack")]
+    log = log_file(settings.log_path, options.environment(), settings.label)
+    return sorted(log.parent.glob(f"{log.name}*")) if log.parent.is_dir() else []
 
 
 def _lines(collected: Collected, path: Path) -> Iterator[str]:

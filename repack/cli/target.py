@@ -180,7 +180,7 @@ def check(
     state = "is new here" if offer.new else "is installed already"
     contents = f"{offer.packages} packages, {amount(offer.bytes)}"
     line = f"{offer.label}: release {offer.release} {state}; {contents}"
-    output.emit(offer, [line], as_json=as_json)
+    output.emit(offer, [line, *(f"  {note}" for note in offer.notes)], as_json=as_json)
 
 
 def _emit_result(result: AgentResult, *, as_json: bool) -> int:

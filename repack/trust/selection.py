@@ -128,7 +128,14 @@ def parse_release(
 def choose(
     releases: Sequence[SignedRelease], request: ReleaseFilter, state: RollbackState
 ) -> SignedRelease:
-    """The release this target takes, out of all that the metadata signs.
+    """The release this target takes: the newest of :func:`fitting_releases`, which raises."""
+    return fitting_releases(releases, request, state)[0]
+
+
+def fitting_releases(
+    releases: Sequence[SignedRelease], request: ReleaseFilter, state: RollbackState
+) -> tuple[SignedRelease, ...]:
+    """The releases this target can take, out of all that the metadata signs; the newest first.
 
     Args:
         releases: those of the ``ci`` and of the ``production`` role.
@@ -185,7 +192,31 @@ def choose(
             got=newest.number,
             hint="name the release to go back on purpose",
         )
-    return newest
+    fitting.sort(key=lambda release: release.number, reverse=True)
+    return tuple(
+        release for release in fitting if request.release or release.number >= state.release
+    )
+
+
+def passed_over(
+    releases: Sequence[SignedRelease], request: ReleaseFilter, chosen: int
+) -> dict[int, str]:
+    """Why releases that are newer than the chosen one are not for this target, by their number."""
+    reasons: dict[int, str] = {}
+    for number in sorted({r.number for r in releases if r.number > chosen}, reverse=True):
+        signed = [release for release in releases if release.number == number]
+        typed = [release for release in signed if release.type == request.type]
+        tagged = [release for release in typed if _has_tag(release, request.tag)]
+        if not typed:
+            reasons[number] = (
+                f"it is signed for {signed[0].type}, and this target takes {request.type}"
+            )
+        elif not tagged:
+            tags = ", ".join(sorted({tag for release in typed for tag in release.tags}))
+            reasons[number] = f"it is signed for other tags: {tags or 'none'}"
+        elif all(request.platform not in release.platforms for release in tagged):
+            reasons[number] = f"it is for {', '.join(tagged[0].platforms)}"
+    return reasons
 
 
 def _has_tag(release: SignedRelease, tag: str | None) -> bool:

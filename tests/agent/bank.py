@@ -37,6 +37,7 @@ class Bank:
         given = {
             "provision": {"label": "bank", "type": "ci", "platform": "linux-64"},
             "storage": {"root": str(self.opt)},
+            "log": {"path": str(self.root / "agent-log")},
             "trust": {"root": str(self.media / "root.json")},
             **self.settings,
             **sections,

@@ -82,6 +82,7 @@ def target(vendor, agent, tmp_path):
         {
             "provision": {"label": "bank", "type": "ci", "platform": "linux-64"},
             "storage": {"root": str(tmp_path / "opt")},
+            "log": {"path": str(tmp_path / "log")},
             "trust": {"root": str(root)},
         }
     )

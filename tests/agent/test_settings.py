@@ -111,7 +111,7 @@ def test_mistakes(text, said):
 
 
 def test_all_mistakes_of_all_files():
-    found = problems(b"[provision]\nlabel = 1\n[x]\n", b"[storage]\nkeep = 0\n", b"\xff")
+    found = problems(b"[provision]\nlabel = 1\nx = 1\n", b"[storage]\nkeep = 0\n", b"\xff")
     assert [text.split(": ")[0] for text in found] == [
         "1.toml:2",
         "1.toml:3",
@@ -126,3 +126,51 @@ def test_any_bytes_are_settings_or_a_list_of_mistakes(data):
     with contextlib.suppress(SettingsError):
         found = merge([snippet(FULL), snippet(data)])
     assert found is None or found.label
+
+
+SHARED = b"""\
+[provision]
+primary_ecu_hardware_id = "bank"
+
+[pacman]
+type = "ostree+compose_apps"
+ostree_server = "https://example.org"
+
+[[uptane.key]]
+source = "file"
+
+[storge]
+keep = 1
+"""
+
+
+def test_settings_may_be_shared_with_another_updater():
+    settings = merge([snippet(SHARED)])
+    assert settings.label == "bank"
+    assert settings.keep == TargetSettings(label="bank").keep
+    assert settings.notes == (
+        "10.toml:4: section [pacman] is not repack's: ignored",
+        "10.toml:8: section [uptane] is not repack's: ignored",
+        "10.toml:11: section [storge] is not repack's: ignored (did you mean 'storage'?)",
+    )
+
+
+def test_the_minimum_of_the_other_updater_works():
+    assert merge([snippet(b'[provision]\nprimary_ecu_hardware_id = "bank"\n')]).label == "bank"
+
+
+def test_a_label_goes_before_a_hardware_id_wherever_it_stands():
+    hardware = b'[provision]\nprimary_ecu_hardware_id = "Intel X!"\n'
+    label = b'[provision]\nlabel = "bank"\n'
+    for order in ([hardware, label], [label, hardware]):
+        assert merge(snippet(data) for data in order).label == "bank"
+    (problem,) = problems(hardware)
+    assert problem.startswith("1.toml:2: 'provision.primary_ecu_hardware_id' is no label's name")
+
+
+def test_keys_of_our_sections_stay_strict():
+    found = problems(b'[provision]\nlabel = "bank"\nserver = "x"\n', b"[tls]\nserver = 1\n")
+    assert found == ["1.toml:3: unknown key 'server' in 'provision'"]
+    assert problems(b'server = 1\n[provision]\nlabel = "bank"\n') == [
+        "1.toml:1: unknown key 'server'"
+    ]

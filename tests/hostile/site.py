@@ -62,7 +62,7 @@ class Site:
         medium, storage = Medium.find(self.channel, LABEL), context.storage
         accepted = accept(context, medium, State(), InstallRequest(None, storage.trust))
         storage.save_clock(RememberedClock(accepted.floor, accepted.clock_reset))
-        return accepted.signed.number
+        return accepted.candidates[0].number
 
     @property
     def floor(self):

@@ -87,6 +87,7 @@ def _vendor(site):
         "provision": {"label": "halkbank", "type": "ci", "platform": "linux-64",
                       "license_store": str(site / "secrets" / "license_store.json")},
         "storage": {"root": str(site / "opt")},
+        "log": {"path": str(site / "var" / "log")},
         "trust": {"root": str(site / "keys" / "root.json")},
     }  # fmt: skip
     (site / "target" / "settings.toml").write_text(toml(settings), encoding="utf-8")
