@@ -99,6 +99,6 @@ def flip(path: Path, where: int | None = None) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2 if where is None else where] ^= 1
     mode = path.stat().st_mode
-    path.chmod(mode | 0o200)  # packages are read-only for all but root
+    path.chmod(mode | 0o200)
     path.write_bytes(data)
     path.chmod(mode)

@@ -13,6 +13,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -32,15 +33,14 @@ from repack.channel.publishing import (
 from repack.conda.record import Record
 from repack.conda.repodata import read_rows
 from repack.conda.subdir import ARCHIVE_FOLDERS
-from repack.errors import IntegrityError
+from repack.errors import IntegrityError, RepackError
 from repack.fs import atomic, exchange, links, locks
 from repack.fs.walk import read_or_none, walk
 from repack.label.agent import AGENT_PACKAGE
 from repack.names import LabelName, RelPath
 
 if TYPE_CHECKING:
-    import contextlib
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class ChannelTree(Struct, frozen=True):
@@ -154,9 +154,26 @@ class Channels:
         folder = self._staged(label)
         return frozenset(path for path in tree.packages if not (folder / path).is_file())
 
+    @contextlib.contextmanager
+    def staged(self, label: LabelName, tree: ChannelTree) -> Iterator[Path]:
+        """:meth:`stage` the tree for the block; if that fails, nothing of it stays.
+
+        Raises:
+            SpaceError: the disk is full; the published channel is as it was.
+        """
+        try:
+            yield self.stage(label, tree)
+        except BaseException:
+            # What cannot be removed now is by the next build; the first error is the one to tell.
+            with contextlib.suppress(RepackError):
+                self.discard(label)
+            raise
+
     def discard(self, label: LabelName) -> None:
-        """Remove what is staged."""
+        """Remove what is staged, and the place for staging if nothing else is in it."""
         atomic.remove(self._staged(label))
+        with contextlib.suppress(OSError):
+            self._staged(label).parent.rmdir()
 
     def publish(self, label: LabelName, tree: ChannelTree) -> None:
         """Make the staged channel the published one.
@@ -171,6 +188,7 @@ class Channels:
             with atomic.os_errors_at(published):
                 staged.rename(published)
                 atomic.sync_folder(self.root)
+            self.discard(label)
             return
         removed = sorted(set(walk(published)) - tree.paths)
         storage: PublishedStorage = FolderStorage(staged, published)
@@ -178,7 +196,7 @@ class Channels:
         if is_beside and not self.unstaged(label, tree) and exchange.can_exchange(self.root):
             storage = ExchangedStorage(staged, published, removed)
         publish_in_order(storage, tree.packages, tree.texts, removed)
-        atomic.remove(staged)
+        self.discard(label)
 
     def remember(self, label: LabelName, release: int, texts: Mapping[RelPath, bytes]) -> None:
         """Keep a release's metadata, all or nothing."""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -67,6 +68,10 @@ def place(source: Path, target: Path) -> Placed:
         with contextlib.suppress(FileNotFoundError):
             if target.samefile(source):
                 return "kept"
+        # Stores of older versions have read-only archives, whose copies nothing could be copied over.
+        if not source.stat().st_mode & stat.S_IWUSR:
+            with contextlib.suppress(PermissionError):
+                source.chmod(0o644)
         try:
             target.hardlink_to(source)
         except FileExistsError:

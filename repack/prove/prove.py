@@ -70,6 +70,7 @@ def prove(
         raise ProofError(
             f"the finished channel cannot be installed from for {subdir}",
             got=error.explanations[subdir],
+            hint=error.hint if error.advice else None,
         ) from None
     _compare(subdir, records, expected.records)
     if context.modes[subdir] != "linked":

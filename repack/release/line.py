@@ -78,9 +78,9 @@ def build(
             from repack.release.new_release import compose_release, prove_release, publish_release
 
             release = compose_release(draft, published, context)
-            staged = channels.stage(label, release.tree)
-            proofs = prove_release(release, staged, context)
-            publish_release(release, context)
+            with channels.staged(label, release.tree) as staged:
+                proofs = prove_release(release, staged, context)
+                publish_release(release, context)
             outcome = release.outcome(proofs, context)
         # Last, so that a channel that was never published cannot be missing. Until then its
         # archives are too young for any sweep.

@@ -130,8 +130,8 @@ def keep_published(published: PublishedRelease, draft: Draft, context: BuildCont
         channels.remember(name, published.release, history.texts(channels, name, packages))
     elif published.soundness == "damaged":
         tree = history.past_tree(channels, name, published.release, context.store)
-        channels.stage(name, tree)
-        channels.publish(name, tree)
+        with channels.staged(name, tree):
+            channels.publish(name, tree)
         context.progress.note(f"release {published.release} was damaged on disk; it is whole again")
         state = "repaired"
     metadata = read_folder(channels.published(name) / METADATA_DIR)

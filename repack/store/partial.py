@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 # Below this, another run loses nothing when it asks for the whole file.
 _WORTH_NOTING: Final = atomic.CHUNK
 VALIDATOR: Final = ".validator"
-_MODE: Final = 0o444
+# A channel's files are hard links to this one. Their copies have its mode, and whoever copies a new
+# release over an old copy must be able to write it; a change here is seen by time and size.
+_MODE: Final = 0o644
 _EPOCH_2000: Final = 946_684_800
 
 

@@ -1,7 +1,7 @@
 """The store: every archive once, by its SHA-256, shared by all labels and builders.
 
 ```
-packages/ab/<sha256>      read-only archives; a channel's files are hard links to them
+packages/ab/<sha256>      archives; a channel's files are hard links to them
 partial/<sha256>          on their way, see :mod:`repack.store.partial`
 facts/ab/<sha256>.json    facts read from an archive
 made/ab/<sha256>.*.json   which archive was made from it in another format; that is in packages/, too
