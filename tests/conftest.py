@@ -11,6 +11,8 @@ from hypothesis import settings
 from repack import urls
 from scripts import upstream
 
+pytest_plugins = ["tests.reporting"]
+
 # How long an example takes is a matter of the machine's load, and no property of what is tested.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

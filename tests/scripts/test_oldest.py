@@ -15,12 +15,14 @@ ROOT = Path(__file__).parents[2]
 # Started by their path, on whatever Python is called `python3`.
 PROGRAMS = {
     "benchmarks/run.py": "3.11",
+    "scripts/bare.py": "3.11",
     "scripts/demo.py": "3.11",
     "scripts/lowest.py": "3.11",
     "scripts/offline_portal.py": "3.11",
     "scripts/offline_update.py": "3.9",
     "scripts/old_conda.py": "3.11",
     "scripts/package_offline_release.py": "3.9",
+    "scripts/programs.py": "3.11",
     "scripts/repackenv.py": "3.8",
     "scripts/test.py": "3.11",
     "scripts/update_offline_repo.py": "3.8",
