@@ -38,6 +38,7 @@ class Options(TypedDict, total=False):
         now: the moment that goes into a new release; the present if not given.
         date_consent: ``DATE/OTHER``, to sign with a ``now`` that is before the last signing or not
             today's; the error that is raised without it says which.
+        paranoid: hash every archive again, however often it was hashed before.
         progress: gets the phases and notes of the build.
     """
 
@@ -51,6 +52,7 @@ class Options(TypedDict, total=False):
     environment: Mapping[str, str]
     now: dt.datetime
     date_consent: str
+    paranoid: bool
     progress: Progress
 
 
@@ -64,6 +66,7 @@ class Settings(Value, frozen=True):
         lock: whether an existing lock that still satisfies the label is kept.
         env_file: ``conda info --json`` of an environment to take instead of solving.
         date_consent: confirms a date to sign with, see :mod:`repack.trust.dates`.
+        paranoid: hash every archive again, however often it was hashed before.
     """
 
     hidden_fields: ClassVar = ("environment",)
@@ -78,6 +81,7 @@ class Settings(Value, frozen=True):
     lock: LockUse = "keep"
     env_file: Path | None = None
     date_consent: str | None = None
+    paranoid: bool = False
 
     @classmethod
     def of(cls, options: Options) -> Settings:
@@ -95,6 +99,7 @@ class Settings(Value, frozen=True):
             lock="update" if options.get("update") else "keep",
             env_file=None if env is None else Path(env),
             date_consent=options.get("date_consent"),
+            paranoid=options.get("paranoid", False),
         )
 
 

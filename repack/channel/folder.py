@@ -16,12 +16,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from repack import urls
+from repack.channel import integrity
+from repack.channel.layout import INTEGRITY_PATH
 from repack.channel.publishing import (
     ExchangedStorage,
     FolderStorage,
@@ -34,10 +37,10 @@ from repack.conda.record import Record
 from repack.conda.repodata import read_rows
 from repack.conda.subdir import ARCHIVE_FOLDERS
 from repack.errors import IntegrityError, RepackError
-from repack.fs import atomic, exchange, links, locks
+from repack.fs import atomic, digests, exchange, links, locks
 from repack.fs.walk import read_or_none, walk
 from repack.label.agent import AGENT_PACKAGE
-from repack.names import LabelName, RelPath
+from repack.names import Digest, LabelName, RelPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,6 +61,20 @@ class ChannelTree(Struct, frozen=True):
     def paths(self) -> frozenset[str]:
         """Every path of the channel."""
         return frozenset(self.packages) | frozenset(self.texts)
+
+
+class DamagedPackagesError(IntegrityError):
+    """Packages that are to be published have other bytes than the release lists.
+
+    Attributes:
+        digests: the SHA-256 that they should have.
+    """
+
+    kind = "damaged-packages"
+
+    def __init__(self, what: str, *, digests: frozenset[Digest], **details: Any) -> None:
+        super().__init__(what, **details)
+        self.digests = digests
 
 
 class Channels:
@@ -129,6 +146,7 @@ class Channels:
 
         Raises:
             SpaceError: the disk is full; the published channel is as it was.
+            DamagedPackagesError: a package has other bytes than the release lists.
         """
         folder = self._staged(label)
         atomic.remove(folder)
@@ -140,7 +158,37 @@ class Channels:
             if path not in in_place:
                 links.place(source, folder / path)
         write_texts(folder, tree.texts)
+        self._read_staged(label, tree)
         return folder
+
+    def _read_staged(self, label: LabelName, tree: ChannelTree) -> None:
+        """Hash every package that is going to be published, whatever its time says.
+
+        Raises:
+            DamagedPackagesError: some are not what the list of the release says.
+        """
+        data = tree.texts.get(RelPath(INTEGRITY_PATH))
+        if data is None:
+            return
+        entries, staged = integrity.parse(data, INTEGRITY_PATH), self._staged(label)
+
+        def is_wrong(path: RelPath) -> bool:
+            file = staged / path if (staged / path).is_file() else tree.packages[path]
+            return digests.digest(file)[0] != entries[path].sha256
+
+        paths = sorted(path for path in tree.packages if path in entries)
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            wrong = [
+                path for path, bad in zip(paths, pool.map(is_wrong, paths), strict=True) if bad
+            ]
+        if wrong:
+            raise DamagedPackagesError(
+                "packages are not what they were when they were hashed",
+                where=staged,
+                got=", ".join(wrong[:5]),
+                hint="the disk or the memory is bad; `repack store verify` reads everything",
+                digests=frozenset(entries[path].sha256 for path in wrong),
+            )
 
     def _packages_in_place(self, label: LabelName, tree: ChannelTree) -> frozenset[RelPath]:
         """Packages that stay where they are: without links, a copy would take their space again."""

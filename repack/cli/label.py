@@ -61,6 +61,7 @@ _WARNINGS: Final = 10
 @options.date_consent
 @click.option("--dry-run", is_flag=True, help="Say what would change; fetch and write nothing.")
 @click.option("--update", is_flag=True, help="Solve afresh even if the lock still fits.")
+@click.option("--paranoid", is_flag=True, help="Hash every archive again, whatever its time says.")
 @options.as_json
 def command(names: tuple[str, ...], *, dry_run: bool, as_json: bool, **values: object) -> int:
     """Build the channels of labels, prove them, publish them.
@@ -100,6 +101,8 @@ def _summary(outcome: Outcome) -> Iterator[str]:
     yield from _differences(outcome, _SHOWN)
     yield from (f"  changed: {change}" for change in outcome.changes)
     yield from _warnings(outcome.warnings)
+    if outcome.archives == "believed":
+        yield "  archives  believed by size and time; --paranoid reads them"
     if outcome.state == "published":
         yield f"  fetched   {amount(outcome.bytes_fetched)}"
     if outcome.state != "previewed":

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from repack.channel.folder import Channels
+from repack.channel.folder import Channels, DamagedPackagesError
+from repack.errors import IntegrityError
 from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
 from repack.prove.proof import Proof
@@ -25,6 +26,7 @@ from repack.release.draft import compose_draft, inspect_packages
 from repack.release.outcome import Outcome, PlatformResult
 from repack.release.own_packages import check_names, find_bundle_paths, pack_bundles
 from repack.release.published import keep_published, read_published
+from repack.release.reread import drop_damaged, heal_history, is_damaged, is_due, reread
 from repack.release.signing_keys import read_signing_keys
 from repack.report.failures import recording_failure
 from repack.solve.resolve import Baseline, SolveContext, find_replaced, resolve
@@ -57,39 +59,61 @@ def build(
     Raises:
         RepackError: whatever went wrong, by who must act; what was published before still is.
     """
-    began = time.monotonic()
     channels, label = Channels(settings.channels_dir), LabelName(name)
     with channels.exclusive(label), recording_failure(channels, label, settings.now):
         context = BuildContext.open(name, settings, progress, session)
-        solution = _solve_label(context)
-        check_locks(solution, context.label)
-        solution = _with_wheels(solution, context)
-        check_names(solution, context.label)
-        with flushing(context.store) as write_behind:
-            needed = archives_needed(solution, context)
-            fetched = fetch(needed, context.store, context.upstream, progress, write_behind)
-            solution, changes = convert_packages(solution, needed, context)
-            contents = inspect_packages(solution, pack_bundles(context), context)
-        draft = compose_draft(solution, contents, read_signing_keys(context), context)
-        published = read_published(channels, label)
-        if published is not None and published.serves(draft):
-            outcome = keep_published(published, draft, context)
-        else:
-            from repack.release.new_release import compose_release, prove_release, publish_release
+        try:
+            return _build_once(context)
+        except IntegrityError as error:
+            # Nothing was published. Where the store's own archives were damaged since they were
+            # hashed, they are dropped and had anew; else the error stands.
+            if not drop_damaged(error, context):
+                raise
+            progress.note(f"{error.what}: {error.got}; once more, without what was damaged")
+            return _build_once(context)
 
-            release = compose_release(draft, published, context)
-            with channels.staged(label, release.tree) as staged:
-                proofs = prove_release(release, staged, context)
-                publish_release(release, context)
-            outcome = release.outcome(proofs, context)
-        # Last, so that a channel that was never published cannot be missing. Until then its
-        # archives are too young for any sweep.
-        register_channel(context.store, channels.published(label))
+
+def _build_once(context: BuildContext) -> Outcome:
+    began = time.monotonic()
+    channels, label, progress = context.channels, context.label.name, context.progress
+    reads_everything = is_due(context)
+    solution = _solve_label(context)
+    check_locks(solution, context.label)
+    solution = _with_wheels(solution, context)
+    check_names(solution, context.label)
+    with flushing(context.store) as write_behind:
+        needed = archives_needed(solution, context)
+        if reads_everything:
+            reread((record.sha256 for record in needed), context.store)
+        fetched = fetch(needed, context.store, context.upstream, progress, write_behind)
+        solution, changes = convert_packages(solution, needed, context)
+        contents = inspect_packages(solution, pack_bundles(context), context)
+    draft = compose_draft(solution, contents, read_signing_keys(context), context)
+    published = read_published(channels, label)
+    if published is not None and is_damaged(
+        published.manifest, context, reads_everything=reads_everything
+    ):
+        published = replace(published, soundness="damaged")
+    if published is not None and published.serves(draft) and published.is_whole_in(context.store):
+        outcome = keep_published(published, draft, context)
+    else:
+        from repack.release.new_release import compose_release, prove_release, publish_release
+
+        release = compose_release(draft, published, context)
+        with channels.staged(label, release.tree) as staged:
+            proofs = prove_release(release, staged, context)
+            publish_release(release, context)
+        outcome = release.outcome(proofs, context)
+    warnings = heal_history(context)
+    # Last, so that a channel that was never published cannot be missing. Until then its
+    # archives are too young for any sweep.
+    register_channel(context.store, channels.published(label))
     return replace(
         outcome,
         bytes_fetched=fetched.bytes,
         changes=changes,
-        warnings=(*draft.solution.warnings, *outcome.warnings),
+        archives="read" if reads_everything or outcome.state != "unchanged" else "believed",
+        warnings=(*draft.solution.warnings, *outcome.warnings, *warnings),
         seconds=time.monotonic() - began,
     )
 
@@ -155,7 +179,12 @@ def restore(name: str, release: int, channels_dir: Path, store_dir: Path) -> Pat
     with channels.exclusive(label):
         store = Store(store_dir)
         tree = past_tree(channels, label, release, store)
-        channels.stage(label, tree)
+        try:
+            channels.stage(label, tree)
+        except DamagedPackagesError as error:
+            # Dropped, so that the next build of the label fetches them anew.
+            reread(error.digests, store)
+            raise
         channels.publish(label, tree)
         register_channel(store, channels.published(label))
     return channels.published(label)

@@ -56,6 +56,7 @@ class Outcome(Struct, frozen=True):
         differences: the same as ``added`` and ``removed``, package by package.
         new_bytes: what somebody who has that release needs of this one.
         changes: how packages were changed on the way.
+        archives: whether every archive was hashed by this build, or size and time were believed.
         warnings: what a release engineer should know; errors when the label is ``strict``.
     """
 
@@ -72,6 +73,7 @@ class Outcome(Struct, frozen=True):
     bytes_fetched: int = 0
     seconds: float = 0.0
     changes: tuple[ConversionChange, ...] = ()
+    archives: Literal["read", "believed"] | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -94,6 +96,7 @@ class Outcome(Struct, frozen=True):
             "removed": list(self.removed),
             "bytes_fetched": self.bytes_fetched,
             "seconds": round(self.seconds, 3),
+            "archives": self.archives,
             "changes": changes_json(self.changes),
             "warnings": list(self.warnings),
         }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from repack.release.context import BuildContext
     from repack.release.draft import Draft
     from repack.release.outcome import PlatformResult, State
+    from repack.store.store import Store
 
 Soundness = Literal["whole", "unremembered", "damaged"]
 
@@ -72,6 +73,13 @@ class PublishedRelease(Struct, frozen=True):
                 result, packages=result.packages + len(sizes), bytes=result.bytes + sum(sizes)
             )
         return results
+
+    def is_whole_in(self, store: Store) -> bool:
+        """Whether it needs no repair, or the store has every package that a repair takes."""
+        return self.soundness != "damaged" or all(
+            store.contains(artifact.sha256, artifact.size)
+            for artifact in self.manifest.packages.values()
+        )
 
     def serves(self, draft: Draft) -> bool:
         """Whether a build of ``draft`` would change nothing: same content, no weaker proof."""

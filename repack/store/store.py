@@ -9,6 +9,8 @@ pkgs/                     extracted packages, as rattler keeps them
 roots/<sha256>.json       channels that were built with the store, see :mod:`repack.store.roots`
 records/NAME.json         upstream's own records for the lock of a label
 scratch/KEY/              where a label is packed and tried
+damaged/<sha256>          empty; says that the archive was found damaged once, and was dropped
+reads/KEY                 how many builds of a label believed the times of its archives
 repodata/                 upstream's repodata; 0700, because its URLs may hold tokens
 ```
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 # How long a file that is used without being linked may look unused.
 _USE_NOTED_EVERY: Final = 3_600.0
 _WAIT: Final = 0.02
+_DIGEST_LENGTH: Final = 64
 
 
 class StoreEntry(Struct, frozen=True):
@@ -201,8 +204,23 @@ class Store:
                 return size
             # Another builder may have put a good one there meanwhile.
             if os.path.samestat(path.stat(), after):
+                # Channels may hold the same bytes by hard links: their next builds look for it.
+                atomic.write_cached(self._damaged / sha256, b"")
                 atomic.unlink(path)
         return None
+
+    @property
+    def _damaged(self) -> Path:
+        return self.root / "damaged"
+
+    def damaged(self) -> frozenset[Digest]:
+        """What was ever found damaged here and dropped; it may be whole again.
+
+        Raises:
+            PlaceError: the store cannot be read.
+        """
+        names = (path.name for path in list_folder(self._damaged))
+        return frozenset(Digest(name) for name in names if len(name) == _DIGEST_LENGTH)
 
     @contextlib.contextmanager
     def receiving(

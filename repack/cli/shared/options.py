@@ -84,6 +84,15 @@ def settings(values: Mapping[str, Any]) -> Settings:
     """
     from repack.settings import Settings
 
-    names = ("labels_dir", "channels_dir", "store", "env", "prove", "update", "date_consent")
+    names = (
+        "labels_dir",
+        "channels_dir",
+        "store",
+        "env",
+        "prove",
+        "update",
+        "date_consent",
+        "paranoid",
+    )
     chosen = {name: values[name] for name in names if values.get(name) is not None}
     return Settings.of(cast("Options", {**chosen, "environment": environment(), "now": now()}))
