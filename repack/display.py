@@ -28,6 +28,17 @@ def printable(path: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def terminal(text: str) -> str:
+    """``text`` for a terminal: line ends stay, all else that is not printable becomes an escape.
+
+    File names and what others wrote may hold control sequences and marks of direction. What must
+    not even start a line of its own goes through :func:`printable`.
+    """
+    if text.isprintable():
+        return text
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def visible(text: str) -> str:
     """``text`` in ASCII: controls, marks of direction and look-alike letters as their escapes."""
     return printable(text).encode("ascii", "backslashreplace").decode("ascii")

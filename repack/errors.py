@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from repack.display import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -49,7 +51,8 @@ class RepackError(Exception):
 
     def text(self) -> str:
         """The whole message: cause first, then the fields and the problems, a line each."""
-        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        # A name that somebody else chose must not make lines of its own
+        lines = [f"{printable(str(self.where))}: {self.what}" if self.where else self.what]
         lines += [
             f"  {name}: {value}"
             for name, value in (("expected", self.expected), ("got", self.got), ("hint", self.hint))

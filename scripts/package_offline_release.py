@@ -15,9 +15,11 @@ if sys.version_info < (3, 9):
         "package_offline_release.py needs Python 3.9 or newer; this is " + sys.version.split()[0]
     )
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# Last, so that nothing beside this file takes the place of a module of the standard library
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:] = [path for path in sys.path if path not in ("", HERE)] + [HERE]
 
-from release_archive import main  # type: ignore[import-not-found]
+from release_archive import main  # type: ignore[import-not-found]  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main("package_offline_release.py", sys.argv[1:]))

@@ -18,7 +18,7 @@ from repack.fs.walk import read_or_none
 from repack.names import Digest, RelPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from repack.channel.manifest import Manifest
@@ -60,6 +60,8 @@ def manifests(channel: Path) -> Iterator[tuple[Manifest, bytes]]:
             release = manifest.parse(data, path)
             number = release.release
         except IntegrityError:
+            continue
+        if path != standing and path.parent.name != str(number):
             continue
         if number not in seen:
             seen.add(number)
@@ -103,14 +105,22 @@ def _read_intact(channel: Path, base: Path, path: RelPath, sha256: str) -> bytes
     return None
 
 
-def extra_files(channel: Path) -> dict[RelPath, FileEntry]:
+def extra_files(
+    channel: Path, is_vouched: Callable[[Manifest], bool] = lambda _: True
+) -> dict[RelPath, FileEntry]:
     """Every file that the releases beside the standing one own, where it lies in the channel.
+
+    A release counts only in the folder of its own number, for the same label, and if
+    ``is_vouched``.
 
     An entry says what the file must be. What release N shares with the standing one is listed
     where the standing one has it.
     """
     owned: dict[RelPath, FileEntry] = {}
-    for release, data in list(manifests(channel))[1:]:
+    releases = list(manifests(channel))
+    for release, data in releases[1:]:
+        if release.id != releases[0][0].id or not is_vouched(release):
+            continue
         base = f"{RELEASES}/{release.release}"
         listing, pin = f"{base}/{INTEGRITY_PATH}", release.integrity
         rows = [FileEntry.of_bytes(RelPath(f"{base}/manifest.json"), data)]

@@ -137,4 +137,4 @@ def _trust(values: Mapping[str, Any]) -> Trust:
 def _warn(checked: str) -> None:
     if checked != "verified":
         state = "is not signed" if checked == "unsigned" else "is signed, but no key was given"
-        click.echo(f"warning: the release {state}: nothing shows who made it", err=True)
+        output.echo(f"warning: the release {state}: nothing shows who made it", err=True)

@@ -94,7 +94,7 @@ def apply_(channel: Path, file: Path, key: str | None, *, as_json: bool) -> None
     if is_medium(channel.parent):
         put_checklist(channel.parent, f"{now:%Y-%m-%d %H:%M} UTC")
     for warning in applied.verdict.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        output.echo(f"warning: {warning}", err=True)
     output.emit(applied, _applied_lines(applied), as_json=as_json)
 
 

@@ -62,13 +62,13 @@ def fingerprint(**values: Any) -> int:
     else:
         text = _json(document.payload if signer is None else document.to_json())
     if values["path"] is None:
-        click.echo(text)
+        output.echo(text)
     else:
         _write(values["path"], text)
     for name, reason in device.unreadable.items():
-        click.echo(f"note: {name} is no part of it: {reason}", err=True)
+        output.echo(f"note: {name} is no part of it: {reason}", err=True)
     for issue in device.issues:
-        click.echo(f"warning: {issue}", err=True)
+        output.echo(f"warning: {issue}", err=True)
     return 0
 
 

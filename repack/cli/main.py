@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from repack.cli.shared import output
 from repack.errors import RepackError
 from repack.urls import hide_known
 from repack.version import __version__
@@ -100,18 +101,18 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         result = repack.main(args=words, prog_name="repack", standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("interrupted; nothing half-done was published", err=True)
+        output.echo("interrupted; nothing half-done was published", err=True)
         return 130
     except click.ClickException as error:
         error.show(sys.stderr)
         return error.exit_code
     except RepackError as error:
         if "--json" in words:
-            click.echo(json.dumps(_without_secrets(error.to_json()), ensure_ascii=False))
-        click.echo(f"error: {hide_known(error.text())}", err=True)
+            output.echo_json(json.dumps(_without_secrets(error.to_json()), ensure_ascii=False))
+        output.echo(f"error: {hide_known(error.text())}", err=True)
         return error.exit_code
     except Exception:  # noqa: BLE001 - the last resort: a bug must not show a secret either
-        click.echo(f"unexpected error; please report this:\n{_traceback()}", err=True)
+        output.echo(f"unexpected error; please report this:\n{_traceback()}", err=True)
         return 1
     return result if isinstance(result, int) else 0
 

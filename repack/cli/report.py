@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repack.cli.shared import options
+from repack.cli.shared.output import echo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def command(name: str, channels_dir: Path, release: int | None, **values: Any) -
     if values["opening"]:
         click.launch(str(page))
     if form == "html" and output is None:
-        click.echo(str(page))
+        echo(str(page))
         return
     data = document(channels, label, release, form)
     if output is not None:

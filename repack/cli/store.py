@@ -109,7 +109,7 @@ def gc(store: Path, *, grace: float, dry_run: bool, as_json: bool, **folders: An
     plan = plan_sweep(package_store, keep, grace * 3600)
     if not as_json:
         for line in _removal_lines(plan):
-            click.echo(line)
+            output.echo(line)
     result = plan if dry_run else sweep(package_store, keep, grace * 3600, plan)
     verb = "would remove" if dry_run else "removed"
     line = f"{verb} {result.files} files, {amount(result.bytes)}; {result.kept} packages stay"

@@ -66,12 +66,12 @@ def _verify_update_package(folder: Path, key: SharedKey | None, *, as_json: bool
     except IntegrityError:
         for row in audit.entries if not as_json else ():
             if not row.ok:
-                click.echo(f"{row.check}: {printable(row.target)}: {printable(row.detail)}")
+                output.echo(f"{row.check}: {printable(row.target)}: {printable(row.detail)}")
         if as_json:
             output.print_json(audit)
         return IntegrityError.exit_code
     for warning in audit.warnings:
-        click.echo(f"warning: {printable(warning)}", err=True)
+        output.echo(f"warning: {printable(warning)}", err=True)
     text = f"{printable(manifest.id)} {printable(manifest.version)} is whole and unchanged"
     result = {**audit.to_json(), "manifest": manifest.payload()}
     output.emit(result, [f"{text}; {len(audit.entries)} checks"], as_json=as_json)
@@ -83,9 +83,9 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     yield from (f"{finding.kind}: {finding}" for finding in verdict.findings)
     yield from (f"{refusal.kind}: {refusal.text()}" for refusal in verdict.refusals)
     for warning in verdict.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        output.echo(f"warning: {warning}", err=True)
     for path in verdict.litter:
-        click.echo(f"ignored: {path}", err=True)
+        output.echo(f"ignored: {printable(path)}", err=True)
     count, size = len(verdict.findings) + len(verdict.refusals), amount(verdict.bytes)
     state = f"is NOT as it should be: {count} findings" if count else "is whole and unchanged"
     yield f"{verdict.label} release {verdict.release} {state}; {verdict.files} files, {size}"

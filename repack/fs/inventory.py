@@ -15,7 +15,7 @@ from msgspec import Struct
 from repack.errors import UsageError
 from repack.file_entry import UNKNOWN_SIZE, FileEntry
 from repack.fs import atomic, digests
-from repack.fs.litter import is_litter
+from repack.fs.litter import HARMLESS, SYSTEM_FOLDER
 from repack.names import RelPath
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ def take_inventory(folder: Path, hashed: Mapping[RelPath, FileEntry] | None = No
     odd: list[str] = []
     litter: list[str] = []
     for path, entry in _scan(folder, ""):
-        if is_litter(entry.name):
+        is_plain = entry.is_file(follow_symlinks=False)
+        if is_plain and HARMLESS.fullmatch(path):
             litter.append(path)
-        elif entry.is_file(follow_symlinks=False):
+        elif is_plain:
             # Not checked as RelPath: a name that no list may hold is what a check is to find.
             sizes[str.__new__(RelPath, path)] = entry.stat(follow_symlinks=False).st_size
         else:
@@ -85,10 +86,16 @@ def take_inventory(folder: Path, hashed: Mapping[RelPath, FileEntry] | None = No
 
 def _scan(root: Path, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every litter, file and odd thing below ``root``, with its path there; links not followed."""
-    with atomic.os_errors_at(root / folder), os.scandir(root / folder) as entries:
+    with atomic.os_errors_at(root / folder):
+        try:
+            entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
+        except PermissionError:
+            if folder.lower() != f"{SYSTEM_FOLDER}/":  # Windows lets nobody in there
+                raise
+            entries = []
         for entry in entries:
             path = folder + entry.name
-            if entry.is_dir(follow_symlinks=False) and not is_litter(entry.name):
+            if entry.is_dir(follow_symlinks=False):
                 yield from _scan(root, f"{path}/")
             else:
                 yield path, entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 # What systems strew about, and what conda-index (`.cache`) and Python leave behind.
@@ -15,6 +16,16 @@ _LITTER: Final = frozenset(
         "__pycache__",
     }
 )
+
+
+HARMLESS: Final = re.compile(
+    r"(?i)(.*/)?(\._[^/]+|\.DS_Store|Thumbs\.db|desktop\.ini|\.repack-[^/]+)"
+    r"|[a-z0-9-]+/\.cache/(cache\.db(-[a-z]+)?|[^/]+\.json)"
+    r"|System Volume Information/(IndexerVolumeGuid|WPSettings\.dat)"
+)
+"""Files that may lie in a channel and are in no list. Of folders only those that systems make hold
+any, and only what systems put there: ``._x/`` and ``.repack-tools/`` are as foreign as ``x/``."""
+SYSTEM_FOLDER: Final = "system volume information"
 
 
 def is_litter(name: str) -> bool:

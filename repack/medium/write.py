@@ -137,7 +137,7 @@ def put_top_files(root: Path, time: str) -> None:
         PlaceError: it cannot be written.
     """
     put_checklist(root, time)
-    texts = {RelPath("verify.py"): _shipped("verify_medium.py"), **sync_scripts()}
+    texts = {RelPath("verify.py"): _shipped("verify.py"), **sync_scripts()}
     for name, data in texts.items():
         atomic.write(root / name, data, atomic.file_mode(name))
 

@@ -20,10 +20,10 @@ for %%C in ("%REPACK_CONDA%") do for %%P in ("%%~dpC..\python.exe" "%%~dpCpython
 :path_python
 if not defined REPACK_PYTHON for %%N in (py.exe python3.exe python.exe) do if not defined REPACK_PYTHON set "REPACK_PYTHON=%%~$PATH:N"
 if not defined REPACK_PYTHON goto no_python
-"%REPACK_PYTHON%" -c "import sys; sys.exit(sys.version_info < (3, 6))" >nul 2>nul
+"%REPACK_PYTHON%" -I -c "import sys; sys.exit(sys.version_info < (3, 6))" >nul 2>nul
 if errorlevel 1 goto no_python
 
-"%REPACK_PYTHON%" -B "%~dp0repack\install.py" %*
+"%REPACK_PYTHON%" -I -B "%~dp0repack\install.py" %*
 exit /b %errorlevel%
 
 :no_python

@@ -18,25 +18,39 @@ other conda configuration: lists in condarc files are merged, so a package cache
 channel of one's own would get in.
 """
 
+import os
+import sys
+
+if __name__ == "__main__":
+    # From this Python alone: not argparse.py beside this file, in PYTHONPATH or the current folder
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        del sys.path[:1]
+    sys.path[:] = [p for p in sys.path if p.startswith((sys.base_prefix, sys.base_exec_prefix))]
+    for name in ("install_folders", "installed_paths"):  # from source, never from __pycache__
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
+        sys.modules[name] = type(sys)(name)
+        with open(source, "rb") as opened:
+            exec(compile(opened.read(), source, "exec"), sys.modules[name].__dict__)  # noqa: S102 - of this channel, as an import is
+
 import argparse
 import contextlib
 import json
-import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 
 from install_folders import (
     WINDOWS,
     channel_url,
-    complaints,
     copy_channel,
     inside,
+    label_in,
     long_paths_enabled,
     on_share,
     patiently,
+    plain,
+    problems_in,
     remove_tree,
     survives,
     too_long,
@@ -55,6 +69,7 @@ DRIVER = (
     "import conda.base.constants as constants; constants.SEARCH_PATH = (os.environ['CONDARC'],); "
     "from conda.cli import main; sys.exit(main())"
 )
+PROBE = "import sys; del sys.path[0]; import conda.base.constants"
 # What says where conda is and what the machine has; every other CONDA_* is configuration.
 KEPT = re.compile(r"CONDA_(OVERRIDE_.*|EXE|PYTHON_EXE|ROOT.*|DLL_.*)\Z", re.IGNORECASE)
 
@@ -68,6 +83,8 @@ class Stop(Exception):
 
 
 def say(text):
+    """Print a line; what a file name could make of a terminal is escaped."""
+    text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(text))
     sys.stderr.write("%s\n" % text)
     sys.stderr.flush()
 
@@ -102,7 +119,7 @@ def python_of(conda):
     found = [os.fsdecode(first.group(1))] if first else []
     found += [os.path.join(bin_dir, name) for name in names]
     for python in found:
-        if os.path.isfile(python) and quiet([python, "-c", "import conda.base.constants"]):
+        if os.path.isfile(python) and quiet([*plain(python), PROBE]):
             return os.path.normpath(python)
     return None
 
@@ -214,7 +231,7 @@ def run(conda, kind, prefix, url, specs):
         # With --offline, mamba below 2.1.1 doesn't read file:// channels; there is no other here.
         command = [conda, "install", "--no-rc", *common]
     else:
-        command = [python, "-c", DRIVER] if python else [conda]
+        command = [*plain(python), DRIVER] if python else [conda]
         command += ["install", "--offline", *common]
     settings = variables(prefix, python)
     if kind == "mamba":
@@ -240,15 +257,14 @@ def verify(key):
         if key:
             raise Stop(6, "a key was given and there is nothing to check with it")
         return
-    command = [sys.executable, "-B", checker, ROOT]
+    command = [sys.executable, "-I", "-B", checker, ROOT]
     command += ["--key", key, "--require-signature"] if key else []
     command += ["--tidy", "--json"]  # removes what deltas left over, where it may write
     child = subprocess.Popen(command, stdout=subprocess.PIPE)
     said = child.communicate()[0].decode("utf-8", "replace").strip()
-    problems = complaints(said, ROOT) if child.returncode == 6 else [said]
-    for problem in problems:
+    for problem in problems_in(said):
         say(problem)
-    if child.returncode and problems:
+    if child.returncode:
         code = 6 if child.returncode == 6 else 2
         raise Stop(code, "the channel is not what was released: not installed")
 
@@ -333,7 +349,7 @@ def uninstall(arguments):
     prefix = os.path.realpath(prefix_of(arguments, plan))
     if not os.path.isdir(prefix):
         raise Stop(2, "there is no environment in %s" % prefix)
-    label = made_for(prefix)
+    label = label_in(os.path.join(prefix, MADE))
     if label is None and not os.path.exists(os.path.join(prefix, UNFINISHED)):
         raise Stop(2, "%s was not made by this installer: it is left as it is" % prefix)
     if label not in (None, plan["label"]):
@@ -348,15 +364,6 @@ def uninstall(arguments):
     open(os.path.join(prefix, UNFINISHED), "wb").close()
     remove_tree(prefix, last=UNFINISHED)
     return prefix
-
-
-def made_for(prefix):
-    """The label that an environment was made for by this program, or None."""
-    try:
-        with open(os.path.join(prefix, MADE), encoding="utf-8") as stream:
-            return str(json.load(stream)["label"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def main():

@@ -21,7 +21,7 @@ find_conda() {
 }
 
 is_python() {
-    [ -n "$1" ] && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null
+    [ -n "$1" ] && "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null
 }
 
 conda=$(find_conda)
@@ -32,7 +32,7 @@ if [ -n "$conda" ]; then
 fi
 for python in "$bin/python" "$bin/../bin/python" "${CONDA_PYTHON_EXE:-}" python3 python; do
     if is_python "$python"; then
-        exec "$python" -B "$here/repack/install.py" "$@"
+        exec "$python" -I -B "$here/repack/install.py" "$@"
     fi
 done
 

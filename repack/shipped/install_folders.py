@@ -217,24 +217,27 @@ def copy_file(source, target):
     return sha256.hexdigest()
 
 
-# --- what verify.py minds, less what other releases of the label have beside this one on a medium
+# --- other programs
 
 
-def complaints(said, root):
-    """The problems in what ``verify.py --json`` said; ``said`` itself if it is no such thing."""
+def plain(python):
+    """A Python that takes its program as an argument; conda's may be 2.7, which knows no -I."""
+    return [python, "-E", "-s", "-c"]
+
+
+def problems_in(said):
+    """What ``verify.py --json`` found; ``said`` itself if it is no such thing."""
     try:
-        problems = json.loads(said)["problems"]
+        found = json.loads(said)
+        return found["problems"] or [said]
     except (ValueError, KeyError, TypeError):
         return [said]
-    theirs, base = set(), os.path.join(root, "repack", "releases")
-    for number in os.listdir(base) if os.path.isdir(base) else ():
-        own = "repack/releases/%s/" % number
-        try:
-            with open(os.path.join(base, number, "repack", "integrity.json"), "rb") as stream:
-                rows = json.loads(stream.read().decode("utf-8"))["files"]
-            names = [row["path"] for row in rows]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        theirs.update(names + [own + name for name in names])
-        theirs.update((own + "manifest.json", own + "repack/integrity.json"))
-    return [one for one in problems if one[:7] != "extra: " or one[7:] not in theirs]
+
+
+def label_in(path):
+    """The label that an environment was made for by install.py, or None."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return str(json.load(stream)["label"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

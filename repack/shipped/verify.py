@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Check a repack channel: every file's SHA-256, and with a key the signature of the manifest.
 
-    python repack/verify.py [CHANNEL] [--key KEY] [--require-signature] [--tidy] [--json]
+    python -I verify.py [CHANNEL | MEDIUM] [--key KEY] [--require-signature] [--tidy] [--json]
+
+Run a copy of your own, not the one on the medium. A MEDIUM is a folder of channels.
 
 KEY is [KEYID=]VALUE with VALUE = env:NAME, file:PATH, hex:..., base64:... or bare base64.
 Ends with 0 when all is well, 6 when something is wrong, 2 when it cannot look.
@@ -16,6 +18,14 @@ The delta lists them in .repack-delta-N.json: they are leftovers, no fault. --ti
 the lists when all else is well; without it nothing is written.
 """
 
+import sys
+
+if __name__ == "__main__":
+    # From this Python alone: not argparse.py beside this file, in PYTHONPATH or the current folder
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        del sys.path[:1]
+    sys.path[:] = [p for p in sys.path if p.startswith((sys.base_prefix, sys.base_exec_prefix))]
+
 import argparse
 import base64
 import concurrent.futures
@@ -28,10 +38,16 @@ import re
 MANIFEST, INTEGRITY = "repack/manifest.json", "repack/integrity.json"
 SUMS = "repack/metadata/SHA256SUMS"
 DROPS = re.compile(r"\.repack-delta(-[0-9]+)?\.json")
-# What systems and tools drop into folders: neither signed nor bad.
+# Files that systems and tools drop: neither signed nor bad. As repack.fs.litter.HARMLESS.
 LITTER = re.compile(
-    r"(?i)(.*/)?(\._[^/]*|\.DS_Store|Thumbs\.db|desktop\.ini|\.repack-[^/]*"
-    r"|(System Volume Information|\.cache|__pycache__)(/.*)?)"
+    r"(?i)(.*/)?(\._[^/]+|\.DS_Store|Thumbs\.db|desktop\.ini|\.repack-[^/]+)"
+    r"|[a-z0-9-]+/\.cache/(cache\.db(-[a-z]+)?|[^/]+\.json)"
+    r"|System Volume Information/(IndexerVolumeGuid|WPSettings\.dat)"
+)
+METADATA = re.compile(r"([1-9][0-9]*\.root|timestamp|snapshot|targets|ci|production)\.json")
+# Of a medium: what says itself who signed it, and what is read or run by people.
+TOP = re.compile(
+    r"CHECKLIST\.md|verify\.py|sync\.sh|sync\.cmd|\.locks/[^/]+\.lock|notary/[^/]+\.json"
 )
 
 
@@ -166,13 +182,68 @@ def listed(root, manifest, manifest_digest):
         data, files[SUMS] = read(root, SUMS)
         files["repack/releases/%s/manifest.json" % manifest["version"]] = manifest_digest
         for line in data.decode("utf-8", "replace").splitlines():
-            files["repack/metadata/" + os.path.basename(line[66:])] = line[:64]
+            if METADATA.fullmatch(line[66:]):
+                files["repack/metadata/" + line[66:]] = line[:64]
+        roots = [path for path in files if path.endswith(".root.json")]
+        chain = {"repack/metadata/%d.root.json" % (n + 1) for n in range(len(roots))}
+        if set(roots) != chain:
+            raise Bad("extra: %s: no link of the chain of roots" % max(set(roots) - chain))
+    return files
+
+
+def is_vouched(root, other, digest, manifest, key):
+    """Whether another release is signed for in all the ways that this one is."""
+    if key and "signature" in manifest:
+        check_signature(other, key)
+    if ("signature" in manifest) != ("signature" in other):
+        return False
+    if not os.path.exists(at(root, SUMS)):
+        return True
+    path, signed = "releases/%s/manifest.json" % other["version"], []
+    for role in ("ci", "production"):
+        data, _ = read(root, "repack/metadata/%s.json" % role)
+        targets = parse(data, role)["signed"]["targets"]
+        signed += [targets[path]["hashes"]["sha256"]] if path in targets else []
+    return set(signed) == {digest}
+
+
+def beside(root, manifest, key):
+    """Path -> SHA-256 of what the label's other releases own, on a medium."""
+    base, files = at(root, "repack/releases"), {}
+    for number in sorted(os.listdir(base)) if os.path.isdir(base) else ():
+        own, rows = "repack/releases/%s/" % number, {}
+        try:
+            data, rows[own + "manifest.json"] = read(root, own + "manifest.json")
+            other = parse(data, own)
+            if (other["id"], other["version"]) != (manifest["id"], number):
+                continue
+            if number == manifest["version"]:
+                continue
+            if not is_vouched(root, other, rows[own + "manifest.json"], manifest, key):
+                continue
+            data, pin = read(root, own + INTEGRITY)
+            if pin != other["integrity_manifest"]["sha256"]:
+                continue
+            rows[own + INTEGRITY] = pin
+            for row in parse(data, own)["files"]:
+                if is_plain(row["path"]):
+                    kept = os.path.exists(at(root, own + row["path"]))
+                    rows[own + row["path"] if kept else row["path"]] = row["sha256"]
+        except (Bad, KeyError, TypeError, AttributeError, ValueError):
+            continue  # nothing of it is listed: its files are extra
+        files.update(rows)
     return files
 
 
 def walk(root, folder=""):
     """Every path below root with its size; None for what is no plain file."""
-    for entry in os.scandir(at(root, folder)):
+    try:
+        entries = list(os.scandir(at(root, folder)))
+    except PermissionError:
+        if folder.lower() != "system volume information/":  # Windows lets nobody in there
+            raise
+        entries = []
+    for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from walk(root, folder + entry.name + "/")
         else:
@@ -191,8 +262,11 @@ def hash_file(root, path):
     return digest.hexdigest()
 
 
-def check(root, key, require):
-    """Release, state of the signature, files, bytes, problems, leftovers."""
+def check(root, key, require, others=()):
+    """Release, state of the signature, files, bytes, problems, leftovers, litter.
+
+    On a medium without links a package that several channels share lies in one of the others.
+    """
     data, digest = read(root, MANIFEST)
     manifest = parse(data, MANIFEST)
     try:
@@ -202,26 +276,74 @@ def check(root, key, require):
         elif key or require:
             raise Bad("signature: " + state)
         files = listed(root, manifest, digest)
+        for path, sha256 in beside(root, manifest, key).items():
+            if files.setdefault(path, sha256) != sha256:
+                raise Bad("contradiction: two releases about %s" % path)
         title = "%s release %s" % (manifest["id"], manifest["version"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Bad("malformed: %s or %s: %r" % (MANIFEST, INTEGRITY, error))
-    there = {path: size for path, size in walk(root) if path in files or not LITTER.fullmatch(path)}
+    there = dict(walk(root))
+    litter = {p for p in there if p not in files and LITTER.fullmatch(p) and there[p] is not None}
+    there = {path: size for path, size in there.items() if path not in litter}
     plain = sorted((p for p in files if there.get(p) is not None), key=there.get, reverse=True)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         hashes = dict(zip(plain, pool.map(lambda path: hash_file(root, path), plain)))
-    problems = ["missing: " + path for path in files if path not in hashes]
+    missing = [path for path in files if path not in hashes]
+    problems = [
+        "missing: " + path
+        for path in missing
+        if path in there or all(hash_file(other, path) != files[path] for other in others)
+    ]
     extra = {path for path in there if path not in hashes}
     left = {path for path in extra & dropped(root, manifest, key) if there[path] is not None}
     left -= set(files)
     problems += ["extra: " + path for path in extra - left]
     problems += ["changed: %s: now %s" % (p, got) for p, got in hashes.items() if got != files[p]]
     size = sum(there[path] for path in plain)
-    return title, state, len(plain), size, sorted(problems), sorted(left)
+    return title, state, len(plain), size, sorted(problems), sorted(left), sorted(litter)
+
+
+def loose(root, channels):
+    """Problems of what lies beside the channels of a medium: no list, or not what its list says."""
+    problems, sums, prefixes = [], {}, tuple(name + "/" for name in channels)
+    there = {p: size for p, size in walk(root) if not p.startswith(prefixes)}
+    for path in [p for p in there if re.match(r"(installers|notary|oem/[^/]+)/SHA256SUMS\Z", p)]:
+        folder = path[: -len("SHA256SUMS")]
+        sums[path] = None
+        for line in read(root, path)[0].decode("utf-8", "replace").splitlines():
+            sums[folder + line[66:]] = line[:64]
+    for path, sha256 in sums.items():
+        if sha256 and (path not in there or hash_file(root, path) != sha256):
+            problems.append("%s: %s" % ("changed" if path in there else "missing", path))
+    beside = [p for p in there if p not in sums]
+    known = {
+        p for p in beside if there[p] is not None and (TOP.fullmatch(p) or LITTER.fullmatch(p))
+    }
+    return problems + ["extra: " + path for path in beside if path not in known]
+
+
+def check_medium(root, key, require):
+    """As check, of all channels and what lies beside them; release and state in lines."""
+    names = sorted(n for n in os.listdir(root) if os.path.isfile(at(root, n + "/" + MANIFEST)))
+    lines, problems, litter, count, size = [], loose(root, names), [], 0, 0
+    for name in names:
+        others = [at(root, other) for other in names if other != name]
+        try:
+            found = check(at(root, name), key, require, others)
+        except Bad as error:
+            found = (name, "not accepted", 0, 0, [str(error)], [], [])
+        lines.append("%s, signature: %s" % found[:2])
+        count, size = count + found[2], size + found[3]
+        problems += ["%s: %s" % (name, text) for text in found[4]]
+        litter += [name + "/" + path for path in found[6]]
+    return "; ".join(lines), "as said", count, size, sorted(problems), [], litter
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    options.add_argument("channel", nargs="?", default=os.path.join(__file__, "..", ".."))
+    top = os.path.dirname(os.path.abspath(__file__))
+    here = os.path.dirname(top) if os.path.basename(top) == "repack" else top
+    options.add_argument("channel", nargs="?", default=here)
     options.add_argument("--key", help="[KEYID=]VALUE: the shared key of the signature")
     for name in ("--require-signature", "--tidy", "--json"):
         options.add_argument(name, action="store_true")
@@ -231,13 +353,18 @@ def main():
         root = "\\\\?\\" + root  # or paths of more than 260 characters are not found
     try:
         key = None if given.key is None else read_key(given.key)
-        os.listdir(root)  # no such folder is another matter than an empty one
-        result = check(root, key, given.require_signature)
+        inner = os.listdir(root)  # no such folder is another matter than an empty one
+        is_medium = any(os.path.isfile(at(root, name + "/" + MANIFEST)) for name in inner)
+        is_channel = os.path.exists(at(root, MANIFEST))
+        if not (is_medium or is_channel) and given.channel == top:
+            options.error("there is no channel in " + top)
+        is_medium = is_medium and not is_channel
+        result = (check_medium if is_medium else check)(root, key, given.require_signature)
     except Bad as error:
-        result = (os.path.basename(root), "not accepted", 0, 0, [str(error)], [])
+        result = (os.path.basename(root), "not accepted", 0, 0, [str(error)], [], [])
     except OSError as error:
         options.error(str(error))
-    names = ("release", "signature", "files", "bytes", "problems", "leftovers")
+    names = ("release", "signature", "files", "bytes", "problems", "leftovers", "litter")
     result = dict(zip(names, result))
     result["status"] = "error" if result["problems"] else "ok"
     text = "%(release)s: %(status)s; %(files)d files, %(bytes)d bytes; signature: %(signature)s"
@@ -248,11 +375,12 @@ def main():
             done = "; not removed: first the problems" if result["problems"] else None
         done = done or tidy(root, result["leftovers"])
         notes = ["left over from earlier releases: %d files%s" % (len(result["leftovers"]), done)]
+    notes += ["ignored: " + path for path in result["litter"]]
     result["notes"] = notes
     lines = result["problems"] + notes + [text % result]
     lines = [json.dumps(result)] if given.json else lines
-    for line in lines:  # file names may hold what the console cannot show
-        print(line.encode("ascii", "backslashreplace").decode())
+    for line in lines:  # file names may hold what a console cannot show, or obeys
+        print("".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in line))
     return 6 if result["problems"] else 0
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from repack.channel.layout import is_unlisted
 from repack.codec.canonical import loads
 from repack.conda.repodata import SECTIONS, read_rows
+from repack.display import printable
 from repack.errors import IntegrityError
 from repack.file_entry import UNKNOWN_SIZE
 from repack.fs.inventory import compare
@@ -41,7 +42,9 @@ class Finding(Struct, frozen=True):
             for name, value in (("expected", self.expected), ("got", self.got))
             if value is not None
         ]
-        return f"{self.path}: {self.what}" + (f" ({', '.join(details)})" if details else "")
+        return f"{printable(self.path)}: {self.what}" + (
+            f" ({', '.join(details)})" if details else ""
+        )
 
     def to_json(self) -> dict[str, object]:
         """The row for ``--json``."""

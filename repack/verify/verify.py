@@ -8,6 +8,7 @@ against its own first root; the verdict says so.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import hashlib
 import io
 from typing import TYPE_CHECKING
@@ -83,7 +84,7 @@ def verify(
         verdict.findings += check_subdir(_subdir(channel, name, inventory, verdict))
     wrong = {finding.path for finding in verdict.findings}
     verdict.findings += check_places(channel, platforms, wrong)
-    _check_extra_files(channel, inventory, verdict)
+    _check_extra_files(channel, release, requirements, inventory, verdict)
     _accept_leftovers(channel, inventory, requirements, verdict)
     _check_metadata(channel, data, requirements, verdict, now)
     _check_need(requirements, verdict)
@@ -143,9 +144,30 @@ def _check_files(channel: Path, release: Manifest, inventory: Inventory, verdict
     verdict.findings += compare_artifacts(release.artifacts, entries)
 
 
-def _check_extra_files(channel: Path, inventory: Inventory, verdict: Verdict) -> None:
-    """What other releases keep in this folder, on a medium, is not extra; it is checked as well."""
-    owned = extra_files(channel)
+def _check_extra_files(
+    channel: Path,
+    release: Manifest,
+    requirements: Requirements,
+    inventory: Inventory,
+    verdict: Verdict,
+) -> None:
+    """What other releases keep in this folder, on a medium, is not extra; it is checked as well.
+
+    A release that is signed for in fewer ways than the standing one is none: anybody can put one
+    there, and its list would let any file pass. The metadata is asked in :func:`_check_target`.
+    """
+
+    def is_vouched(other: Manifest) -> bool:
+        if (other.signature is None) != (release.signature is None):
+            return False
+        if requirements.key is None or other.signature is None:
+            return True
+        with contextlib.suppress(SignatureError):
+            other.check(requirements.key, MANIFEST)
+            return True
+        return False
+
+    owned = extra_files(channel, is_vouched)
     findings = [f for f in verdict.findings if f.kind != "extra" or f.path not in owned]
     for path, entry in owned.items():
         if (there := inventory.files.get(path)) is None:

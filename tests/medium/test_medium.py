@@ -75,7 +75,9 @@ def test_a_medium_is_whole(world, tmp_path):
     assert {path.name for path in stick.iterdir()} == {
         "CHECKLIST.md", "verify.py", "sync.sh", "sync.cmd", "bank",
     }  # fmt: skip
-    assert check(stick, "--key", "hex:" + "ab" * 32).returncode == 0
+    assert check(stick, "--key", "hex:" + "ab" * 32).returncode == 0, check(
+        stick, "--key", "hex:" + "ab" * 32
+    ).stdout
     manifest = (stick / "bank/repack/manifest.json").read_bytes()
     checklist = (stick / "CHECKLIST.md").read_text()
     assert hashlib.sha256(manifest).hexdigest() in checklist
@@ -104,7 +106,9 @@ def test_a_delta_brings_the_checklist_up_to_date(world, tmp_path):
     assert "| bank | 1 |" in before
     assert "| bank | 2 |" in text
     assert "| bank | 1 |" not in text
-    assert check(stick, "--key", "hex:" + "ab" * 32).returncode == 0
+    assert check(stick, "--key", "hex:" + "ab" * 32).returncode == 0, check(
+        stick, "--key", "hex:" + "ab" * 32
+    ).stdout
     # cut off before that line, the next call writes it
     (stick / "CHECKLIST.md").write_text(before)
     assert delta(world, stick) == 0
@@ -183,7 +187,7 @@ def test_two_labels_share_packages_by_links(world, tmp_path):
     medium(world, stick, name="other")
     one, two = (stick / name / "noarch/tiny-app-2.0-py_0.conda" for name in ("bank", "other"))
     assert one.samefile(two)
-    assert check(stick).returncode == 0
+    assert check(stick).returncode == 0, check(stick).stdout
     assert sound(stick / "other").exit_code == 0
 
 
@@ -220,7 +224,7 @@ def test_installers_travel(world, tmp_path):
     channels.flip(stick / "installers/micro mamba")
     assert check(stick).returncode == 6
     medium(world, stick)
-    assert check(stick).returncode == 0
+    assert check(stick).returncode == 0, check(stick).stdout
     tool.write_bytes(b"something else")
     world.write(installers=[{"url": tool.as_uri(), "sha256": "0" * 64}])
     medium(world, tmp_path / "new", code=6)
@@ -269,7 +273,7 @@ def test_killed_at_many_touches_of_the_disk(world, tmp_path):
         killed = killed_at(instant, lambda: medium(world, stick))
         assert read_as_client(stick / "bank")
         medium(world, stick)
-        assert check(stick).returncode == 0
+        assert check(stick).returncode == 0, check(stick).stdout
         wanted = wanted or content(stick / "bank")
         assert content(stick / "bank") == wanted
         if not killed:

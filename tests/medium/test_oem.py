@@ -80,7 +80,7 @@ def test_everything_is_on_the_stick(world, tmp_path):
     assert BUNDLE in sheet
     assert "<!--" not in sheet
     assert "@" not in sheet
-    assert check(stick, "--key", KEY).returncode == 0
+    assert check(stick, "--key", KEY).returncode == 0, check(stick, "--key", KEY).stdout
     assert check_copy(stick) == {"status": "ok", "entries": 0, "release": "bank-2", "issues": []}
     assert not list(world.store.rglob(f"{atomic.TEMP_PREFIX}*")), "scratch was left behind"
     assert {path.name for path in stick.iterdir()} == {
@@ -164,7 +164,7 @@ def test_what_is_changed_on_the_stick_is_found(world, tmp_path):
     assert done.returncode == 6
     assert f"changed: {BUNDLE}" in done.stdout
     medium(world, tmp_path, "--oem")
-    assert check(tmp_path).returncode == 0
+    assert check(tmp_path).returncode == 0, check(tmp_path).stdout
     package = next((tmp_path / "bank" / "noarch").glob("tiny-data*"))
     channels.flip(package)
     assert check_copy(tmp_path, 6)["issues"] == [f"noarch/{package.name}: changed"]
@@ -183,19 +183,20 @@ def test_only_notarised_releases_go(world, tmp_path):
 
 
 def test_releases_share_the_folder_until_only_one_is_wanted(world, tmp_path):
-    medium(world, tmp_path, "--oem")
-    old = tmp_path / "oem/bank/core-oem-1-linux-64.tar.gz"
+    stick = tmp_path / "stick"
+    medium(world, stick, "--oem")
+    old = stick / "oem/bank/core-oem-1-linux-64.tar.gz"
     said(
         "notarize", world.root / "device/bank", "--keys", "keys/bank", "--out", tmp_path / "papers"
     )
     papers = ["--notary", str(tmp_path / "papers")]
-    medium(world, tmp_path, "--oem", "--release", "1", *papers)
+    medium(world, stick, "--oem", "--release", "1", *papers)
     assert old.is_file()
-    assert (tmp_path / BUNDLE).is_file()
-    assert check(tmp_path).returncode == 0
-    medium(world, tmp_path, "--oem", "--only")
+    assert (stick / BUNDLE).is_file()
+    assert check(stick).returncode == 0, check(stick).stdout
+    medium(world, stick, "--oem", "--only")
     assert not old.exists()
-    assert check(tmp_path).returncode == 0
+    assert check(stick).returncode == 0, check(stick).stdout
 
 
 def test_refusals_and_dry_run(world, tmp_path):
@@ -219,6 +220,6 @@ def test_killed_while_it_writes(world, tmp_path):
         for path in (BUNDLE, DELTA):
             assert not (stick / path).exists() or (stick / path).read_bytes() == whole[path]
         medium(world, stick, "--oem")
-        assert check(stick).returncode == 0
+        assert check(stick).returncode == 0, check(stick).stdout
         assert check_copy(stick)["status"] == "ok"
         assert set(content(stick)) == set(whole)

@@ -170,8 +170,8 @@ def test_litter_is_reported_and_does_no_harm(channel):
         "._x",
         "linux-64/.DS_Store",
         "Thumbs.db",
-        "System Volume Information/x",
-        ".cache/y",
+        "System Volume Information/IndexerVolumeGuid",
+        "noarch/.cache/cache.db",
     ):
         (channel / name).parent.mkdir(exist_ok=True)
         (channel / name).write_bytes(b"x")

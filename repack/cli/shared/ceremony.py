@@ -91,7 +91,7 @@ def _confirm(statements: list[str]) -> None:
     """Show what is going to be signed; a person is asked, a script is not."""
     if sys.stdin is not None and sys.stdin.isatty():
         for line in statements:
-            click.echo(line, err=True)
+            output.echo(line, err=True)
         click.confirm("Sign this?", abort=True, err=True)
 
 
@@ -128,4 +128,4 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     for row in document.get("production", ()):
         yield f"  production: release {row['release']}, tags {', '.join(row['tags'])}"
     if document.get("development_keys"):
-        click.echo("warning: these are development keys", err=True)
+        output.echo("warning: these are development keys", err=True)

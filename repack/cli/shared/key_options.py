@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from repack.cli.shared import options, output
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ def resolve(text: str | None, where: str) -> SharedKey | None:
         options.environment(), lambda path: atomic.read(Path(path), MAX_KEY_FILE), where
     )
     if key.warning:
-        click.echo(f"warning: {key.warning}", err=True)
+        output.echo(f"warning: {key.warning}", err=True)
     return key
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repack.display import terminal
 from repack.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Plain:
 
     def note(self, text: str) -> None:
         """Print the line."""
-        click.echo(text, err=True)
+        echo(text, err=True)
 
 
 class Bars:
@@ -56,7 +57,21 @@ class Bars:
 
     def note(self, text: str) -> None:
         """Print the line above the bars."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(terminal(text), markup=False, highlight=False)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print text: the only way from the commands to a terminal."""
+    click.echo(terminal(text), err=err)
+
+
+def echo_json(document: str) -> None:
+    """Print a JSON document; what a terminal would obey is escaped as JSON does it."""
+    if not document.isprintable():
+        document = "".join(
+            c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in document
+        )
+    click.echo(document)
 
 
 def progress() -> Progress:
@@ -75,12 +90,12 @@ def emit(result: object, lines: Iterable[str], *, as_json: bool) -> None:
         print_json(result)
     else:
         for line in lines:
-            click.echo(line)
+            echo(line)
 
 
 def print_json(result: object) -> None:
     """Print one JSON document; ``result`` as for :func:`emit`."""
-    click.echo(json.dumps(result, indent=1, ensure_ascii=False, default=_to_json))
+    echo_json(json.dumps(result, indent=1, ensure_ascii=False, default=_to_json))
 
 
 def _to_json(value: Any) -> object:

@@ -1,0 +1,380 @@
+"""The checkers attacked: what lies on the stick is never run, and passes only by a signed list.
+
+``CHANNELS`` is one set of good and bad channels; ``repack verify`` and ``verify.py`` judge each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from repack import shipped
+from repack.channel.releases import stored_releases
+from repack.codec.sha256sums import compose_sums
+from repack.display import printable
+from repack.fs.litter import HARMLESS
+from repack.keys.shared_key import parse_key
+from repack.names import RelPath
+from repack.trust.sign import Signing
+from repack.verify.verdict import Requirements
+from repack.verify.verify import verify
+from tests import channels
+
+TEXT = "oem=hex:" + "ab" * 32
+KEY = parse_key(TEXT, "test").resolve({}, lambda path: path.read_bytes(), "test")
+OTHER = parse_key("oem=hex:" + "cd" * 32, "test").resolve({}, lambda p: p.read_bytes(), "test")
+SUMS = "repack/metadata/SHA256SUMS"
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory):
+    """Release 2 of a label, on a medium beside release 1; signed by both kinds of keys."""
+    root = tmp_path_factory.mktemp("vendor")
+    signing = Signing(KEY, channels.keyring(root / "keys"))
+    first = channels.build(root / "c", signing)
+    kept = shutil.copytree(first, root / "first")
+    channels.build(first, signing, number=2)
+    put_beside(kept, first)
+    return first
+
+
+def put_beside(old, new):
+    """What ``repack medium`` does with a release that was on the stick before."""
+    (stored,) = stored_releases(old)
+    standing = {
+        RelPath(path.relative_to(new).as_posix()): path.read_bytes()
+        for path in new.rglob("*")
+        if path.is_file()
+    }
+    for path, data in stored.beside(standing).items():
+        write(new, path, data)
+    for artifact in stored.manifest.artifacts:
+        shutil.copy(old / artifact.path, new / artifact.path)
+
+
+@pytest.fixture
+def channel(vendor, tmp_path):
+    return shutil.copytree(vendor, tmp_path / "stick ü" / "halkbank")
+
+
+def write(channel, path, data=b"x"):
+    (channel / path).parent.mkdir(parents=True, exist_ok=True)
+    (channel / path).write_bytes(data)
+
+
+def listed_setup(channel):
+    write(channel, "repack/metadata/setup.exe", b"MZ")
+    row = f"{hashlib.sha256(b'MZ').hexdigest()}  setup.exe\n"
+    write(channel, SUMS, (channel / SUMS).read_bytes() + row.encode())
+
+
+def listed_elsewhere(channel):
+    write(channel, "repack/metadata/setup.exe", b"MZ")
+    row = f"{hashlib.sha256(b'MZ').hexdigest()}  a/b/setup.exe\n"
+    write(channel, SUMS, (channel / SUMS).read_bytes() + row.encode())
+
+
+def more_roots(channel):
+    folder = channel / "repack/metadata"
+    write(folder, "7.root.json", b"{}")
+    files = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "SHA256SUMS"}
+    write(channel, SUMS, compose_sums(files))
+
+
+def self_made(channel, number="99", **changes):
+    """A release of the attacker's own, whose list names his program."""
+    base = f"repack/releases/{number}"
+    program = {"path": "setup.exe", "sha256": hashlib.sha256(b"MZ").hexdigest(), "size": 2}
+    listing = json.dumps({"files": [program]}).encode()
+    write(channel, f"{base}/repack/integrity.json", listing)
+    manifest = json.loads((channel / "repack/manifest.json").read_bytes())
+    manifest |= {
+        "version": number,
+        "artifacts": [],
+        "integrity_manifest": {
+            "path": "repack/integrity.json",
+            "sha256": hashlib.sha256(listing).hexdigest(),
+        },
+        **changes,
+    }
+    manifest = {name: value for name, value in manifest.items() if value is not None}
+    write(channel, f"{base}/manifest.json", json.dumps(manifest).encode())
+    write(channel, "setup.exe", b"MZ")
+
+
+def in_anothers_folder(channel):
+    self_made(channel, "1")
+
+
+def numbered_oddly(channel):
+    self_made(channel, "01")
+
+
+def without_signature(channel):
+    self_made(channel, signature=None)
+
+
+def without_any_metadata(channel):
+    """Only the shared key protects such a channel."""
+    shutil.rmtree(channel / "repack/metadata")
+    shutil.rmtree(channel / "repack/releases")
+    self_made(channel)
+
+
+GOOD = {
+    "untouched": lambda _channel: None,
+    "finder": lambda channel: write(channel, "noarch/._a"),
+    "explorer": lambda channel: write(channel, "Thumbs.db"),
+    "conda-index": lambda channel: write(channel, "noarch/.cache/cache.db"),
+    "windows": lambda channel: write(channel, "System Volume Information/WPSettings.dat"),
+    "killed writer": lambda channel: write(channel, "noarch/.repack-a1b2"),
+}
+BAD = {
+    "flipped": lambda channel: channels.flip(channel / "noarch/repodata.json"),
+    "missing": lambda channel: (channel / "linux-64/a-2-0.conda").unlink(),
+    "flipped beside": lambda channel: channels.flip(channel / "linux-64/a-1-0.conda"),
+    "missing beside": lambda channel: (channel / "linux-64/a-1-0.conda").unlink(),
+    "listed in SHA256SUMS": listed_setup,
+    "listed in SHA256SUMS with folders": listed_elsewhere,
+    "a root too many": more_roots,
+    "release 99": self_made,
+    "release 1 replaced": in_anothers_folder,
+    "release 01": numbered_oddly,
+    "release 99 without signature": without_signature,
+    "release 99 without metadata": without_any_metadata,
+    "folder like AppleDouble": lambda channel: write(channel, "._x/setup.exe"),
+    "folder like a temporary one": lambda channel: write(channel, ".repack-tools/setup.exe"),
+    "folder in repack": lambda channel: write(channel, "repack/.repack-metadata/setup.exe"),
+    "pycache": lambda channel: write(channel, "repack/__pycache__/install_folders.cpython-311.pyc"),
+    "module": lambda channel: write(channel, "repack/argparse.py"),
+    "cache of nobody": lambda channel: write(channel, ".cache/setup.exe"),
+    "in conda-index's cache": lambda channel: write(channel, "noarch/.cache/setup.exe"),
+    "in Windows' folder": lambda channel: write(channel, "System Volume Information/setup.exe"),
+    "link with a name of litter": lambda channel: (channel / "._x").symlink_to("/etc/passwd"),
+    "in metadata": lambda channel: write(channel, "repack/metadata/setup.exe"),
+    "at the top": lambda channel: write(channel, "autorun.inf"),
+    "beside a release": lambda channel: write(channel, "repack/releases/1/setup.exe"),
+}
+
+
+def judge(channel, *arguments):
+    """Exit codes of ``repack verify`` and of ``verify.py``; the text of the latter."""
+    code = verify(channel, Requirements(key=KEY), channels.now()).exit_code
+    done = plain(channel, "--key", TEXT, *arguments)
+    return code, done.returncode, done.stdout
+
+
+def plain(channel, *arguments):
+    command = [sys.executable, "-I", "-B", channels.VERIFY, channel, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_both_checkers_take_what_is_good(channel, name):
+    GOOD[name](channel)
+    assert judge(channel)[:2] == (0, 0), judge(channel)[2]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_both_checkers_refuse_what_is_bad(channel, name):
+    BAD[name](channel)
+    first, second, text = judge(channel)
+    assert first != 0, "repack verify"
+    assert second == 6, f"verify.py: {text}"
+
+
+def test_both_know_the_same_litter():
+    source = channels.VERIFY.read_text()
+    namespace = {"__name__": "verify"}
+    exec(compile(source, "verify.py", "exec"), namespace)
+    assert namespace["LITTER"].pattern == HARMLESS.pattern
+
+
+def test_litter_is_told_not_hidden(channel):
+    write(channel, "noarch/._\x1b[2Jx")
+    done = plain(channel, "--key", TEXT)
+    assert "ignored: noarch/._\\x1b[2Jx" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_a_release_beside_signed_with_another_key_is_none(channel):
+    """No public keys here: the shared key has to have signed every release."""
+    shutil.rmtree(channel / "repack/metadata")
+    shutil.rmtree(channel / "repack/releases/2")
+    assert judge(channel)[:2] == (0, 0), judge(channel)
+    data = (channel / "repack/releases/1/manifest.json").read_bytes()
+    from repack.channel.manifest import parse
+
+    write(channel, "repack/releases/1/manifest.json", parse(data, "x").signed(OTHER).to_bytes())
+    first, second, _ = judge(channel)
+    assert (first, second) == (6, 6)
+
+
+TRAP = "import os, sys\nopen({path!r}, 'w').close()\n"
+
+
+@pytest.fixture
+def trapped(channel, tmp_path):
+    """Every module that the programs import, planted wherever Python might look first."""
+    marker = tmp_path / "was run"
+    modules = set()
+    for program in ("verify.py", "install.py", "install_folders.py", "installed_paths.py"):
+        text = (channels.VERIFY.parent / program).read_text()
+        modules |= set(re.findall(r"^\s*(?:import|from) (\w+)", text, re.MULTILINE))
+        write(channel, f"repack/{program}", text.encode())
+    modules |= {"sitecustomize", "usercustomize", "conda", "encodings", "linecache", "copyreg"}
+    for module in modules - {"install_folders", "installed_paths", "winreg"}:
+        for folder in (channel / "repack", channel, channel.parent):
+            write(folder, f"{module}.py", TRAP.format(path=str(marker)).encode())
+    shutil.copy(channels.VERIFY, channel.parent / "verify.py")
+    return marker
+
+
+@pytest.mark.parametrize("flags", [[], ["-I"], ["-B"]])
+def test_a_module_beside_the_checker_is_never_imported(channel, trapped, flags):
+    for program, code in (
+        (channel / "repack/verify.py", 6),
+        (channel.parent / "verify.py", 6),
+    ):
+        done = subprocess.run(
+            [sys.executable, *flags, program],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=channel / "repack",
+        )
+        assert done.returncode == code, done.stderr
+        assert "extra: " in done.stdout
+        assert "argparse.py" in done.stdout
+        assert not trapped.exists()
+
+
+def test_a_module_beside_the_installer_is_never_imported(channel, trapped, tmp_path):
+    write(channel, "repack/install.json", b'{"subdirs": {}, "label": "halkbank"}')
+    done = subprocess.run(
+        [sys.executable, channel / "repack/install.py", "--prefix", tmp_path / "e"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=channel,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "this channel is for" in done.stderr
+    assert not trapped.exists()
+
+
+def test_the_trap_works(channel, trapped):
+    """Else the tests above prove nothing: a program without a guard runs it."""
+    program = channel / "repack/careless.py"
+    program.write_text("import argparse\n")
+    subprocess.run([sys.executable, program], capture_output=True, check=False)
+    assert trapped.exists()
+
+
+@pytest.mark.parametrize("name", ["install.sh", "install.cmd"])
+def test_the_scripts_start_python_isolated(name):
+    text = (channels.VERIFY.parent / name).read_text()
+    starts = re.findall(r'^.*(?:"\$python"|"\$1"|"%REPACK_PYTHON%") -.*$', text, re.MULTILINE)
+    assert len(starts) == 2
+    assert all(" -I " in line for line in starts)
+
+
+def test_nothing_of_the_stick_runs_before_the_agent_has_verified(channel, trapped, tmp_path):
+    """The agent reads; it starts no program of a medium at all."""
+    config = tmp_path / "target.toml"
+    config.write_text(
+        '[provision]\nlabel = "halkbank"\ntype = "ci"\nplatform = "linux-64"\n'
+        f'[storage]\nroot = "{tmp_path / "opt"}"\n'
+        f'[trust]\nroot = "{channel / "repack/metadata/1.root.json"}"\n'
+    )
+    channels.flip(channel / "repack/metadata/targets.json")
+    for script in ("install.sh", "sync.sh"):
+        write(channel, script, f"touch '{trapped}'\n".encode())
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "repack", "target", "install", "--config", config),
+            *("--src-dir", channel.parent),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 11, done.stderr
+    assert not trapped.exists()
+
+
+@pytest.fixture
+def stick(channel):
+    """A medium with one label, an installer and a list of it."""
+    root = channel.parent
+    for name in ("verify.py",):
+        shutil.copy(channels.VERIFY, root / name)
+    for name in ("CHECKLIST.md", "sync.sh", "sync.cmd"):
+        write(root, name)
+    write(root, "installers/mini.sh", b"sh")
+    row = f"{hashlib.sha256(b'sh').hexdigest()}  mini.sh\n"
+    write(root, "installers/SHA256SUMS", row.encode())
+    return root
+
+
+def test_a_medium_is_checked_by_ones_own_copy(stick):
+    done = plain(stick, "--key", TEXT)
+    assert done.returncode == 0, done.stdout
+    assert "halkbank release 2, signature: good" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "setup.exe",
+        "autorun.inf",
+        "._x/setup.exe",
+        ".repack-tools/setup.exe",
+        "installers/other.exe",
+        "oem/halkbank/setup.exe",
+        "notary/setup.exe",
+        "tools/repack/verify.py",
+        "argparse.py",
+        "System Volume Information/setup.exe",
+    ],
+)
+def test_what_lies_beside_the_channels_is_refused(stick, path):
+    write(stick, path)
+    done = plain(stick, "--key", TEXT)
+    assert done.returncode == 6
+    assert f"extra: {path}" in done.stdout
+
+
+def test_a_medium_with_a_bad_channel_or_installer(stick):
+    channels.flip(stick / "halkbank/noarch/repodata.json")
+    write(stick, "installers/mini.sh", b"sz")
+    done = plain(stick)
+    assert done.returncode == 6
+    assert "changed: installers/mini.sh" in done.stdout
+    assert "halkbank: changed: noarch/repodata.json" in done.stdout
+
+
+def test_file_names_reach_a_terminal_escaped(channel, capsys):
+    from repack.cli.main import run
+
+    name = "noarch/a\x1b]0;owned\x07\u202etxt\nok: all is well"
+    write(channel, name)
+    assert run(["verify", str(channel), "--key", TEXT]) == 6
+    said = capsys.readouterr()
+    for text in (said.out, said.err, plain(channel).stdout):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert not any(line.startswith("ok: all is well") for line in text.splitlines())
+    assert printable(name) in said.out
+
+
+def test_the_shipped_files_are_all_here():
+    """What the tests above take for the programs is what travels."""
+    folder = channels.VERIFY.parent
+    assert folder == type(folder)(shipped.__file__).parent
