@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.prefix.conda_meta import read_meta
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def compare_files(prefix: Path) -> list[str]:
         return [error.what]
     files = [(prefix / path, sha) for meta in metas.values() for path, sha in _listed_files(meta)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        faults = pool.map(lambda file: _file_fault(*file), files)
+        faults = pool.map(lambda file: _file_fault(prefix, *file), files)
         return [
             f"{path.relative_to(prefix).as_posix()} {fault}"
             for (path, _), fault in zip(files, faults, strict=True)
@@ -80,12 +80,12 @@ def _listed_files(meta: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         yield path, digest if row.get("path_type") == "hardlink" else None
 
 
-def _file_fault(path: Path, digest: str | None) -> str | None:
+def _file_fault(prefix: Path, path: Path, digest: str | None) -> str | None:
     if not os.path.lexists(path):
         return "is missing"
     if digest is None or path.is_symlink():
         return None
-    with atomic.os_errors_at(path), path.open("rb") as stream:
+    with atomic.os_errors_at(path), beneath.reading_inside(path, prefix) as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
     return None if actual == digest else "was changed"
 

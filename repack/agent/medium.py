@@ -29,7 +29,7 @@ from repack.errors import (
     PlaceError,
     RepackError,
 )
-from repack.fs import atomic, digests
+from repack.fs import atomic, beneath, digests
 from repack.names import RelPath
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Medium:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = beneath.guard(folder)
 
     @classmethod
     def find(cls, source: Path, label: LabelName) -> Medium:
@@ -64,9 +64,11 @@ class Medium:
         Raises:
             MetadataNotFoundError: there is no signed metadata in either.
         """
+        beneath.guard(source)
         for folder in (source / label, source):
-            if (folder / METADATA_DIR).is_dir():
-                return cls(folder)
+            with atomic.os_errors_at(folder):
+                if beneath.is_folder(folder / METADATA_DIR):
+                    return cls(folder)
         raise MetadataNotFoundError(
             f"there is no signed metadata for {label} here",
             where=source,
@@ -147,7 +149,8 @@ class Medium:
         self, paths: list[RelPath], is_right: Callable[[bytes], bool], limit: int
     ) -> bytes:
         """The content of the first of ``paths`` that is there and right."""
-        existing = [path for path in paths if (self.folder / path).is_file()]
+        with _as_missing(), atomic.os_errors_at(self.folder):
+            existing = [path for path in paths if beneath.is_file(self.folder / path)]
         for path in existing:
             with _as_missing():
                 data = atomic.read(self.folder / path, limit)
@@ -163,13 +166,16 @@ class Medium:
         once, in one of their channels. Its hash is checked when it is read.
         """
         own = self.folder / package.path
-        if own.is_file():
-            return own
-        with _as_missing(), atomic.os_errors_at(self.folder.parent):
-            paths = [folder / package.path for folder in sorted(self.folder.parent.iterdir())]
+        with _as_missing(), atomic.os_errors_at(own):
+            if beneath.is_file(own):
+                return own
+        medium = self.folder.parent
+        with _as_missing(), atomic.os_errors_at(medium):
+            names = [entry.name for entry in beneath.scan(medium) if entry.kind == "folder"]
+        paths = [medium / name / package.path for name in names]
         for path in paths:
             with contextlib.suppress(OSError):
-                if path.stat().st_size == package.size:
+                if beneath.status(path).st_size == package.size:
                     return path
         return own
 
@@ -178,7 +184,7 @@ class Medium:
         faults = []
         for package in plan.packages:
             try:
-                size = self._locate(package).stat().st_size
+                size = beneath.status(self._locate(package)).st_size
             except OSError:
                 faults.append(f"{package.path} is missing")
                 continue
@@ -197,10 +203,10 @@ class Medium:
         """
         source = self._locate(package)
         with _as_missing(), atomic.os_errors_at(source):
-            stream = source.open("rb", buffering=0)
+            stream = beneath.reading(source, 0)
         with stream, atomic.os_errors_at(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as out:
+            beneath.make_folders(target.parent)
+            with beneath.writing(target) as out:
                 sha256 = _copy_stream(stream, out, package.size, source, advance)
         _check_digest(source, package, sha256)
 

@@ -12,8 +12,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final, Literal
 
-from repack.errors import PlaceError
-from repack.fs import atomic
+from repack.errors import PlaceError, RepackError
+from repack.fs import atomic, beneath
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,10 +38,10 @@ class Pointer:
         """The number of the release in use; None without a pointer, or if it is not repack's."""
         try:
             if self._style == "link":
-                text = os.fspath(self._path.readlink())
+                text = beneath.readlink(self._path)
             else:
-                text = self._file.read_bytes()[:_LIMIT].decode().strip()
-        except (OSError, ValueError):
+                text = atomic.read(self._file, _LIMIT).decode().strip()
+        except (OSError, RepackError, ValueError):
             return None
         folder, _, number = text.replace("\\", "/").rpartition("/")
         return int(number) if folder == "releases" and number.isdecimal() else None
@@ -56,18 +56,18 @@ class Pointer:
         if self._style == "file":
             self._set_file(release)
         elif release is None:
-            if self._path.is_symlink():
+            if beneath.is_link(self._path):
                 atomic.remove(self._path)
         else:
             self._set_link(f"releases/{release}")
 
     def _set_link(self, target: str) -> None:
-        if self._path.exists() and not self._path.is_symlink():
+        if beneath.exists(self._path) and not beneath.is_link(self._path):
             raise PlaceError("is no link of repack's", where=self._path, hint="move it away")
         beside = self._path.with_name(f"{atomic.TEMP_PREFIX}{self._path.name}")
         atomic.remove(beside)
         with atomic.os_errors_at(self._path):
-            beside.symlink_to(target)
+            beneath.symlink(target, beside)
             atomic.rename(beside, self._path)
             atomic.sync_folder(self._path.parent)
 
@@ -88,9 +88,9 @@ class Pointer:
                 # A kill between these two leaves no junction; current.txt has the number, and
                 # the next call of set() makes it.
                 if os.path.lexists(self._path):
-                    self._path.rmdir()  # removes the junction, not what it points to
+                    beneath.remove_folder(self._path)  # removes the junction, not what it points to
                 if release is not None:
-                    beside.rename(self._path)
+                    beneath.rename(beside, self._path)
 
 
 def _make_junction(path: Path, folder: Path) -> None:
@@ -104,12 +104,12 @@ def _make_junction(path: Path, folder: Path) -> None:
 
         with atomic.os_errors_at(path):
             if os.path.lexists(path):
-                path.rmdir()
+                beneath.remove_folder(path)
         try:
             _winapi.CreateJunction(str(folder), str(path))
         except OSError as error:
             with contextlib.suppress(OSError):
-                path.rmdir()  # it leaves an empty folder
+                beneath.remove_folder(path)  # it leaves an empty folder
             raise PlaceError(
                 "no junction to the release can be made",
                 where=path.parent,

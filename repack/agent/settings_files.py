@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from repack import host
 from repack.agent.settings import LIMIT, Snippet
 from repack.errors import MetadataNotFoundError, PlaceError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.trust.metadata import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from repack.names import LabelName
 
 _ROOT: Final = "root.json"
+
+
+def _in_folder(config: Path) -> list[Path]:
+    with atomic.os_errors_at(config):
+        return [config / e.name for e in beneath.scan(config) if e.name.endswith(".toml")]
 
 
 def read_snippets(configs: Sequence[Path], environment: Mapping[str, str]) -> tuple[Snippet, ...]:
@@ -34,7 +39,7 @@ def read_snippets(configs: Sequence[Path], environment: Mapping[str, str]) -> tu
     for config in configs or _default_places(environment):
         if configs and not config.exists():
             raise PlaceError("no such settings", where=config)
-        files = sorted(config.glob("*.toml")) if config.is_dir() else [config]
+        files = _in_folder(config) if config.is_dir() else [config]
         paths += [path for path in files if path.is_file()]
     return tuple(
         Snippet(str(path), str(path.absolute().parent), atomic.read(path, LIMIT)) for path in paths

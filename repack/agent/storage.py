@@ -33,7 +33,7 @@ from repack.agent.pointer import Pointer
 from repack.agent.state import JOURNAL_LIMIT, State, parse_journal
 from repack.channel.install_plan import LIMIT, InstallPlan
 from repack.errors import RepackError
-from repack.fs import atomic, locks
+from repack.fs import atomic, beneath, locks
 from repack.timestamps import read_time, stamp
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class AgentStorage:
     """
 
     def __init__(self, root: Path, label: LabelName, style: Style | None = None) -> None:
-        self.folder = root.absolute() / label
+        self.folder = beneath.guard(root.absolute()) / label
         self._state = self.folder / "state"
         self._journal = self._state / "journal.json"
         self.current = self.folder / "current"
@@ -127,7 +127,7 @@ class AgentStorage:
         Raises:
             PlaceError: it is damaged or cannot be read.
         """
-        if not self._journal.exists():
+        if not beneath.exists(self._journal):
             return State()
         return parse_journal(atomic.read(self._journal, JOURNAL_LIMIT), self._journal)
 
@@ -142,7 +142,7 @@ class AgentStorage:
     def clock(self) -> RememberedClock:
         """The time that is remembered; nothing where the file is not there or not readable."""
         path = self._state / "clock"
-        if not path.exists():
+        if not beneath.exists(path):
             return RememberedClock()
         words = atomic.read(path, _CLOCK_LIMIT).decode("ascii", "replace").split()
         reset = int(words[1]) if len(words) > 1 and _RESET.fullmatch(words[1]) else 0
@@ -169,7 +169,7 @@ class AgentStorage:
 
     def installed(self) -> tuple[int, ...]:
         """The releases whose environments were filled to the end and are still there."""
-        return tuple(n for n in self._numbers() if self._plan_path(n).is_file())
+        return tuple(n for n in self._numbers() if beneath.is_file(self._plan_path(n)))
 
     def discard(self, release: int) -> None:
         """Remove the environment of a release.
@@ -222,8 +222,8 @@ class AgentStorage:
             for package in plan.packages
             if package.dist in cached
             and cached[package.dist].sha256 == package.sha256
-            and (self.cache / package.dist).is_dir()
-            and self.facts_path(package).is_file()
+            and beneath.is_folder(self.cache / package.dist)
+            and beneath.is_file(self.facts_path(package))
         )
 
     def facts_path(self, package: FileEntry) -> Path:
@@ -250,7 +250,7 @@ class AgentStorage:
         cached: dict[str, _CachedPackage] = {}
         for release in self.installed():
             with contextlib.suppress(RepackError, OSError):
-                finished = self._plan_path(release).stat().st_mtime_ns
+                finished = beneath.status(self._plan_path(release)).st_mtime_ns
                 for package in self.install_plan(release).packages:
                     cached.setdefault(package.dist, _CachedPackage(package.sha256, finished))
         return cached
@@ -270,7 +270,7 @@ class AgentStorage:
         """
         if sys.platform == "linux":
             with atomic.os_errors_at(self.folder):
-                handle = os.open(self.folder, os.O_RDONLY)
+                handle = beneath.open_handle(self.folder, os.O_RDONLY)
                 try:
                     failed = ctypes.CDLL(None, use_errno=True).syncfs(handle)
                     if failed:
@@ -289,7 +289,7 @@ class AgentStorage:
 
 def _names(folder: Path) -> list[str]:
     with atomic.os_errors_at(folder):
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        return [entry.name for entry in beneath.scan_if_there(folder)]
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -20,6 +20,7 @@ from repack.archive.scan import ArchiveScan
 from repack.archive.tar_reader import TarReader
 from repack.codec import zstd
 from repack.errors import IntegrityError
+from repack.fs import beneath
 from repack.fs.atomic import os_errors_at
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def scan_archive(path: Path, record: Record, depth: Depth) -> Facts:
         IntegrityError: the archive is cut off, damaged, hostile, or no conda package.
         PlaceError: it cannot be read.
     """
-    with _errors_naming(record), os_errors_at(path), path.open("rb") as stream:
+    with _errors_naming(record), os_errors_at(path), beneath.reading(path) as stream:
         scan = ArchiveScan(path.stat().st_size)
         with contextlib.closing(open_tar_streams(stream, record.fn)) as streams:
             for chunks in streams:
@@ -221,7 +222,7 @@ def read_paths(path: Path, fn: str) -> list[dict[str, Any]]:
     """
     with (
         os_errors_at(path),
-        path.open("rb") as stream,
+        beneath.reading(path) as stream,
         contextlib.closing(open_tar_streams(stream, fn)) as streams,
     ):
         for chunks in streams:

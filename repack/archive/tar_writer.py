@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from repack.archive.package import EPOCH
 from repack.errors import IntegrityError
+from repack.fs import beneath
 from repack.fs.atomic import CHUNK, os_errors_at
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def hasher_for(digest: str) -> hashlib._Hash:
 
 
 def _open(content: bytes | str) -> IO[bytes]:
-    return io.BytesIO(content) if isinstance(content, bytes) else Path(content).open("rb")
+    return io.BytesIO(content) if isinstance(content, bytes) else beneath.reading(Path(content))
 
 
 def _padded(size: int) -> int:

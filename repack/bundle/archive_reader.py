@@ -35,6 +35,7 @@ from repack.bundle.archive import (
     Trust,
 )
 from repack.errors import IntegrityError
+from repack.fs import beneath
 from repack.fs.atomic import CHUNK, os_errors_at
 from repack.names import RelPath
 
@@ -66,7 +67,7 @@ def read_archive(path: Path, trust: Trust, take: Take = discard) -> ReadRelease:
         SignatureError: the signature is not what ``trust`` asks for.
         PlaceError: it cannot be read.
     """
-    with os_errors_at(path), path.open("rb") as stream, errors_naming(path):
+    with os_errors_at(path), beneath.reading(path) as stream, errors_naming(path):
         return _Reading(TarReader(_gunzip(stream), _FIRST), trust, take).run()
 
 
@@ -77,7 +78,7 @@ def peek(path: Path) -> ReleaseManifest:
         IntegrityError: there is none at its beginning.
         PlaceError: it cannot be read.
     """
-    with os_errors_at(path), path.open("rb") as stream, errors_naming(path):
+    with os_errors_at(path), beneath.reading(path) as stream, errors_naming(path):
         tar = TarReader(_gunzip(stream), _FIRST)
         for member in tar:
             if member.name == MANIFEST and member.kind == "file":

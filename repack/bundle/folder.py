@@ -24,7 +24,7 @@ from repack.codec import canonical
 from repack.codec.decode import Document, decode, encode
 from repack.display import printable
 from repack.errors import FolderError, IntegrityError, PlaceError, Problem, RepackError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.litter import is_litter
 from repack.names import RelPath
 from repack.progress import SILENT, Progress
@@ -205,7 +205,7 @@ def _key_places(folder: Path, files: Sequence[DataFile]) -> list[Problem]:
 
 
 def _head(path: Path) -> bytes:
-    with atomic.os_errors_at(path), path.open("rb") as stream:
+    with atomic.os_errors_at(path), beneath.reading(path) as stream:
         return stream.read(_KEY_WITHIN)
 
 
@@ -236,7 +236,7 @@ def _hash_all(
 def _hash(path: Path, algorithm: Algorithm, advance: Callable[[int], None]) -> str:
     hasher, buffer = hashlib.new(algorithm), bytearray(atomic.CHUNK)
     view, seen = memoryview(buffer), 0
-    with atomic.os_errors_at(path), path.open("rb", buffering=0) as stream:
+    with atomic.os_errors_at(path), beneath.reading(path, 0) as stream:
         while count := stream.readinto(buffer):
             if not seen and _PRIVATE_KEY.search(view[: min(count, _KEY_WITHIN)]):
                 raise IntegrityError("holds a private key", where=path)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from repack.bundle.archive import Trust
 from repack.bundle.package_reader import read_release
 from repack.errors import IntegrityError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.swap import Exchange, exchanging, walk
 from repack.progress import SILENT, Progress
 
@@ -135,17 +135,19 @@ def _build(
         def take(artifact: ReleaseFile) -> Iterator[IO[bytes]]:
             path = exchanges[artifact.section].new / artifact.inside
             with atomic.os_errors_at(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("xb") as stream:
+                beneath.make_folders(path.parent)
+                with beneath.writing(path, new=True) as stream:
                     yield stream
-                path.chmod(0o644)
+                beneath.set_mode(path, 0o644)
             advance(artifact.size)
 
         again = read_release(source, Trust(), take).manifest
     for exchange in exchanges.values():
         for path in (exchange.new, *(path for path, e in walk(exchange.new) if e.is_dir())):
             with atomic.os_errors_at(path):
-                path.chmod(0o755)  # whatever the umask, whoever runs the strategies reads them
+                beneath.set_mode(
+                    path, 0o755
+                )  # whatever the umask, whoever runs the strategies reads them
     if again != manifest:
         raise IntegrityError("the release changed while it was installed", where=source)
 

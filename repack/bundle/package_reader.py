@@ -32,7 +32,7 @@ from repack.codec import canonical
 from repack.codec.decode import Document, decode
 from repack.conda.subdir import NOARCH
 from repack.errors import IntegrityError, PlaceError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.names import Digest, RelPath
 from repack.timestamps import stamp
 
@@ -94,7 +94,7 @@ def read_package(path: Path, trust: Trust, take: Take = discard) -> ReadRelease:
     checked = trust.unsigned()
     with (
         atomic.os_errors_at(path),
-        path.open("rb") as stream,
+        beneath.reading(path) as stream,
         errors_naming(path),
         contextlib.closing(open_tar_streams(stream, path.name)) as streams,
     ):
@@ -146,7 +146,7 @@ def _package(release: manifest.Manifest, section: Section) -> manifest.Artifact 
 
 def _check_file(path: Path, listed: manifest.Artifact) -> None:
     sha256, sha384, size = hashlib.sha256(), hashlib.sha384(), 0
-    with atomic.os_errors_at(path), path.open("rb") as stream:
+    with atomic.os_errors_at(path), beneath.reading(path) as stream:
         while data := stream.read(atomic.CHUNK):
             size += len(data)
             for hasher in (sha256, sha384):

@@ -15,7 +15,7 @@ from repack.bundle.archive_reader import peek
 from repack.bundle.folder import digests, scan_folder
 from repack.bundle.package_reader import read_release
 from repack.errors import FolderError, Problem, RepackError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.names import Digest384, RelPath
 from repack.progress import SILENT, Progress
 from repack.timestamps import stamp
@@ -134,7 +134,7 @@ def _packaged_before(manifest: ReleaseManifest, archive: Path) -> str | None:
     """When the same content was packaged as the same version, into the same folder."""
     same = {**manifest.raw, "generated_at": None}
     with contextlib.suppress(OSError):
-        for path in sorted(archive.parent.iterdir()):
+        for path in [archive.parent / entry.name for entry in beneath.scan(archive.parent)]:
             if path.name.endswith(_SUFFIX) and path.is_file():
                 with contextlib.suppress(RepackError):
                     earlier = peek(path)

@@ -37,7 +37,7 @@ from repack.conda.record import Record
 from repack.conda.repodata import read_rows
 from repack.conda.subdir import ARCHIVE_FOLDERS
 from repack.errors import IntegrityError, RepackError
-from repack.fs import atomic, digests, exchange, links, locks
+from repack.fs import atomic, beneath, digests, exchange, links, locks
 from repack.fs.walk import read_or_none, walk
 from repack.label.agent import AGENT_PACKAGE
 from repack.names import Digest, LabelName, RelPath
@@ -86,8 +86,8 @@ class Channels:
     """
 
     def __init__(self, root: Path, beside: Path | None = None) -> None:
-        self.root = root.absolute()
-        self._beside = beside or self.root
+        self.root = beneath.guard(root.absolute())
+        self._beside = beneath.guard(beside.absolute()) if beside else self.root
 
     @classmethod
     def around(cls, folder: Path) -> tuple[Channels, LabelName]:
@@ -134,8 +134,9 @@ class Channels:
     def releases(self, label: LabelName) -> tuple[int, ...]:
         """The numbers of the releases whose metadata is kept, in order."""
         folder = self.history(label)
-        paths = folder.iterdir() if folder.is_dir() else ()
-        return tuple(sorted(int(path.name) for path in paths if path.name.isdecimal()))
+        with atomic.os_errors_at(folder):
+            kept = beneath.scan_if_there(folder)
+        return tuple(sorted(int(entry.name) for entry in kept if entry.name.isdecimal()))
 
     def text(self, label: LabelName, path: str) -> bytes | None:
         """A metadata file of the published channel, or None when it is not there."""
@@ -152,7 +153,7 @@ class Channels:
         atomic.remove(folder)
         with atomic.os_errors_at(folder):
             for path in {Path(name).parent for name in tree.paths} | set(ARCHIVE_FOLDERS):
-                (folder / path).mkdir(parents=True, exist_ok=True)
+                beneath.make_folders(folder / path)
         in_place = self._packages_in_place(label, tree)
         for path, source in tree.packages.items():
             if path not in in_place:
@@ -200,7 +201,7 @@ class Channels:
     def unstaged(self, label: LabelName, tree: ChannelTree) -> frozenset[str]:
         """Packages of the tree that :meth:`stage` left where they are in the published channel."""
         folder = self._staged(label)
-        return frozenset(path for path in tree.packages if not (folder / path).is_file())
+        return frozenset(path for path in tree.packages if not beneath.is_file(folder / path))
 
     @contextlib.contextmanager
     def staged(self, label: LabelName, tree: ChannelTree) -> Iterator[Path]:
@@ -221,7 +222,7 @@ class Channels:
         """Remove what is staged, and the place for staging if nothing else is in it."""
         atomic.remove(self._staged(label))
         with contextlib.suppress(OSError):
-            self._staged(label).parent.rmdir()
+            beneath.remove_folder(self._staged(label).parent)
 
     def publish(self, label: LabelName, tree: ChannelTree) -> None:
         """Make the staged channel the published one.
@@ -230,11 +231,11 @@ class Channels:
             SpaceError: the disk is full; the published channel works as before.
         """
         staged, published = self._staged(label), self.published(label)
-        if not published.exists():
+        if not beneath.exists(published):
             # Archives were flushed when the store took them in.
             atomic.flush([staged / path for path in tree.texts] + folders_below(staged))
             with atomic.os_errors_at(published):
-                staged.rename(published)
+                beneath.rename(staged, published)
                 atomic.sync_folder(self.root)
             self.discard(label)
             return
@@ -252,11 +253,11 @@ class Channels:
         beside = self.history(label) / f"{atomic.TEMP_PREFIX}{release}"
         atomic.remove(beside)
         with atomic.os_errors_at(beside):
-            beside.mkdir(parents=True)
+            beneath.make_folders(beside)
         write_texts(beside, texts)
         atomic.remove(target)
         with atomic.os_errors_at(target):
-            beside.rename(target)
+            beneath.rename(beside, target)
 
     def recall(self, label: LabelName, release: int) -> dict[RelPath, bytes]:
         """A past release's metadata, by path in the channel.
@@ -265,9 +266,9 @@ class Channels:
             IntegrityError: nothing is kept of that release.
         """
         folder = self.history(label) / str(release)
-        if not folder.is_dir():
+        if not beneath.is_folder(folder):
             raise IntegrityError("nothing is kept of that release", where=folder)
-        return {RelPath(path): (folder / path).read_bytes() for path in walk(folder)}
+        return {RelPath(path): read_or_none(folder / path) or b"" for path in walk(folder)}
 
     def remembered(self, label: LabelName, release: int, path: str) -> bytes | None:
         """One metadata file of a past release, or None when it is not kept."""

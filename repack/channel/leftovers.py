@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from repack.channel.manifest import MAX_BYTES, parse
 from repack.errors import RepackError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.names import RelPath
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def leftover_paths(channel: Path, label: str, key: SharedKey | None) -> frozense
         PlaceError: the folder cannot be read.
     """
     with atomic.os_errors_at(channel):
-        names = sorted(path.name for path in channel.iterdir() if _LIST.fullmatch(path.name))
+        names = [e.name for e in beneath.scan(channel) if _LIST.fullmatch(e.name)]
     return frozenset(path for name in names for path in _dropped(channel / name, label, key))
 
 

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from repack.channel.layout import METADATA_DIR
-from repack.fs import atomic
+from repack.errors import IntegrityError
+from repack.fs import atomic, beneath
 from repack.fs.exchange import exchange
 from repack.fs.litter import is_litter
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from repack.names import LabelName
 
 _LIMIT = 5_000_000
+# Versions of root count up from 1, and every other role has a file or two.
+_MAX_FILES = 10_000
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
@@ -27,11 +30,12 @@ def read_folder(folder: Path) -> dict[str, bytes]:
         IntegrityError: a file is too large for metadata.
         PlaceError: the folder cannot be read.
     """
-    if not folder.is_dir():
-        return {}
     with atomic.os_errors_at(folder):
-        paths = [path for path in sorted(folder.iterdir()) if not is_litter(path.name)]
-    return {path.name: atomic.read(path, _LIMIT) for path in paths}
+        names = [e.name for e in beneath.scan_if_there(folder) if not is_litter(e.name)]
+    if len(names) > _MAX_FILES:
+        expected = f"at most {_MAX_FILES} files"
+        raise IntegrityError("too many files for metadata", where=folder, expected=expected)
+    return {name: atomic.read(folder / name, _LIMIT) for name in names}
 
 
 def newest(channels: Channels, label: LabelName) -> dict[str, bytes]:
@@ -66,7 +70,9 @@ def write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
     """
     beside = folder.with_name(f"{atomic.TEMP_PREFIX}{folder.name}")
     atomic.remove(beside)
-    if folder.is_dir():
+    with atomic.os_errors_at(folder):
+        is_there = beneath.is_folder(folder)
+    if is_there:
         for name, data in content.items():
             atomic.write(beside / name, data)
         if exchange(beside, folder):

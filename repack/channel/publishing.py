@@ -9,25 +9,24 @@ to publish is a :class:`PublishedStorage`; the order is :func:`publish_in_order`
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from repack.channel.layout import MANIFEST, publish_rank
 from repack.conda.subdir import NOARCH
-from repack.fs import atomic, exchange, links
+from repack.fs import atomic, beneath, exchange, links
 from repack.fs.litter import is_litter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from repack.names import RelPath
 
 # FAT keeps times in steps of 2 s; a client that caches by time must see that a file is new.
-_MTIME_STEP: Final = 2.0
+_MTIME_STEP_NS: Final = 2_000_000_000
 
 
 class PublishedStorage(Protocol):
@@ -93,7 +92,7 @@ class FolderStorage:
 
     def put_packages(self, paths: Sequence[str]) -> None:
         """Move packages out of the stage."""
-        self._move([path for path in paths if (self._stage / path).is_file()])
+        self._move([path for path in paths if beneath.is_file(self._stage / path)])
 
     def put_metadata(self, paths: Sequence[str]) -> None:
         """Move metadata out of the stage."""
@@ -110,7 +109,7 @@ class FolderStorage:
         for path in paths:
             target = self._dest / path
             with atomic.os_errors_at(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
+                beneath.make_folders(target.parent)
                 atomic.rename(self._stage / path, target)
         # The next rank must not be on disk before this one: renames in different folders reach
         # the disk in any order unless each folder is flushed.
@@ -123,7 +122,7 @@ class FolderStorage:
                 atomic.remove(self._dest / path)
                 continue
             with atomic.os_errors_at(new_place):
-                new_place.parent.mkdir(parents=True, exist_ok=True)
+                beneath.make_folders(new_place.parent)
                 atomic.rename(self._dest / path, new_place)
         for folder in {(self._dest / path).parent for path in paths}:
             _remove_empty(self._dest, folder)
@@ -156,17 +155,17 @@ class ExchangedStorage:
             renew_mtime(self._stage / path, self._dest / path)
         # A reader that took the old repodata a moment ago still wants the old packages.
         for path in self._removed:
-            if (self._dest / path).is_file():
+            if beneath.is_file(self._dest / path):
                 with atomic.os_errors_at(self._stage / path):
-                    (self._stage / path).parent.mkdir(parents=True, exist_ok=True)
+                    beneath.make_folders((self._stage / path).parent)
                 links.place(self._dest / path, self._stage / path)
         atomic.flush([self._stage / path for path in texts] + folders_below(self._stage))
         if exchange.exchange(self._stage, self._dest):
             # The stage is the old channel now, and what others dropped into that stays theirs.
             for path in list(_litter(self._stage)):
                 with contextlib.suppress(OSError):
-                    (self._dest / path).parent.mkdir(parents=True, exist_ok=True)
-                    (self._stage / path).rename(self._dest / path)
+                    beneath.make_folders((self._dest / path).parent)
+                    beneath.rename(self._stage / path, self._dest / path)
             return
         self._plain.put_packages(self._packages)
         for text in texts:  # still in the order of their ranks
@@ -197,21 +196,25 @@ def renew_mtime(new: Path, old: Path) -> None:
     A client that asks "changed since?" must be told so if the content differs, and only then.
     """
     try:
-        before = old.stat()
+        before = beneath.status(old)
     except OSError:
         return
     with atomic.os_errors_at(new):
-        if before.st_size == new.stat().st_size and old.read_bytes() == new.read_bytes():
-            os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+        if before.st_size == beneath.status(new).st_size and _is_same(old, new, before.st_size):
+            beneath.set_times(new, (before.st_atime_ns, before.st_mtime_ns))
         else:
-            moment = max(time.time(), before.st_mtime + _MTIME_STEP)
-            os.utime(new, (moment, moment))
+            moment = max(time.time_ns(), before.st_mtime_ns + _MTIME_STEP_NS)
+            beneath.set_times(new, (moment, moment))
+
+
+def _is_same(old: Path, new: Path, size: int) -> bool:
+    return atomic.read(old, size) == atomic.read(new, size)
 
 
 def _remove_empty(root: Path, folder: Path) -> None:
     while root in folder.parents and folder != root / NOARCH:
         try:
-            folder.rmdir()
+            beneath.remove_folder(folder)
         except OSError:
             return
         folder = folder.parent
@@ -219,13 +222,24 @@ def _remove_empty(root: Path, folder: Path) -> None:
 
 def folders_below(folder: Path) -> list[Path]:
     """``folder`` and every folder in it, to be flushed."""
-    return [Path(here) for here, _, _ in os.walk(folder)]
+    found = [folder]
+    for parent in found:
+        with atomic.os_errors_at(parent):
+            inner = beneath.scan(parent)
+        found += [parent / entry.name for entry in inner if entry.kind == "folder"]
+    return found
 
 
 def _litter(folder: Path) -> Iterator[str]:
     """What other systems dropped below ``folder``: paths there, nothing inside of litter."""
-    for here, folders, names in os.walk(folder):
-        base = Path(here).relative_to(folder)
-        litter = [name for name in [*folders, *names] if is_litter(name)]
-        folders[:] = [name for name in folders if not is_litter(name)]
-        yield from ((base / name).as_posix() for name in litter)
+    waiting = [""]
+    while waiting:
+        at = waiting.pop()
+        with atomic.os_errors_at(folder / at):
+            inner = beneath.scan(folder / at)
+        yield from (at + entry.name for entry in inner if is_litter(entry.name))
+        waiting += [
+            f"{at}{entry.name}/"
+            for entry in inner
+            if entry.kind == "folder" and not is_litter(entry.name)
+        ]

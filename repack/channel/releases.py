@@ -13,7 +13,7 @@ from repack.channel import integrity, manifest
 from repack.channel.layout import INTEGRITY_PATH, MANIFEST, RELEASES
 from repack.errors import IntegrityError
 from repack.file_entry import FileEntry
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.walk import read_or_none
 from repack.names import Digest, RelPath
 
@@ -52,11 +52,15 @@ class StoredRelease(Struct, frozen=True):
 def manifests(channel: Path) -> Iterator[tuple[Manifest, bytes]]:
     """The manifests of all releases in a channel, the standing one first; damaged ones left out."""
     standing = channel / MANIFEST
-    others = sorted((channel / RELEASES).glob("*/repack/integrity.json"))
+    beneath.guard(channel)
+    with atomic.os_errors_at(channel / RELEASES):
+        inner = beneath.scan_if_there(channel / RELEASES)
+        folders = [channel / RELEASES / entry.name for entry in inner if entry.kind == "folder"]
+        others = [path for path in folders if beneath.is_file(path / INTEGRITY_PATH)]
     seen = set()
-    for path in (standing, *(one.parent.parent / "manifest.json" for one in others)):
+    for path in (standing, *(one / "manifest.json" for one in others)):
         try:
-            data = atomic.read(path, manifest.MAX_BYTES) if path.is_file() else b""
+            data = read_or_none(path, manifest.MAX_BYTES) or b""
             release = manifest.parse(data, path)
             number = release.release
         except IntegrityError:
@@ -98,10 +102,12 @@ def _stored(channel: Path, release: Manifest, data: bytes) -> StoredRelease:
 def _read_intact(channel: Path, base: Path, path: RelPath, sha256: str) -> bytes | None:
     """The release's own copy of ``path``, else the channel's, if it has that SHA-256."""
     for place in (base / path, channel / path):
-        if place.is_file() and place.stat().st_size <= _LIMIT:
-            data = read_or_none(place)
-            if data is not None and hashlib.sha256(data).hexdigest() == sha256:
-                return data
+        try:
+            data = read_or_none(place, _LIMIT)
+        except IntegrityError:
+            continue
+        if data is not None and hashlib.sha256(data).hexdigest() == sha256:
+            return data
     return None
 
 
@@ -130,7 +136,7 @@ def extra_files(
                 rows.append(FileEntry(RelPath(listing), len(content), pin.sha256))
                 for path, entry in integrity.parse(content, listing).items():
                     own = RelPath(f"{base}/{path}")
-                    rows.append(replace(entry, path=own if (channel / own).exists() else path))
+                    rows.append(replace(entry, path=own if beneath.exists(channel / own) else path))
         owned |= {row.path: row for row in rows}
     return owned
 

@@ -124,10 +124,16 @@ def _doctor(values: Mapping[str, Any]) -> object:
 def _channels(folder: Path) -> object:
     from repack.channel.layout import MANIFEST_PATH
     from repack.channel.manifest import MAX_BYTES, parse
-    from repack.fs import atomic
+    from repack.fs import atomic, beneath
 
     rows = []
-    for path in sorted(folder.glob(f"[!.]*/{MANIFEST_PATH}")):
+    beneath.guard(folder)
+    with atomic.os_errors_at(folder):
+        names = [entry.name for entry in beneath.scan_if_there(folder)]
+    for name in names:
+        path = folder / name / MANIFEST_PATH
+        if name.startswith(".") or not beneath.is_file(path):
+            continue
         manifest = parse(atomic.read(path, MAX_BYTES), path)
         rows.append(
             {

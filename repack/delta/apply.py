@@ -24,7 +24,7 @@ from repack.errors import (
     SignatureError,
     SpaceError,
 )
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.inventory import intact_paths
 from repack.progress import SILENT, Progress
 from repack.verify.verdict import Requirements
@@ -259,10 +259,10 @@ def _check_space(opened: DeltaFile, work: Path) -> None:
     need = sum(artifact.size for artifact in opened.manifest.artifacts) + _SLACK
     need += 2 * max((row.unpacked for row in opened.delta.patches), default=0)
     with atomic.os_errors_at(work):
-        work.mkdir(parents=True, exist_ok=True)
-        for folder in work.parent.iterdir():
-            if folder != work:  # left by another delta, which was never applied to its end
-                atomic.remove(folder)
+        beneath.make_folders(work)
+        for entry in beneath.scan(work.parent):
+            if entry.name != work.name:  # left by another delta, never applied to its end
+                atomic.remove(work.parent / entry.name)
         free = shutil.disk_usage(work).free
     if free < need:
         raise SpaceError(

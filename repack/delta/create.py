@@ -19,7 +19,7 @@ from repack.delta.manifest import FIELD, PATCHES, Delta, Patched, ReleasePin, fi
 from repack.delta.payload import Payload, unpack
 from repack.delta.selection import PatchCandidate
 from repack.errors import IntegrityError, KeyRefusedError, UsageError
-from repack.fs import atomic, digests
+from repack.fs import atomic, beneath, digests
 from repack.names import Digest, Digest384, RelPath
 from repack.progress import SILENT, Progress
 
@@ -125,7 +125,7 @@ def create_delta(
     before = set.intersection(*({(a.path, a.sha256) for a in b.manifest.artifacts} for b in bases))
     fresh = [a for a in new.manifest.artifacts if (a.path, a.entry.sha256) not in before]
     with atomic.os_errors_at(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
+        beneath.make_folders(out.parent)
         scratch = tempfile.TemporaryDirectory(prefix=atomic.TEMP_PREFIX, dir=out.parent)
     with scratch as folder:
         patches: list[_Attempt] = []
@@ -294,8 +294,8 @@ class _PatchMaker:
         make: Callable[[IO[bytes]], Patch | None],
     ) -> _Attempt | None:
         """Make a patch, and apply it as the target will; None if it does not pay or differs."""
-        target = self._scratch / f"{artifact.sha256}-{len(list(self._scratch.iterdir()))}"
-        with atomic.os_errors_at(target), target.open("wb") as out:
+        target = self._scratch / f"{artifact.sha256}-{len(beneath.scan(self._scratch))}"
+        with atomic.os_errors_at(target), beneath.writing(target) as out:
             made = make(out)
         if made is not None:
             candidate = PatchCandidate(artifact.size, target.stat().st_size, made.parts)
@@ -314,6 +314,6 @@ class _PatchMaker:
 
     def _is_proved(self, artifact: Artifact, target: Path, base: Payload) -> bool:
         rebuilt = self._scratch / "again"
-        with atomic.os_errors_at(rebuilt), rebuilt.open("wb") as out:
+        with atomic.os_errors_at(rebuilt), beneath.writing(rebuilt) as out:
             patch.apply_patch(target, base, out)
         return digests.digest(rebuilt) == (artifact.sha256, artifact.size)

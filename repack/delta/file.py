@@ -26,7 +26,7 @@ from repack.channel.manifest import parse
 from repack.codec import zstd
 from repack.delta.manifest import MANIFEST, folder_name, parse_delta
 from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -156,7 +156,7 @@ def open_delta(path: Path) -> Iterator[DeltaFile]:
         IntegrityError: it is none.
         PlaceError: it cannot be read.
     """
-    with atomic.os_errors_at(path), path.open("rb") as stream, errors_naming(path):
+    with atomic.os_errors_at(path), beneath.reading(path) as stream, errors_naming(path):
         tar = TarReader(_chunks(stream), _LIMIT_BEFORE_MEMBERS)
         first = next(iter(tar), None)
         name = first.name if first is not None and first.kind == "file" else ""

@@ -38,7 +38,7 @@ from repack.delta.patch_format import (
 )
 from repack.delta.payload import Payload, chunks
 from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,7 +77,7 @@ def make_patch(package: Path, fn: str, base: Payload, own: Payload, out: IO[byte
         SpaceError: the disk is full.
         PlaceError: a file cannot be read.
     """
-    with atomic.os_errors_at(package), package.open("rb") as stream:
+    with atomic.os_errors_at(package), beneath.reading(package) as stream:
         regions = _regions(stream, fn, own)
         end = stream.seek(0, 2)
         if regions is None:
@@ -300,7 +300,7 @@ def is_raw(patch: Path) -> bool:
     Raises:
         IntegrityError: it is none.
     """
-    with atomic.os_errors_at(patch), patch.open("rb") as stream:
+    with atomic.os_errors_at(patch), beneath.reading(patch) as stream:
         return read_index(stream, patch).raw
 
 
@@ -311,7 +311,7 @@ def apply_patch(patch: Path, base: Payload, out: IO[bytes]) -> None:
         IntegrityError: the patch is damaged, or zstd here makes other bytes.
         SpaceError: the disk is full.
     """
-    with atomic.os_errors_at(patch), patch.open("rb") as stream:
+    with atomic.os_errors_at(patch), beneath.reading(patch) as stream:
         for part in read_index(stream, patch).parts:
             if part.recipe is not None:
                 _compress_again(part, part.recipe, _pieces(stream, part.segments, base), out)
@@ -325,7 +325,7 @@ def _write_raw(
     stream: IO[bytes], segments: Sequence[Segment], base: Payload, out: IO[bytes]
 ) -> None:
     """Write the segments of a raw patch: differences, and copies of what the base has as it is."""
-    with atomic.os_errors_at(base.path), base.path.open("rb") as base_stream:
+    with atomic.os_errors_at(base.path), beneath.reading(base.path) as base_stream:
         for has_data, group in itertools.groupby(segments, lambda segment: segment.data > 0):
             if has_data:
                 for piece in _pieces(stream, list(group), base):

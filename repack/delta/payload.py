@@ -11,7 +11,7 @@ from msgspec import Struct
 from repack.archive import reader
 from repack.archive.tar_reader import TarReader
 from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,9 +50,10 @@ class Payload(Struct, frozen=True):
     def read(self, span: Span) -> bytes:
         """A stretch of it; not by a memory map, whose pages would count as ours."""
         start, size = span
-        with atomic.os_errors_at(self.path), self.path.open("rb", buffering=0) as stream:
+        with atomic.os_errors_at(self.path), beneath.reading(self.path, 0) as stream:
             stream.seek(start)
-            return stream.read(size)
+            data: bytes = stream.read(size)
+            return data
 
     def members(self, span: Span) -> list[tuple[str, Span]]:
         """The files of one stream and where they lie; those before damage, if it is damaged."""
@@ -100,9 +101,9 @@ def unpack(package: Path, fn: str, scratch: Path, limit: int) -> Payload:
     spans, marks, size = [], [(0, 0)], 0
     with (
         atomic.os_errors_at(package),
-        package.open("rb") as stream,
+        beneath.reading(package) as stream,
         atomic.os_errors_at(scratch),
-        scratch.open("wb") as out,
+        beneath.writing(scratch) as out,
         contextlib.closing(reader.open_tar_streams(stream, fn)) as streams,
     ):
         for pieces in streams:
@@ -122,7 +123,7 @@ def unpack(package: Path, fn: str, scratch: Path, limit: int) -> Payload:
 def chunks(path: Path, span: Span) -> Iterator[bytes]:
     """A stretch of a file, in pieces."""
     start, left = span
-    with atomic.os_errors_at(path), path.open("rb") as stream:
+    with atomic.os_errors_at(path), beneath.reading(path) as stream:
         stream.seek(start)
         while left > 0 and (piece := stream.read(min(atomic.CHUNK, left))):
             left -= len(piece)

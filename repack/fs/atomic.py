@@ -10,62 +10,40 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
+import secrets
 import stat
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from repack.errors import IntegrityError, PlaceError, RepackError, SpaceError
+from repack.errors import IntegrityError
+from repack.fs import beneath, faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 CHUNK: Final = 1 << 20
 TEMP_PREFIX: Final = ".repack-"
-NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE: Final = faults.NO_SPACE
+from_os_error: Final = faults.from_os_error
+os_errors_at: Final = faults.os_errors_at
 _NO_MODES: Final = {errno.ENOSYS, errno.ENOTSUP}
 _BUSY_RETRIES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-
-
-def from_os_error(error: OSError, path: Path) -> RepackError:
-    """The repack error for an ``OSError`` at ``path``."""
-    if error.errno in NO_SPACE:
-        return SpaceError("no space left", where=path, hint="free some space and run again")
-    hint = None
-    if sys.platform == "win32" and isinstance(error, PermissionError):
-        hint = "if nobody has it open, a virus scanner may hold it"
-    return PlaceError((error.strerror or str(error)).lower(), where=path, hint=hint)
-
-
-@contextlib.contextmanager
-def os_errors_at(path: Path) -> Iterator[None]:
-    """Turn any ``OSError`` inside into repack's error about ``path``.
-
-    Raises:
-        SpaceError: the disk is full.
-        PlaceError: anything else.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise from_os_error(error, path) from error
 
 
 def rename(source: Path, target: Path) -> None:
     """Replace ``target`` by ``source`` atomically; on Windows retried while a scanner holds it."""
     for pause in _BUSY_RETRIES if sys.platform == "win32" else ():
         try:
-            source.replace(target)
+            beneath.rename(source, target)
         except PermissionError:
             if not _freed(target):
                 time.sleep(pause)
         else:
             return
-    source.replace(target)
+    beneath.rename(source, target)
 
 
 def _freed(path: Path) -> bool:
@@ -91,7 +69,7 @@ def file_mode(path: str) -> int:
 def _set_mode(path: Path, mode: int) -> None:
     """Set a file's mode, where the file system has modes: FAT through FUSE may say it has none."""
     try:
-        path.chmod(mode)
+        beneath.set_mode(path, mode)
     except OSError as error:
         if error.errno not in _NO_MODES:
             raise
@@ -101,7 +79,7 @@ def sync_folder(folder: Path) -> None:
     """Make renames inside ``folder`` survive a power cut, where the system can."""
     if sys.platform == "win32":
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = beneath.open_handle(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -117,9 +95,9 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
         PlaceError: the folder cannot be written; ``path`` is as it was.
     """
     with os_errors_at(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
-        temp = Path(name)
+        beneath.make_folders(path.parent)
+        temp = path.with_name(f"{TEMP_PREFIX}{secrets.token_hex(8)}")
+        handle = beneath.open_file(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(handle, "wb") as stream:
                 yield stream
@@ -146,10 +124,15 @@ def write_cached(path: Path, data: bytes) -> None:
     """
     with os_errors_at(path):
         try:
-            path.write_bytes(data)
+            _overwrite(path, data)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            beneath.make_folders(path.parent)
+            _overwrite(path, data)
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    with beneath.writing(path) as stream:
+        stream.write(data)
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -158,8 +141,8 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
     Raises as :func:`writing` does, but may leave half a file.
     """
     with os_errors_at(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        beneath.make_folders(path.parent)
+        _overwrite(path, data)
         _set_mode(path, mode)
 
 
@@ -188,27 +171,33 @@ def read(path: Path, limit: int) -> bytes:
         IntegrityError: it is longer.
         PlaceError: it cannot be read.
     """
-    with os_errors_at(path), path.open("rb") as stream:
+    with os_errors_at(path), _open_any(path) as stream:
         # read() sets aside as much as it is asked for: ask for what is there. Pipes and the
         # system's own files say 0 and have more.
         size = os.fstat(stream.fileno()).st_size or limit
-        data = stream.read(min(limit, size) + 1)
+        data: bytes = stream.read(min(limit, size) + 1)
     if len(data) > limit:
         raise IntegrityError("file is too large", where=path, expected=f"at most {limit} bytes")
     return data
 
 
+def _open_any(path: Path) -> Any:
+    """Open a file; outside of guarded places also a pipe, such as a shell's ``<(command)``."""
+    if beneath.is_guarded(path):
+        return beneath.reading(path)
+    return path.open("rb")
+
+
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder, read-only files included; what is gone already is fine."""
-    with os_errors_at(path):
-        if not path.is_dir() or path.is_symlink():
+    """Remove a file or a whole folder, read-only files included; what is gone already is fine.
+
+    A link is removed, never what it leads to, and so are those in the folder.
+    """
+    with os_errors_at(path), contextlib.suppress(FileNotFoundError):
+        if not beneath.is_folder(path) or beneath.is_link(path):
             unlink(path)
-        elif sys.platform != "win32":
-            shutil.rmtree(path)
-        elif sys.version_info >= (3, 12):
-            shutil.rmtree(path, onexc=_once_more)
         else:
-            shutil.rmtree(path, onerror=_once_more)
+            beneath.remove_tree(path, _once_more)
 
 
 def unlink(path: Path) -> None:
@@ -218,11 +207,11 @@ def unlink(path: Path) -> None:
         OSError: the system refuses.
     """
     try:
-        path.unlink(missing_ok=True)
+        beneath.unlink(path)
     except PermissionError:
         if sys.platform != "win32" or not _freed(path):
             raise
-        path.unlink(missing_ok=True)
+        beneath.unlink(path)
 
 
 def _once_more(action: Callable[..., object], path: str, _: object) -> None:

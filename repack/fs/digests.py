@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING
 from msgspec import Struct
 
 from repack.file_entry import FileEntry
+from repack.fs import beneath
 from repack.fs.atomic import CHUNK, os_errors_at
 from repack.names import Digest
 
@@ -40,7 +41,7 @@ def hash_archive(path: Path) -> ArchiveHashes:
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     size, buffer = 0, bytearray(CHUNK)
     view = memoryview(buffer)
-    with os_errors_at(path), path.open("rb", buffering=0) as stream:
+    with os_errors_at(path), beneath.reading(path, 0) as stream:
         while count := stream.readinto(buffer):
             sha256.update(view[:count])
             md5.update(view[:count])
@@ -52,7 +53,7 @@ def sha384(path: Path) -> str:
     """SHA-384 of a file, as manifests want it."""
     digest, buffer = hashlib.sha384(), bytearray(CHUNK)
     view = memoryview(buffer)
-    with os_errors_at(path), path.open("rb", buffering=0) as stream:
+    with os_errors_at(path), beneath.reading(path, 0) as stream:
         while count := stream.readinto(buffer):
             digest.update(view[:count])
     return digest.hexdigest()
@@ -60,7 +61,7 @@ def sha384(path: Path) -> str:
 
 def digest(path: Path) -> tuple[Digest, int]:
     """SHA-256 and size in bytes of a file."""
-    with os_errors_at(path), path.open("rb") as stream:
+    with os_errors_at(path), beneath.reading(path) as stream:
         return digest_stream(stream)
 
 

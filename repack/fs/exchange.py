@@ -8,14 +8,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # linux/fs.h and fcntl.h
 _RENAME_EXCHANGE: Final = 2
-_AT_FDCWD: Final = -100
 # What a kernel, a file system or a mount point answers that cannot do it, though a rename may work.
 _CANNOT: Final = {errno.EINVAL, errno.EBUSY, errno.EXDEV, errno.ENOSYS, errno.ENOTSUP}
 
@@ -34,11 +33,11 @@ def exchange(one: Path, other: Path) -> bool:
     """
     if not can_exchange(one.parent):
         return False
-    names = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
-    if _libc().renameat2(*names, _RENAME_EXCHANGE) != 0:
-        if (number := ctypes.get_errno()) in _CANNOT:
+    with atomic.os_errors_at(other):
+        if (number := beneath.exchange(one, other, _RENAME_EXCHANGE)) in _CANNOT:
             return False
-        raise atomic.from_os_error(OSError(number, os.strerror(number)), other)
+        if number != 0:
+            raise OSError(number, os.strerror(number))
     with atomic.os_errors_at(other.parent):
         atomic.sync_folder(other.parent)
     return True

@@ -14,13 +14,15 @@ from msgspec import Struct
 
 from repack.errors import UsageError
 from repack.file_entry import UNKNOWN_SIZE, FileEntry
-from repack.fs import atomic, digests
+from repack.fs import atomic, beneath, digests
 from repack.fs.litter import HARMLESS, SYSTEM_FOLDER
 from repack.names import RelPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from repack.fs.beneath import Entry
 
 
 class Inventory(Struct, frozen=True):
@@ -63,12 +65,12 @@ def take_inventory(folder: Path, hashed: Mapping[RelPath, FileEntry] | None = No
     odd: list[str] = []
     litter: list[str] = []
     for path, entry in _scan(folder, ""):
-        is_plain = entry.is_file(follow_symlinks=False)
+        is_plain = entry.kind == "file"
         if is_plain and HARMLESS.fullmatch(path):
             litter.append(path)
         elif is_plain:
             # Not checked as RelPath: a name that no list may hold is what a check is to find.
-            sizes[str.__new__(RelPath, path)] = entry.stat(follow_symlinks=False).st_size
+            sizes[str.__new__(RelPath, path)] = entry.size
         else:
             odd.append(path)
 
@@ -84,21 +86,21 @@ def take_inventory(folder: Path, hashed: Mapping[RelPath, FileEntry] | None = No
     return Inventory(files, tuple(sorted(odd)), tuple(sorted(litter)))
 
 
-def _scan(root: Path, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _scan(root: Path, folder: str) -> Iterator[tuple[str, Entry]]:
     """Every litter, file and odd thing below ``root``, with its path there; links not followed."""
     with atomic.os_errors_at(root / folder):
         try:
-            entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
+            entries = beneath.scan(root / folder, sizes=True)
         except PermissionError:
             if folder.lower() != f"{SYSTEM_FOLDER}/":  # Windows lets nobody in there
                 raise
             entries = []
-        for entry in entries:
-            path = folder + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                yield from _scan(root, f"{path}/")
-            else:
-                yield path, entry
+    for entry in entries:
+        path = folder + entry.name
+        if entry.kind == "folder":
+            yield from _scan(root, f"{path}/")
+        else:
+            yield path, entry
 
 
 def compare(entries: Mapping[RelPath, FileEntry], inventory: Inventory) -> Iterator[Difference]:
@@ -132,7 +134,9 @@ def intact_paths(
     def is_intact(entry: FileEntry) -> bool:
         path = folder / entry.path
         with atomic.os_errors_at(path):
-            if not path.is_file() or path.is_symlink() or path.stat().st_size != entry.size:
+            if beneath.is_link(path) or not beneath.is_file(path):
+                return False
+            if beneath.status(path).st_size != entry.size:
                 return False
         same = digests.digest(path) == (entry.sha256, entry.size)
         advance(entry.size)

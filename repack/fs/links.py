@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import stat
 import sys
-import tempfile
-from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import UsageError
-from repack.fs.atomic import TEMP_PREFIX, os_errors_at, rename, unlink
+from repack.fs import beneath
+from repack.fs.atomic import CHUNK, TEMP_PREFIX, os_errors_at, rename, unlink
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
 _FICLONE: Final = 0x40049409
@@ -25,7 +28,7 @@ def _reflink(source: Path, target: Path) -> bool:
         return False
     import fcntl
 
-    with source.open("rb") as old, target.open("wb") as new:
+    with beneath.reading(source) as old, beneath.writing(target) as new:
         try:
             fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
         except OSError:
@@ -40,18 +43,18 @@ def can_link(folder: Path) -> bool:
         SpaceError: the disk is full.
         PlaceError: the folder cannot be written.
     """
-    with (
-        os_errors_at(folder),
-        tempfile.TemporaryDirectory(prefix=TEMP_PREFIX, dir=folder) as inside,
-    ):
-        one, other = Path(inside) / "one", Path(inside) / "other"
-        one.touch()
+    inside = folder / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+    with os_errors_at(folder):
+        beneath.make_folder(inside, 0o700)
         try:
-            other.hardlink_to(one)
+            beneath.writing(inside / "one", new=True).close()
+            beneath.link(inside / "one", inside / "other")
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise
             return False
+        finally:
+            beneath.remove_tree(inside)
         return True
 
 
@@ -66,14 +69,14 @@ def place(source: Path, target: Path) -> Placed:
     """
     with os_errors_at(target):
         with contextlib.suppress(FileNotFoundError):
-            if target.samefile(source):
+            if os.path.samestat(beneath.status(target), beneath.status(source)):
                 return "kept"
         # Stores of older versions have read-only archives, whose copies nothing could be copied over.
         if not source.stat().st_mode & stat.S_IWUSR:
             with contextlib.suppress(PermissionError):
                 source.chmod(0o644)
         try:
-            target.hardlink_to(source)
+            beneath.link(source, target)
         except FileExistsError:
             pass
         except OSError as error:
@@ -90,14 +93,15 @@ def _place_over(source: Path, target: Path) -> Placed:
     how: Placed = "link"
     try:
         try:
-            temp.hardlink_to(source)
+            beneath.link(source, temp)
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise
             how = "reflink" if _reflink(source, temp) else "copy"
             if how == "copy":
-                shutil.copyfile(source, temp)
-            temp.chmod(0o644)
+                with beneath.reading(source) as old, beneath.writing(temp) as new:
+                    shutil.copyfileobj(old, new, CHUNK)
+            beneath.set_mode(temp, 0o644)
         rename(temp, target)
     finally:
         unlink(temp)

@@ -14,6 +14,7 @@ from repack.errors import BusyError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+from repack.fs import beneath
 from repack.fs.atomic import os_errors_at
 
 _LOCK_RETRIES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
@@ -32,8 +33,9 @@ def exclusive(path: Path, what: str) -> Iterator[int]:
         BusyError: somebody else holds it; ``what`` says what they are doing.
     """
     with os_errors_at(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+b")
+        beneath.make_folders(path.parent)
+        handle = beneath.open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        stream = os.fdopen(handle, "a+b")
     with stream:
         if not _lock_soon(stream, path):
             raise BusyError(f"{what} is already running", where=path, hint="wait for it to end")

@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.litter import is_litter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from repack.fs.beneath import Entry
+
+# More than any metadata file has; the repodata of all of conda-forge has 300 MB.
+_METADATA_LIMIT: Final = 1 << 30
 
 
-def read_or_none(path: Path) -> bytes | None:
-    """The whole of one of our own metadata files; None when there is none."""
-    with atomic.os_errors_at(path):
-        try:
-            return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+def read_or_none(path: Path, limit: int = _METADATA_LIMIT) -> bytes | None:
+    """The whole of one of our own metadata files; None when there is none.
+
+    Raises:
+        IntegrityError: it is longer than ``limit``.
+        PlaceError: it cannot be read.
+    """
+    return atomic.read(path, limit) if beneath.exists(path) else None
+
+
+def entries(folder: Path, *, sizes: bool = False) -> Iterator[tuple[str, Entry]]:
+    """Everything below ``folder`` that is no folder, by ``/``-separated path; litter left out.
+
+    A link to a folder is an odd entry, and not followed.
+
+    Args:
+        sizes: whether the entries have size and time.
+
+    Raises:
+        PlaceError: a folder cannot be read: it is not taken for an empty one.
+    """
+    waiting = [""]
+    while waiting:
+        at = waiting.pop()
+        with atomic.os_errors_at(folder / at):
+            # What went while we looked is gone; only the folder itself must be there.
+            if at:
+                present = beneath.scan_if_there(folder / at, sizes=sizes)
+            else:
+                present = beneath.scan(folder, sizes=sizes)
+        kept = [entry for entry in present if not is_litter(entry.name)]
+        yield from ((at + entry.name, entry) for entry in kept if entry.kind != "folder")
+        waiting += [f"{at}{entry.name}/" for entry in reversed(kept) if entry.kind == "folder"]
 
 
 def walk(folder: Path) -> Iterator[str]:
-    """Every file below ``folder`` as a ``/``-separated path; litter and our temp files left out."""
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_litter(name))
-        base = Path(here).relative_to(folder)
-        for name in sorted(names):
-            if not is_litter(name):
-                yield (base / name).as_posix()
+    """Every file and odd thing below ``folder`` as a ``/``-separated path; as :func:`entries`."""
+    return (path for path, _ in entries(folder))
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every file below ``folder``, by path; litter left out."""
-    size_by_path = {}
-    for path in walk(folder):
-        with atomic.os_errors_at(folder / path):
-            size_by_path[path] = (folder / path).stat().st_size
-    return size_by_path
+    """Bytes of everything below ``folder`` that is no folder; as :func:`entries`."""
+    return {path: entry.size for path, entry in entries(folder, sizes=True)}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from repack.codec.schema import suggest
 from repack.errors import IntegrityError, LabelError, PlaceError, Problem, RepackError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.label.reader import MAX_LABEL, LabelContext, parse_label
 from repack.label.without_file import label_without_file
 from repack.names import LabelName
@@ -68,7 +68,7 @@ def names(folder: Path) -> tuple[LabelName, ...]:
         PlaceError: the folder cannot be read.
     """
     with atomic.os_errors_at(folder):
-        stems = {path.stem for path in folder.iterdir() if path.suffix in SUFFIXES}
+        stems = {Path(e.name).stem for e in beneath.scan(folder) if e.name.endswith(SUFFIXES)}
     labels = []
     for stem in stems:
         with contextlib.suppress(UsageError):

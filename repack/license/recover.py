@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from repack.errors import RepackError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.links import refuse_symlinks
 from repack.fs.locks import exclusive
 from repack.keys.signed_json import sign_json
@@ -70,7 +70,7 @@ def recover(job: RecoveryJob) -> RecoveryResult:
     source, output = job.query.store, job.output
     refuse_symlinks(output.path, job.report)
     with atomic.os_errors_at(job.report.parent):
-        job.report.parent.mkdir(parents=True, exist_ok=True)
+        beneath.make_folders(job.report.parent)
     folder_lock = exclusive(job.report.parent / ".recovery.lock", "a recovery")
     with contextlib.ExitStack() as locks:
         for lock in (output.lock(), folder_lock):
@@ -175,9 +175,8 @@ def reports_in(folder: Path) -> list[RecoveryReport]:
         PlaceError: the folder cannot be read.
     """
     with atomic.os_errors_at(folder):
-        paths = sorted(
-            path for path in folder.iterdir() if path.suffix == ".json" and path.is_file()
-        )
+        paths = [folder / entry.name for entry in beneath.scan(folder)]
+        paths = [path for path in paths if path.suffix == ".json" and path.is_file()]
     if len(paths) > _MAX_REPORTS:
         raise UsageError("too many files for a folder of reports", where=folder, got=len(paths))
     reports = [RecoveryReport.parse(atomic.read(path, LIMIT), path.name) for path in paths]

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from repack.codec.canonical import canonical, loads
 from repack.errors import IntegrityError, LicenseError, PlaceError
-from repack.fs import atomic, links, locks
+from repack.fs import atomic, beneath, links, locks
 from repack.fs.links import refuse_symlinks
 from repack.license.encryption import LIMIT, NONCE_BYTES, OLD_VERSION, SALT_BYTES, Envelope, Header
 from repack.license.ledger import Ledger
@@ -187,11 +187,10 @@ class LicenseStore:
         return self.path.with_name(f"{self.path.name}.{number}")
 
     def _generations(self) -> list[int]:
-        if not self.path.parent.is_dir():
-            return []
         pattern = re.compile(re.escape(self.path.name) + r"\.(\d{1,12})")
         with atomic.os_errors_at(self.path.parent):
-            names = [pattern.fullmatch(path.name) for path in self.path.parent.iterdir()]
+            inner = beneath.scan_if_there(self.path.parent)
+        names = [pattern.fullmatch(entry.name) for entry in inner]
         return sorted(int(match[1]) for match in names if match)
 
     def _prune(self) -> None:

@@ -13,9 +13,10 @@ from repack.channel.layout import MANIFEST
 from repack.channel.metadata_folder import read_folder
 from repack.channel.releases import manifests
 from repack.codec.sha256sums import SUMS, parse_sums
-from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.errors import IntegrityError, PlaceError
+from repack.fs import atomic, beneath
 from repack.fs.inventory import intact_paths
+from repack.fs.litter import is_litter
 from repack.fs.walk import read_or_none
 from repack.medium.contents import ListedRelease
 from repack.sync.copy import RateLimit, copy_file
@@ -33,15 +34,26 @@ if TYPE_CHECKING:
 def channels(root: Path) -> list[Path]:
     """The channels on a medium."""
     with atomic.os_errors_at(root):
-        folders = sorted(root.iterdir()) if root.is_dir() else []
-    return [folder for folder in folders if (folder / MANIFEST).is_file()]
+        beneath.guard(root)
+        names = [e.name for e in beneath.scan_if_there(root) if e.kind == "folder"]
+        return [root / name for name in names if _has_manifest(root / name)]
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether a folder is a channel; what else lies on a medium may be kept from us."""
+    try:
+        return beneath.is_file(folder / MANIFEST)
+    except PlaceError:
+        if folder.name.startswith((".", "$")) or is_litter(folder.name):
+            return False  # such as lost+found's relatives: systems' own, which only root may read
+        raise
 
 
 def same_medium(root: Path, channel: Path, files: Mapping[RelPath, FileEntry]) -> dict[str, Path]:
     """Packages of ``files`` that other channels of the medium hold already, by path."""
     path_by_content: dict[tuple[str, int], Path] = {}
     for artifact, path in _packages_of_others(root, channel):
-        if artifact.sha256 and path.is_file() and path.stat().st_size == artifact.size:
+        if artifact.sha256 and _has_size(path, artifact.size):
             path_by_content.setdefault((artifact.sha256, artifact.size), path)
     return {
         path: path_by_content[entry.sha256, entry.size]
@@ -50,11 +62,16 @@ def same_medium(root: Path, channel: Path, files: Mapping[RelPath, FileEntry]) -
     }
 
 
+def _has_size(path: Path, size: int) -> bool:
+    with atomic.os_errors_at(path):
+        return beneath.is_file(path) and beneath.status(path).st_size == size
+
+
 def moved_to(root: Path, channel: Path) -> dict[str, Path]:
     """Where packages of ``channel`` must go, once it needs them no more, because others do."""
     destinations: dict[str, Path] = {}
     for artifact, path in _packages_of_others(root, channel):
-        if not path.exists():
+        if not beneath.exists(path):
             destinations.setdefault(artifact.path, path)
     return destinations
 
@@ -95,7 +112,7 @@ def _list_release(channel: Path, manifest: Manifest, data: bytes) -> ListedRelea
         bytes=sum(artifact.size for artifact in manifest.artifacts),
         sha256=hashlib.sha256(data).hexdigest(),
         signed_for=signed_for,
-        expires=expires if metadata.is_dir() else "unsigned",
+        expires=expires if beneath.is_folder(metadata) else "unsigned",
     )
 
 

@@ -21,7 +21,7 @@ from repack.archive.tar_writer import TarWriter
 from repack.channel.layout import publish_rank
 from repack.codec.sha256sums import SUMS, format_sums
 from repack.conda.subdir import PLATFORMS
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.medium.contents import OEM
 from repack.medium.folder import check_written, put_file, read_sums
 from repack.names import RelPath
@@ -165,7 +165,7 @@ class OemFiles(Struct, frozen=True):
             SpaceError: the medium is full.
             PlaceError: it cannot be written, or was pulled.
         """
-        target, own = root / folder(label), f"{folder(label)}/"
+        target, own = beneath.guard(root) / folder(label), f"{folder(label)}/"
         digests = {
             entry.path.removeprefix(own): entry.sha256
             for entry in self.entries
@@ -173,15 +173,17 @@ class OemFiles(Struct, frozen=True):
         }
         if not keep_others:
             with atomic.os_errors_at(target):
-                present = sorted(target.iterdir()) if target.is_dir() else []
-            for path in present:
-                if path.name not in {*digests, SUMS}:
-                    atomic.remove(path)
+                present = beneath.scan_if_there(target)
+            for entry in present:
+                if entry.name not in {*digests, SUMS}:
+                    atomic.remove(target / entry.name)
         limit = RateLimit(rate)
-        for entry, source in self.sources.items():
-            put_file(root, entry, source, limit)
+        for file, source in self.sources.items():
+            put_file(root, file, source, limit)
         for name, data in self.texts.items():
             atomic.write(root / name, data)
         check_written(root, self.entries)
-        listed = {n: sha256 for n, sha256 in read_sums(target).items() if (target / n).is_file()}
+        listed = {
+            n: sha256 for n, sha256 in read_sums(target).items() if beneath.is_file(target / n)
+        }
         atomic.write(target / SUMS, format_sums(listed | digests))

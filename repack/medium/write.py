@@ -19,7 +19,7 @@ from repack.channel.releases import stored_releases
 from repack.channel.scripts import sync_scripts
 from repack.codec.sha256sums import SUMS, format_sums
 from repack.errors import IntegrityError, UsageError
-from repack.fs import atomic, digests
+from repack.fs import atomic, beneath, digests
 from repack.fs.walk import read_or_none
 from repack.label import files
 from repack.medium import folder
@@ -78,7 +78,7 @@ def fetch_installers(
     entries = {}
     for name, installer in installers.items():
         path = cache / installer.sha256
-        if not path.is_file() or digests.digest(path)[0] != installer.sha256:
+        if not beneath.is_file(path) or digests.digest(path)[0] != installer.sha256:
             progress.note(f"fetching {name}")
             upstream.first_of(installer.url, partial(_download, installer, path, upstream))
         entries[name] = digests.file_entry(RelPath(f"{INSTALLERS}/{name}"), path)
@@ -219,7 +219,7 @@ def write_medium(
         PlaceError: the medium cannot be written, or was pulled.
     """
     channels, label, options = context.channels, LabelName(name), context.options
-    channel = root / label
+    channel = beneath.guard(root) / label
     if label in RESERVED:
         raise UsageError("on a medium, that folder is no label's", where=channel)
     check_apart(channels.published(label), channel)
@@ -242,7 +242,7 @@ def write_medium(
             moved_to=folder.moved_to(root, channel),
         )
         # Room for all of it is checked before the first installer is written.
-        missing = [entry for entry in entries.values() if not (root / entry.path).is_file()]
+        missing = [entry for entry in entries.values() if not beneath.is_file(root / entry.path)]
         counted = replace(options, extra_files=[*options.extra_files, *missing])
         if options.dry_run:
             options = counted

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from repack.archive.reader import DAMAGE
 from repack.errors import IntegrityError
+from repack.fs import beneath
 from repack.fs.atomic import os_errors_at
 from repack.names import Digest
 from repack.store.derived import DerivedArchive
@@ -54,8 +55,8 @@ def convert(source: Path, record: Record, target: Path) -> DerivedArchive:
     try:
         with (
             os_errors_at(target),
-            source.open("rb") as stream,
-            target.open("xb") as file,
+            beneath.reading(source) as stream,
+            beneath.writing(target, new=True) as file,
         ):
             hashed = _Hashed(file)
             with (

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import RepackError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # conda-meta lists every file of a package: the largest known are about 30 MB.
 _MAX_META: Final = 256 << 20
 _MAX_RECORD: Final = 8 << 20
+_META: Final = re.compile(r"[^.].*\.json")
 _DIST_INFO: Final = re.compile(r"(?P<name>[^-]+)-[^/]*\.(dist|egg)-info\Z")
 
 
@@ -41,7 +42,7 @@ def read_meta(prefix: Path, where: object) -> dict[str, Mapping[str, Any]]:
             hint="run repack on the machine where the environment was prepared",
         )
     with atomic.os_errors_at(folder):
-        paths = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+        paths = [folder / e.name for e in beneath.scan(folder) if _META.fullmatch(e.name)]
     if not paths:
         raise UsageError(f"the environment at {prefix} has no packages", where=where)
     return {path.name: _json_object(path, _MAX_META) for path in paths}
@@ -75,12 +76,20 @@ def foreign_distributions(prefix: Path, metas: Iterable[Mapping[str, Any]]) -> t
                 owned.add(below.split("/", 1)[0])
     names: set[str] = set()
     with atomic.os_errors_at(prefix):
-        for pattern in ("lib/python*/site-packages/*-info", "Lib/site-packages/*-info"):
-            for path in prefix.glob(pattern):
-                match = _DIST_INFO.match(path.name)
-                if match and path.name not in owned:
+        for folder in _site_packages(prefix):
+            for entry in beneath.scan_if_there(folder):
+                match = _DIST_INFO.match(entry.name)
+                if match and entry.name.endswith("-info") and entry.name not in owned:
                     names.add(match["name"])
     return tuple(sorted(names))
+
+
+def _site_packages(prefix: Path) -> list[Path]:
+    lib = prefix / "lib"
+    versions = [e.name for e in beneath.scan_if_there(lib) if e.name.startswith("python")]
+    folders = [lib / name / "site-packages" for name in versions]
+    folders.append(prefix / "Lib" / "site-packages")
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _json_object(path: Path, limit: int) -> Mapping[str, Any]:

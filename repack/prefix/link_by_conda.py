@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from repack.errors import IntegrityError, PlaceError, UsageError
-from repack.fs import atomic, locks
+from repack.fs import atomic, beneath, locks
 from repack.prefix import commands, conda_meta
 from repack.prefix.compare import check_prefix
 from repack.prefix.sandbox import NOWHERE
@@ -157,7 +157,7 @@ def _started(program: Path) -> list[str]:
     near = ["python", "../bin/python"]
     if sys.platform == "win32":
         near = ["../python.exe", "python.exe", "../../python.exe"]
-    with atomic.os_errors_at(program), program.open("rb") as stream:
+    with atomic.os_errors_at(program), beneath.reading(program) as stream:
         first = re.match(rb"#!\s*(/\S*python[0-9.]*)\s", stream.readline(4096))
     shebang = [Path(os.fsdecode(first[1]))] if first else []
     for python in (*shebang, *(program.parent / path for path in near)):

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from repack.errors import ProofError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
+from repack.fs.walk import walk
 from repack.prefix import commands
 
 if TYPE_CHECKING:
@@ -215,16 +216,14 @@ def separate(prefix: Path) -> None:
 def clobbered(prefix: Path) -> tuple[str, ...]:
     """Paths that more than one package brought, as rattler set them aside."""
     folder = prefix / "__clobbers__"
-    return tuple(
-        sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    )
+    return tuple(sorted(walk(folder))) if beneath.is_folder(folder) else ()
 
 
 def fresh(prefix: Path) -> Path:
     """An empty place for a scratch prefix."""
     discard(prefix)
     with atomic.os_errors_at(prefix):
-        prefix.parent.mkdir(parents=True, exist_ok=True)
+        beneath.make_folders(prefix.parent)
     return prefix
 
 
@@ -234,7 +233,7 @@ def discard(prefix: Path) -> None:
     The system's own program does it where there is one: Python gives the interpreter away and waits
     for it again at each of 30,000 files, while archives are read.
     """
-    program = shutil.which("rm") if prefix.is_dir() else None
+    program = shutil.which("rm") if beneath.is_folder(prefix) else None
     if program is not None and sys.platform != "win32":
         subprocess.run([program, "-rf", "--", str(prefix)], capture_output=True, check=False)
     atomic.remove(prefix)

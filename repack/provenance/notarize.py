@@ -18,7 +18,7 @@ from repack.channel.releases import extra_files
 from repack.codec.canonical import loads
 from repack.errors import IntegrityError, RepackError, SignatureError, UsageError
 from repack.file_entry import UNKNOWN_SIZE, FileEntry
-from repack.fs import atomic, locks
+from repack.fs import atomic, beneath, locks
 from repack.fs.inventory import compare, take_inventory
 from repack.names import Digest, RelPath
 from repack.provenance.statement import (
@@ -200,7 +200,7 @@ def check(folder: Path, keys: Sequence[PublicHalf], channel: Path | None) -> Che
     """
     faults: list[str] = []
     with atomic.os_errors_at(folder):
-        unlogged = {path.name for path in folder.iterdir() if path.suffix == ".json"}
+        unlogged = {e.name for e in beneath.scan(folder) if e.name.endswith(".json")}
     try:
         log = _read_log(folder)
     except IntegrityError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from repack.codec.decode import Document, decode, encode
 from repack.errors import BusyError, RepackError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.walk import read_or_none
 from repack.timestamps import stamp
 from repack.urls import redact_text
@@ -69,9 +69,9 @@ def labels(channels: Channels) -> tuple[str, ...]:
     """The names of all folders of channels and of their history."""
     folder_names = set()
     for folder in (channels.root, channels.root / ".history"):
-        if folder.is_dir():
+        if beneath.is_folder(folder):
             with atomic.os_errors_at(folder):
-                folder_names |= {path.name for path in folder.iterdir() if path.is_dir()}
+                folder_names |= {e.name for e in beneath.scan(folder) if e.kind == "folder"}
     return tuple(sorted(name for name in folder_names if not name.startswith(".")))
 
 
@@ -92,5 +92,5 @@ def _keep(path: Path, when: str, error: RepackError) -> None:
     failure = LastFailure(when, error.kind, _words(error))
     # The build's own error is what people must see, also where the disk is full.
     with contextlib.suppress(RepackError, OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        beneath.make_folders(path.parent)
         atomic.write(path, json.dumps(encode(failure), ensure_ascii=False).encode() + b"\n")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from repack.codec import zstd
 from repack.errors import FetchError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
+from repack.fs.walk import read_or_none
 from repack.upstream.errors import NotAvailableError
 from repack.urls import redact_url
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 # conda-forge's largest has 0.4 GB; what decompresses to more than this is an attack or a mistake.
 _LIMIT: Final = 8 << 30
 # Another build may still read a file that was replaced.
+# More than any ETag has.
+_LONGEST_NOTE: Final = 8192
 _KEPT_SECONDS: Final = 86_400
 
 
@@ -56,8 +59,9 @@ def _download(url: str, cache: Path, upstream: Upstream) -> Path:
 def _refresh(stem: Path, upstream: Upstream, url: str) -> Path:
     """Ask one location; the file's name holds its validator's digest, so the two never part."""
     note = stem.with_suffix(".validator")
-    validator = note.read_text("latin-1") if note.is_file() else None
-    if validator is not None and not _path_of(stem, validator).is_file():
+    text = read_or_none(note, _LONGEST_NOTE)
+    validator = None if text is None else text.decode("latin-1")
+    if validator is not None and not beneath.is_file(_path_of(stem, validator)):
         validator = None
     with upstream.open(url, validator=validator) as response:
         if response.is_unchanged and validator is not None:
@@ -68,11 +72,18 @@ def _refresh(stem: Path, upstream: Upstream, url: str) -> Path:
                 out.write(data)
     if response.validator:
         atomic.write(note, response.validator.encode("latin-1", "replace"))
-    for old in stem.parent.glob(f"{stem.name}-*.json"):
-        with contextlib.suppress(OSError):
-            if old != path and time.time() - old.stat().st_mtime > _KEPT_SECONDS:
-                old.unlink()
+    with atomic.os_errors_at(stem.parent):
+        entries = beneath.scan(stem.parent, sizes=True)
+    for entry in entries:
+        is_old = time.time() - entry.mtime_ns / 1e9 > _KEPT_SECONDS
+        if is_old and entry.name != path.name and _is_copy_of(stem, entry.name):
+            with contextlib.suppress(OSError):
+                beneath.unlink(stem.parent / entry.name)
     return path
+
+
+def _is_copy_of(stem: Path, name: str) -> bool:
+    return name.startswith(f"{stem.name}-") and name.endswith(".json")
 
 
 def _path_of(stem: Path, validator: str) -> Path:

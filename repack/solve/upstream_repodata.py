@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from repack.conda.repodata import read_rows
-from repack.errors import FetchError, IntegrityError
+from repack.errors import FetchError, IntegrityError, RepackError
+from repack.fs import atomic, beneath
 from repack.upstream.errors import NotAvailableError
 from repack.urls import redact_url
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from repack.upstream.client import Upstream
 
 # Below this a file is parsed whole, which takes no longer than bisecting for a hundred records.
+_INFO_LIMIT: Final = 1 << 20
 SMALL: Final = 4 << 20
 _WINDOW: Final = 1 << 20
 _KEY: Final = re.compile(rb'"([^"\\\s/]+(\.conda|\.tar\.bz2))"\s*:\s*\{')
@@ -43,9 +45,9 @@ class RepodataIndex:
         self._map: mmap.mmap | None = None
         size = path.stat().st_size
         if size < SMALL:
-            self._whole = read_rows(json.loads(path.read_bytes()), path)
+            self._whole = read_rows(json.loads(atomic.read(path, SMALL)), path)
         else:
-            with path.open("rb") as stream:
+            with beneath.reading(path) as stream:
                 self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
     def get(self, fn: str) -> Mapping[str, Any] | None:
@@ -166,10 +168,12 @@ class UpstreamRepodata:
 
             return Path(url2pathname(host + parts.path)) / "repodata.json"
         repodata_url = f"{folder_url}/repodata.json"
-        for info in self.cache.glob("*.info.json"):
+        with atomic.os_errors_at(self.cache):
+            names = [entry.name for entry in beneath.scan_if_there(self.cache)]
+        for info in (self.cache / name for name in names if name.endswith(".info.json")):
             try:
-                url = json.loads(info.read_bytes())["url"]
-            except (OSError, ValueError, KeyError, TypeError):
+                url = json.loads(atomic.read(info, _INFO_LIMIT))["url"]
+            except (RepackError, ValueError, KeyError, TypeError):
                 continue
             if url.removesuffix(".zst").removesuffix(".bz2") == repodata_url:
                 return info.with_name(info.name.removesuffix(".info.json") + ".json")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from msgspec import Struct
 
 from repack.errors import IntegrityError
-from repack.fs import atomic, locks
+from repack.fs import atomic, beneath, locks
 from repack.progress import SILENT
 from repack.store.derived import read_derived
 from repack.store.listing import list_folder
@@ -192,7 +192,7 @@ def _download_of(validator: Path) -> Path:
 def _old(path: Path, before: float) -> bool:
     """Whether a file was last changed, renamed, linked, unlinked or marked before a moment."""
     try:
-        return last_touched(path.stat()) <= before
+        return last_touched(beneath.status(path)) <= before
     except FileNotFoundError:
         return False
 
@@ -207,7 +207,7 @@ def _size_unused(path: Path, before: float) -> int | None:
     """The size of an archive that no channel links and nobody used since ``before``, else None."""
     with atomic.os_errors_at(path):
         try:
-            status = path.stat()
+            status = beneath.status(path)
         except FileNotFoundError:
             return None
     return status.st_size if status.st_nlink == 1 and last_touched(status) <= before else None
@@ -226,7 +226,7 @@ def _abandoned_partials(store: Store, before: float) -> Iterator[Removal]:
     for path in list_folder(store.partials):
         if not path.name.startswith(_TRASH) and not path.name.endswith(VALIDATOR):
             with atomic.os_errors_at(path), contextlib.suppress(FileNotFoundError):
-                status = path.stat()
+                status = beneath.status(path)
                 if last_touched(status) <= before:
                     yield Removal(path, "download", status.st_size)
 
@@ -234,7 +234,7 @@ def _abandoned_partials(store: Store, before: float) -> Iterator[Removal]:
 def _remove_partial(_store: Store, path: Path, before: float) -> bool:
     if not _old(path, before):
         return False
-    with atomic.os_errors_at(path), path.open("rb") as stream:
+    with atomic.os_errors_at(path), beneath.reading(path) as stream:
         if not locks.try_lock(stream):
             return False
         if not _HOLDS_NAMES:
@@ -249,7 +249,7 @@ def _sweep_made(store: Store, left: Collection[Digest], before: float) -> None:
     for path in files_in(store.root / "made"):
         if not _old(path, before):
             continue
-        if path.is_dir():
+        if beneath.is_folder(path):
             atomic.remove(path)
         elif (made := read_derived(path)) is None or made.sha256 not in left:
             atomic.unlink(path)
@@ -259,9 +259,9 @@ def _unneeded_extracted(store: Store, keep: Collection[Digest], before: float) -
     """Extracted packages whose archives nothing names."""
     for lock in list_folder(store.package_cache):
         folder = lock.with_name(lock.name.removesuffix(".lock"))
-        if lock.suffix != ".lock" or not _old(lock, before) or not folder.is_dir():
+        if lock.suffix != ".lock" or not _old(lock, before) or not beneath.is_folder(folder):
             continue
-        with atomic.os_errors_at(lock), lock.open("rb") as stream:
+        with atomic.os_errors_at(lock), beneath.reading(lock) as stream:
             try:
                 content = stream.read(_LOCK_SIZE + 1)
             except PermissionError:  # on Windows a lock keeps readers out as well
@@ -274,7 +274,7 @@ def _size_below(folder: Path) -> int:
     size = 0
     for path in list_folder(folder):
         with atomic.os_errors_at(path):
-            status = path.lstat()
+            status = beneath.status(path)
         if stat.S_ISDIR(status.st_mode):
             size += _size_below(path)
         elif stat.S_ISREG(status.st_mode):
@@ -286,13 +286,13 @@ def _remove_extracted(store: Store, folder: Path, before: float) -> bool:
     lock = folder.with_name(f"{folder.name}.lock")
     if not _old(lock, before):
         return False
-    with atomic.os_errors_at(lock), lock.open("rb") as stream:
+    with atomic.os_errors_at(lock), beneath.reading(lock) as stream:
         if not locks.try_lock(stream):
             return False
         # Out of sight in one step: a half-removed package must never be taken for a whole one.
         trash = store.partials / f"{_TRASH}{os.getpid()}-{folder.name}"
-        trash.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(trash)
+        beneath.make_folders(trash.parent)
+        beneath.rename(folder, trash)
         if not _HOLDS_NAMES:
             atomic.unlink(lock)
     if _HOLDS_NAMES:

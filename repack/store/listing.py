@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,6 @@ def list_folder(folder: Path) -> tuple[Path, ...]:
     """
     with atomic.os_errors_at(folder):
         try:
-            return tuple(sorted(folder.iterdir()))
+            return tuple(folder / entry.name for entry in beneath.scan(folder))
         except (FileNotFoundError, NotADirectoryError):
             return ()

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from repack.errors import IntegrityError
-from repack.fs import atomic, locks
+from repack.fs import atomic, beneath, locks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,11 @@ def mark_verified(path: Path | int, sha256: Digest, read_at: int | None = None) 
     """
     mtime = verified_mtime(sha256)
     unused = time.time_ns() if sys.platform == "win32" else mtime
-    os.utime(path, ns=(read_at or unused, mtime))
+    times = (read_at or unused, mtime)
+    if isinstance(path, int):
+        os.utime(path, ns=times)
+    else:
+        beneath.set_times(path, times)
 
 
 def last_touched(status: os.stat_result) -> float:
@@ -92,7 +96,7 @@ class Partial:
             PlaceError: the file cannot be written.
         """
         with atomic.os_errors_at(path):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+            handle = beneath.open_file(path, os.O_RDWR | os.O_CREAT, 0o644)
             stream = os.fdopen(handle, "r+b", buffering=0)
             try:
                 if locks.try_lock(stream) and _is_still(stream, path):
@@ -111,7 +115,8 @@ class Partial:
 
     def _read_note(self) -> str | None:
         try:
-            text = self._note.read_bytes()[:1000].decode("latin-1")
+            with beneath.reading(self._note) as stream:
+                text = str(stream.read(1000), "latin-1")
         except FileNotFoundError:
             return None
         self._noted = True
@@ -145,7 +150,7 @@ class Partial:
 
     def _forget_note(self) -> None:
         if self._noted:
-            self._note.unlink(missing_ok=True)
+            beneath.unlink(self._note)
             self._noted = False
 
     def restart(self, validator: str | None = None) -> None:
@@ -161,7 +166,8 @@ class Partial:
             self.validator = validator
             if validator and self.size > _WORTH_NOTING:
                 self._noted = True
-                self._note.write_bytes(validator.encode("latin-1", "replace"))
+                with beneath.writing(self._note) as stream:
+                    stream.write(validator.encode("latin-1", "replace"))
 
     def write(self, data: memoryview) -> None:
         """Append and hash ``data``.
@@ -219,11 +225,11 @@ class Partial:
                 self._stream.close()
             if flush:
                 mark_verified(self.path, self.sha256)
-            self.path.chmod(_MODE)
+            beneath.set_mode(self.path, _MODE)
             try:
                 atomic.rename(self.path, target)
             except FileNotFoundError:
-                target.parent.mkdir(parents=True, exist_ok=True)
+                beneath.make_folders(target.parent)
                 atomic.rename(self.path, target)
 
     def drop(self) -> None:
@@ -232,7 +238,7 @@ class Partial:
         with atomic.os_errors_at(self.path):
             self._forget_note()
             try:
-                self.path.unlink(missing_ok=True)
+                beneath.unlink(self.path)
             except PermissionError:
                 # On Windows it stays while another builder looks at it, who then drops it as well.
                 if sys.platform != "win32":
@@ -244,18 +250,18 @@ class Partial:
         if empty and not self._stream.closed and sys.platform != "win32":
             with contextlib.suppress(OSError):
                 if _is_still(self._stream, self.path):
-                    self.path.unlink()
+                    beneath.unlink(self.path)
         self._stream.close()
         if empty and sys.platform == "win32":
             # Not while it is open; then the system keeps it if somebody else has opened it since.
             with contextlib.suppress(OSError):
-                if not self.path.stat().st_size:
-                    self.path.unlink()
+                if not beneath.status(self.path).st_size:
+                    beneath.unlink(self.path)
 
 
 def _is_still(stream: BinaryIO, path: Path) -> bool:
     """Whether ``path`` is the open file, not one that was put there since."""
     try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+        return os.path.samestat(os.fstat(stream.fileno()), beneath.status(path))
     except FileNotFoundError:
         return False

@@ -16,7 +16,7 @@ from repack.codec.canonical import loads
 from repack.codec.decode import decode
 from repack.conda.repodata import read_rows
 from repack.errors import UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.names import Digest
 from repack.store.listing import list_folder
 
@@ -43,7 +43,7 @@ def read_digests(channels: Path) -> frozenset[Digest]:
         UsageError: there is no such folder; an empty answer would sweep the whole store.
         PlaceError: a file cannot be read, so nobody can say what is still needed.
     """
-    if not channels.is_dir():
+    if not beneath.is_folder(beneath.guard(channels)):
         raise UsageError(
             "there are no channels here", where=channels, hint="name them with --channels-dir"
         )
@@ -79,7 +79,7 @@ def _folders(paths: Iterable[Path]) -> list[Path]:
 def _is_folder(path: Path) -> bool:
     # Path.is_dir() says no to a link that leads nowhere or in a circle, and to a stale share.
     with atomic.os_errors_at(path):
-        return stat.S_ISDIR(path.stat().st_mode)
+        return stat.S_ISDIR(beneath.status(path).st_mode)
 
 
 def _texts(folder: Path) -> list[Path]:

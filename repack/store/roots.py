@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from repack.codec.canonical import loads
 from repack.codec.decode import Document, decode, encode
 from repack.errors import UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.store.listing import list_folder
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def register_channel(store: Store, channel: Path) -> None:
     channel = channel.absolute()
     note = _note(store, channel)
     with atomic.os_errors_at(note):
-        if note.is_file():
+        if beneath.is_file(note):
             return
-        note.parent.mkdir(parents=True, exist_ok=True)
+        beneath.make_folders(note.parent)
     atomic.write(note, json.dumps(encode(Root(str(channel)))).encode())
 
 

@@ -27,23 +27,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
 
 from repack.errors import IntegrityError
-from repack.fs import atomic, digests
+from repack.fs import atomic, beneath, digests
 from repack.names import Digest
 from repack.store.listing import list_folder
 from repack.store.partial import Partial, last_touched, mark_verified, verified_mtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from repack.conda.record import Record
     from repack.store.references import Usage
@@ -84,9 +84,9 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
-        self.packages = root / "packages"
-        self.partials = root / "partial"
+        self.root = beneath.guard(root.absolute())
+        self.packages = self.root / "packages"
+        self.partials = self.root / "partial"
 
     def path(self, sha256: Digest) -> Path:
         """Where the archive is, or would be."""
@@ -110,8 +110,8 @@ class Store:
         """
         folder = self.root / "made" / "making"
         with atomic.os_errors_at(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            own = Path(tempfile.mkdtemp(prefix=atomic.TEMP_PREFIX, dir=folder))
+            own = folder / f"{atomic.TEMP_PREFIX}{secrets.token_hex(8)}"
+            beneath.make_folders(own, 0o700)
         try:
             yield own
         finally:
@@ -139,9 +139,9 @@ class Store:
         """
         folder = self.root / "repodata"
         with atomic.os_errors_at(folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if sys.platform != "win32" and folder.stat().st_mode & 0o077:
-                folder.chmod(0o700)
+            beneath.make_folders(folder, 0o700)
+            if sys.platform != "win32" and beneath.status(folder).st_mode & 0o077:
+                beneath.set_mode(folder, 0o700)
         return folder
 
     def is_marked(self, sha256: Digest, size: int) -> bool:
@@ -153,7 +153,7 @@ class Store:
         path = self.path(sha256)
         with atomic.os_errors_at(path):
             try:
-                status = path.stat()
+                status = beneath.status(path)
             except FileNotFoundError:
                 return False
             if (status.st_size, status.st_mtime_ns) != (size, verified_mtime(sha256)):
@@ -187,7 +187,7 @@ class Store:
         path = self.path(sha256)
         with atomic.os_errors_at(path):
             try:
-                stream = path.open("rb")
+                stream = beneath.reading(path)
             except FileNotFoundError:
                 return None
             with stream:
@@ -203,7 +203,7 @@ class Store:
                         mark_verified(path, sha256)
                 return size
             # Another builder may have put a good one there meanwhile.
-            if os.path.samestat(path.stat(), after):
+            if os.path.samestat(beneath.status(path), after):
                 # Channels may hold the same bytes by hard links: their next builds look for it.
                 atomic.write_cached(self._damaged / sha256, b"")
                 atomic.unlink(path)
@@ -249,7 +249,7 @@ class Store:
             partial.close()
 
     def _lock(self, sha256: Digest, size: int, stopped: Callable[[], bool]) -> Partial | None:
-        if not self.partials.is_dir():
+        if not beneath.is_folder(self.partials):
             self.prepare()
         while (partial := Partial.opened(self.partials / sha256, sha256, size)) is None:
             if stopped():
@@ -280,7 +280,7 @@ class Store:
             PlaceError: the system cannot.
         """
         path = self.path(sha256)
-        with atomic.os_errors_at(path), path.open("rb") as stream:
+        with atomic.os_errors_at(path), beneath.reading(path) as stream:
             os.fsync(stream.fileno())
             mark_verified(path, sha256)
 
@@ -323,7 +323,7 @@ class Store:
     def _fill(self, partial: Partial, source: Path) -> None:
         partial.restart()
         buffer = memoryview(bytearray(atomic.CHUNK))
-        with atomic.os_errors_at(source), source.open("rb", buffering=0) as stream:
+        with atomic.os_errors_at(source), beneath.reading(source, 0) as stream:
             while count := stream.readinto(buffer):
                 partial.write(buffer[:count])
 
@@ -334,17 +334,17 @@ class Store:
             PlaceError: they cannot be made.
         """
         with atomic.os_errors_at(self.root):
-            self.partials.mkdir(parents=True, exist_ok=True)
-            if not self.packages.is_dir():
+            beneath.make_folders(self.partials)
+            if not beneath.is_folder(self.packages):
                 # All at once: eight threads that each make one wait for each other.
                 for shard in range(256):
-                    (self.packages / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
+                    beneath.make_folders(self.packages / f"{shard:02x}")
             return shutil.disk_usage(self.root).free
 
     def partial_size(self, sha256: Digest) -> int:
         """Bytes of the archive that an earlier run left."""
         with contextlib.suppress(OSError):
-            return (self.partials / sha256).stat().st_size
+            return beneath.status(self.partials / sha256).st_size
         return 0
 
     def list(self) -> tuple[StoreEntry, ...]:
@@ -358,7 +358,7 @@ class Store:
     def _entries(self) -> Iterator[StoreEntry]:
         for path in files_in(self.packages):
             with atomic.os_errors_at(path), contextlib.suppress(IntegrityError, FileNotFoundError):
-                sha256, status = Digest(path.name), path.stat()
+                sha256, status = Digest(path.name), beneath.status(path)
                 yield StoreEntry(sha256, status.st_size, status.st_nlink - 1)
 
 

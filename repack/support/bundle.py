@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from msgspec import Struct
 
 from repack.errors import IntegrityError, RepackError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.links import refuse_symlinks
 from repack.structs import Value
 from repack.support.redact import redact
@@ -140,7 +140,7 @@ def _walk(place: Path) -> Iterator[tuple[Path, str | None]]:
         return
     if stat.S_ISDIR(mode):
         try:
-            inner = sorted(place.iterdir())
+            inner = [place / entry.name for entry in beneath.scan(place)]
         except OSError as error:
             yield place, (error.strerror or "cannot be read").lower()
             return
@@ -166,7 +166,7 @@ def _unwanted(path: Path) -> str | None:
 def _read(path: Path, left_out: dict[str, str]) -> tuple[str, str | None] | None:
     """The end of a file as text, from the start of a line; None when it is no text."""
     try:
-        with atomic.os_errors_at(path), path.open("rb") as stream:
+        with atomic.os_errors_at(path), beneath.reading(path) as stream:
             size = stream.seek(0, os.SEEK_END)
             mark = _mark(stream)
             stream.seek(max(0, size - TAIL) & ~1)  # UTF-16 has two bytes a character

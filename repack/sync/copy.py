@@ -12,7 +12,7 @@ import time
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,11 +92,11 @@ def copy_file(
 ) -> None:
     """Copy one file, continuing an earlier copy. Raises as :meth:`LocalCopy.copy` does."""
     with atomic.os_errors_at(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(target, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        beneath.make_folders(target.parent)
+        handle = beneath.open_file(target, os.O_RDWR | os.O_CREAT, 0o644)
     with os.fdopen(handle, "r+b", buffering=0) as out:
         with atomic.os_errors_at(source):
-            stream = source.open("rb", buffering=0)
+            stream = beneath.reading(source, 0)
         with stream:
             sha256, size = _copy_differing((stream, source), (out, target), limit, advance)
             mtime = os.fstat(stream.fileno()).st_mtime_ns
@@ -110,7 +110,7 @@ def copy_file(
             hint="build the label again, which repairs its channel",
         )
     with atomic.os_errors_at(target):
-        os.utime(target, ns=(mtime, mtime))
+        beneath.set_times(target, (mtime, mtime))
 
 
 def _copy_differing(

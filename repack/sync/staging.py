@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from repack.channel.publishing import FolderStorage, publish_in_order, write_texts
 from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.inventory import intact_paths
-from repack.fs.walk import sizes
+from repack.fs.walk import entries, sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -33,12 +33,14 @@ class Staging:
     """The stage of the channel folder ``dest``."""
 
     def __init__(self, dest: Path) -> None:
-        self.dest = dest
+        self.dest = beneath.guard(dest)
         self.folder = dest / STAGE
 
     def staged_bytes(self) -> int:
         """Bytes that an earlier run, which was cut off, left here to be continued with."""
-        return sum(sizes(self.folder).values()) if self.folder.is_dir() else 0
+        with atomic.os_errors_at(self.folder):
+            is_there = beneath.exists(self.folder)
+        return sum(sizes(self.folder).values()) if is_there else 0
 
     def open(self, packages: Collection[str]) -> None:
         """Make the stage; what an earlier run left and this one does not need is removed.
@@ -47,19 +49,19 @@ class Staging:
             PlaceError: the destination cannot be written.
         """
         with atomic.os_errors_at(self.dest):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        for path in sizes(self.folder):
-            if path not in packages:
+            beneath.make_folders(self.folder)
+        for path, entry in entries(self.folder):
+            if path not in packages or entry.kind != "file":
                 atomic.remove(self.folder / path)
 
     def link(self, entry: FileEntry, source: Path) -> bool:
         """Let a package be a file of this volume; False where the volume has no links."""
         target = self.folder / entry.path
         with atomic.os_errors_at(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            beneath.make_folders(target.parent)
             atomic.unlink(target)
         try:
-            os.link(source, target)
+            beneath.link(source, target)
         except OSError:
             return False
         return True
@@ -68,20 +70,20 @@ class Staging:
         """Write texts. Raises as :func:`repack.channel.publishing.write_texts` does."""
         write_texts(self.folder, texts)
 
-    def read_back(self, entries: Collection[FileEntry], advance: Callable[[int], None]) -> None:
-        """Make sure that the disk holds ``entries``.
+    def read_back(self, listed: Collection[FileEntry], advance: Callable[[int], None]) -> None:
+        """Make sure that the disk holds ``listed``.
 
         Raises:
             IntegrityError: it does not; what is wrong was removed.
             PlaceError: it went away.
         """
-        paths = [self.folder / entry.path for entry in entries]
+        paths = [self.folder / entry.path for entry in listed]
         # Written pages must reach the disk before they can be dropped from memory, and they must
         # be dropped, or reading back would show what was written and not what the disk has.
-        atomic.flush([path for path in paths if path.is_file()])
+        atomic.flush([path for path in paths if beneath.is_file(path)])
         _drop_from_memory(paths)
-        intact = intact_paths(self.folder, entries, advance)
-        damaged = [entry for entry in entries if entry.path not in intact]
+        intact = intact_paths(self.folder, listed, advance)
+        damaged = [entry for entry in listed if entry.path not in intact]
         for entry in damaged:
             atomic.remove(self.folder / entry.path)
         if damaged:
@@ -114,5 +116,5 @@ def _drop_from_memory(paths: Iterable[Path]) -> None:
     """Let the next read ask the disk, not the system's page cache."""
     if hasattr(os, "posix_fadvise"):
         for path in paths:
-            with contextlib.suppress(OSError), path.open("rb") as stream:
+            with contextlib.suppress(OSError), beneath.reading(path) as stream:
                 os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

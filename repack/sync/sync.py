@@ -15,10 +15,11 @@ from msgspec.structs import replace
 from repack.channel import manifest
 from repack.channel.layout import MANIFEST, publish_rank
 from repack.channel.publishing import publish_in_order
-from repack.errors import IntegrityError, SpaceError, UsageError
+from repack.errors import IntegrityError, PlaceError, SpaceError, UsageError
+from repack.fs import atomic, beneath
 from repack.fs.inventory import intact_paths
 from repack.fs.volume import volume
-from repack.fs.walk import read_or_none, sizes
+from repack.fs.walk import entries, read_or_none
 from repack.progress import SILENT, Progress
 from repack.sync.plan import SyncResult, check_destination, check_fits, make_plan
 from repack.sync.staging import Staging
@@ -82,9 +83,8 @@ def compare(files: ReleaseFiles, dest: Path, options: SyncOptions) -> SyncPlan:
 
     Raises as :func:`sync` does.
     """
-    if dest.exists() and not dest.is_dir():
-        raise UsageError("not a folder", where=dest)
-    present = sizes(dest) if dest.is_dir() else {}
+    beneath.guard(dest)
+    present = _present_files(dest)
     check_destination(files, present, _label_of(read_or_none(dest / MANIFEST)), str(dest))
     same_size = [e for e in files.entries.values() if present.get(e.path) == e.size]
     with options.progress.phase("compare", sum(e.size for e in same_size), "bytes") as advance:
@@ -95,6 +95,29 @@ def compare(files: ReleaseFiles, dest: Path, options: SyncOptions) -> SyncPlan:
     fresh = [entry for entry in plan.copy if entry.path not in options.same_medium]
     check_fits([*fresh, *options.extra_files], room, dest)
     return plan
+
+
+def _present_files(dest: Path) -> dict[str, int]:
+    """Bytes of every file at a destination.
+
+    Raises:
+        UsageError: it is no folder.
+        PlaceError: it cannot be read to the end, or holds what is no file: nothing is done then.
+    """
+    with atomic.os_errors_at(dest):
+        if not beneath.exists(dest):
+            return {}
+        if not beneath.is_folder(dest):
+            raise UsageError("not a folder", where=dest)
+    present = dict(entries(dest, sizes=True))
+    for path, entry in present.items():
+        if entry.kind == "odd":
+            raise PlaceError(
+                "is a link, a pipe or a device, and a channel has none",
+                where=dest / path,
+                hint="look at what it is, remove it, and run again",
+            )
+    return {path: entry.size for path, entry in present.items()}
 
 
 def _stage(

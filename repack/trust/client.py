@@ -6,7 +6,6 @@ The client keeps the metadata it trusts in a state folder and thereby notices ol
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -33,8 +32,8 @@ from repack.errors import (
     RootChainError,
     ThresholdError,
 )
-from repack.fs import atomic
-from repack.fs.walk import read_or_none
+from repack.fs import atomic, beneath
+from repack.fs.walk import entries, read_or_none
 from repack.trust import metadata
 from repack.trust.metadata import DELEGATED, LABEL, MAX_BYTES, ROLES_BELOW_ROOT, MetadataSet
 
@@ -62,7 +61,9 @@ class FolderFetcher(FetcherInterface):
         if "/" in name or role not in {"root", *ROLES_BELOW_ROOT}:
             raise DownloadHTTPError(f"no such file: {name}", 404)
         path = self._folder / name
-        if not path.is_file():
+        with atomic.os_errors_at(path):
+            is_there = beneath.is_file(path)
+        if not is_there:
             raise DownloadHTTPError(f"no such file: {name}", 404)
         data = atomic.read(path, MAX_BYTES)
         metadata.parse_metadata(data, role, path)
@@ -110,8 +111,11 @@ def refresh(
     """
     with tempfile.TemporaryDirectory(prefix="repack-trust-") as folder_of_copy:
         copy = Path(folder_of_copy) / "trust"
-        with atomic.os_errors_at(state):
-            shutil.copytree(state, copy) if state.is_dir() else copy.mkdir()
+        with atomic.os_errors_at(copy):
+            copy.mkdir()
+        for path, entry in entries(state) if beneath.is_folder(state) else ():
+            if entry.kind == "file":
+                atomic.write_new(copy / path, atomic.read(state / path, MAX_BYTES))
         trusted = _refresh_copy(folder, copy, pinned)
         check(trusted)
         _save(copy, state)
@@ -123,7 +127,7 @@ def _refresh_copy(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:
     label = metadata.parse_metadata(pinned, "root", "pinned root").signed.unrecognized_fields.get(
         LABEL
     )
-    had_state = (state / "timestamp.json").is_file()
+    had_state = beneath.is_file(state / "timestamp.json")
     with atomic.os_errors_at(state):
         try:
             updater = Updater(
@@ -191,10 +195,8 @@ def _refuse(error: Exception, folder: Path, *, had_state: bool) -> NoReturn:
 
 def _read_back(folder: Path, state: Path, label: str) -> TrustedMetadata:
     """The metadata that the client verified: from its state, not from the folder a second time."""
-    raw = {
-        f"{role}.json": atomic.read(state / f"{role}.json", MAX_BYTES) for role in ROLES_BELOW_ROOT
-    }
-    root = metadata.parse_metadata(atomic.read(state / "root.json", MAX_BYTES), "root", folder)
+    raw = {f"{role}.json": _read_state(state, f"{role}.json") for role in ROLES_BELOW_ROOT}
+    root = metadata.parse_metadata(_read_state(state, "root.json"), "root", folder)
     if root.signed.unrecognized_fields.get(LABEL) != label:
         raise MixAndMatchError("the newest root is another label's", where=folder, expected=label)
     roles = {
@@ -204,3 +206,13 @@ def _read_back(folder: Path, state: Path, label: str) -> TrustedMetadata:
     trusted = MetadataSet(label, (root,), roles, raw)
     releases = tuple(release for role in DELEGATED for release in trusted.releases(role))
     return TrustedMetadata(trusted, releases)
+
+
+def _read_state(state: Path, name: str) -> bytes:
+    path = state / name
+    # python-tuf keeps root.json as a link to root_history/N.root.json.
+    with atomic.os_errors_at(path), beneath.reading_inside(path, state) as stream:
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise MetadataInvalidError("the metadata is too large", where=path)
+    return data

@@ -9,7 +9,7 @@ from msgspec import field
 
 from repack.channel.manifest import Artifact, IntegrityRef, Manifest, build
 from repack.errors import PlaceError, UsageError
-from repack.fs import atomic, exchange
+from repack.fs import atomic, beneath, exchange
 from repack.names import Digest, Digest384, RelPath
 from repack.structs import Value
 from repack.update_package.patch import make_patch
@@ -107,7 +107,7 @@ def build_package(request: BuildRequest, folder: Path, progress: Progress) -> Ma
     atomic.remove(staged)
     try:
         with atomic.os_errors_at(staged):
-            staged.mkdir(parents=True)
+            beneath.make_folders(staged)
         artifacts = [_add(request.payload, staged, "full", None, progress)]
         if request.patch is not None:
             artifacts.append(_add(request.patch, staged, "diff", request.base_id, progress))
@@ -147,7 +147,11 @@ def _check_place(folder: Path) -> None:
     with atomic.os_errors_at(folder):
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise UsageError("the output is no folder", where=folder, hint="name a new folder")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        if (
+            beneath.is_folder(folder)
+            and beneath.scan(folder)
+            and not beneath.is_file(folder / MANIFEST)
+        ):
             raise UsageError(
                 "the folder holds something that is no update package",
                 where=folder,
@@ -184,7 +188,7 @@ def _add(source: Path, folder: Path, kind: str, base_id: str | None, on: Progres
             raise PlaceError("there is no such file", where=source)
         size = source.stat().st_size
         with (
-            source.open("rb") as stream,
+            beneath.reading(source) as stream,
             atomic.writing(target) as out,
             on.phase(f"adding {name}", size, "bytes") as advance,
         ):
@@ -197,7 +201,7 @@ def _add(source: Path, folder: Path, kind: str, base_id: str | None, on: Progres
 def _describe(path: Path, kind: str, base_id: str | None) -> Artifact:
     """The row of a file in the manifest, with both hashes, of what lies in the package."""
     sha256, sha384, size = hashlib.sha256(), hashlib.sha384(), 0
-    with atomic.os_errors_at(path), path.open("rb") as stream:
+    with atomic.os_errors_at(path), beneath.reading(path) as stream:
         while chunk := stream.read(atomic.CHUNK):
             sha256.update(chunk)
             sha384.update(chunk)

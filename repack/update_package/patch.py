@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from repack.codec import zstd
 from repack.errors import IntegrityError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def make_patch(old: Path, new: Path, out: Path, progress: Progress) -> None:
     size = new.stat().st_size
     with (
         atomic.os_errors_at(new),
-        new.open("rb") as stream,
+        beneath.reading(new) as stream,
         atomic.writing(out) as target,
         progress.phase("making the patch", size, "bytes") as advance,
     ):
@@ -107,7 +107,7 @@ def _unpack(base: Path, patch: Path, size: int, take: Callable[[bytes], None]) -
     options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _MAX_WINDOW_LOG}
     decompressor = zstd.ZstdDecompressor(zstd_dict=_prefix(base), options=options)
     done = 0
-    with atomic.os_errors_at(patch), patch.open("rb") as stream:
+    with atomic.os_errors_at(patch), beneath.reading(patch) as stream:
         if stream.read(len(MAGIC)) != MAGIC:
             raise IntegrityError(
                 "the patch is of a kind that this program does not apply",
@@ -143,7 +143,7 @@ def _unpack(base: Path, patch: Path, size: int, take: Callable[[bytes], None]) -
 
 def _prefix(old: Path) -> tuple[zstd.ZstdDict, int] | None:
     with atomic.os_errors_at(old):
-        content = old.read_bytes()
+        content = atomic.read(old, old.stat().st_size)
     if len(content) < _MIN_PREFIX:
         return None
     return zstd.ZstdDict(content, is_raw=True).as_prefix

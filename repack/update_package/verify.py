@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import stat
 from typing import IO, TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -19,7 +19,7 @@ from repack.errors import (
     SignatureError,
     UsageError,
 )
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.names import RelPath
 from repack.update_package.audit import Audit
 from repack.update_package.build import MANIFEST
@@ -61,7 +61,7 @@ def verify_package(
         SignatureError: the signature is missing or wrong.
         PlaceError: the folder or the manifest cannot be read.
     """
-    manifest = _read_manifest(folder, audit)
+    manifest = _read_manifest(beneath.guard(folder), audit)
     _check_signature(manifest, key, audit)
     for artifact in manifest.artifacts:
         _check_artifact(folder, artifact, base_id, audit)
@@ -85,13 +85,12 @@ def scan_packages(folder: Path, audit: Audit) -> list[FoundPackage]:
         PlaceError: ``folder`` cannot be read.
     """
     with atomic.os_errors_at(folder):
-        if not folder.is_dir():
+        if not beneath.is_folder(beneath.guard(folder)):
             raise PlaceError("there is no such folder", where=folder)
-        children = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+        inner = [e for e in beneath.scan(folder) if not e.name.startswith(".")]
+    children = [folder / entry.name for entry in inner if entry.kind == "folder"]
     packages = []
     for child in children[:_MAX_PACKAGES]:
-        if child.is_symlink() or not child.is_dir():
-            continue
         if not is_update_package(child):
             audit.warn("manifest", child.name, "holds no update package")
             continue
@@ -125,7 +124,7 @@ def apply_package(
         PlaceError: a file cannot be read or written.
         SpaceError: the disk is full.
     """
-    manifest = _read_manifest(folder, audit)
+    manifest = _read_manifest(beneath.guard(folder), audit)
     _check_signature(manifest, key, audit)
     patches = [row for row in manifest.artifacts if row.type == "diff"]
     payloads = [row for row in manifest.artifacts if row.type == "full"]
@@ -284,7 +283,7 @@ def _check_rest(folder: Path, manifest: Manifest, audit: Audit) -> None:
     if manifest.integrity is not None:
         listed.add(manifest.integrity.path)
     with atomic.os_errors_at(folder):
-        names = sorted(entry.name for entry in folder.iterdir())
+        names = [entry.name for entry in beneath.scan(folder)]
     for name in names:
         if not any(path == name or path.startswith(f"{name}/") for path in listed):
             audit.warn("unlisted", name, "is not listed in the manifest and was not checked")
@@ -305,10 +304,10 @@ def _open_plain(path: Path) -> IO[bytes]:
         OSError: it cannot be opened.
         IntegrityError: it is something else.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
-    stream = os.fdopen(handle, "rb")
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        stream.close()
-        raise IntegrityError("this is no regular file", where=path)
+    try:
+        stream: IO[bytes] = beneath.reading(path)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EINVAL}:
+            raise IntegrityError("this is no regular file", where=path) from error
+        raise
     return stream

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from msgspec import field
 
 from repack.errors import UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.structs import Value
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def condarc_paths(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
     for folder in folders:
         yield from (folder / ".condarc", folder / "condarc")
         if (fragments := folder / "condarc.d").is_dir():
-            yield from sorted(p for p in fragments.iterdir() if p.suffix in {".yml", ".yaml"})
+            with atomic.os_errors_at(fragments):
+                names = [entry.name for entry in beneath.scan(fragments)]
+            yield from (fragments / name for name in names if name.endswith((".yml", ".yaml")))
     yield home / ".condarc"
     if prefix := environ.get("CONDA_PREFIX"):
         yield Path(prefix, ".condarc")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import unquote, urlsplit
 
+from repack.fs import beneath
 from repack.structs import Value
 from repack.upstream.errors import NotAvailableError, TransientError, translate_errors
 from repack.urls import redact_url
@@ -119,7 +120,7 @@ def file_response(url: str) -> Iterator[Response]:
     """
     path = _path_of_url(url)
     try:
-        stream = path.open("rb", buffering=0)
+        stream = beneath.reading(path, 0)
     except OSError as error:
         raise NotAvailableError((error.strerror or "unreadable").lower(), where=path) from error
 

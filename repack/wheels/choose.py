@@ -24,7 +24,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from repack.errors import IntegrityError, UnsolvableError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.inputs.pins import WheelPin, wheel_pin
 from repack.structs import Value
 from repack.urls import redact_text
@@ -113,7 +113,7 @@ def local_wheel(path: str) -> WheelPin:
     """
     file = Path(path)
     digest = hashlib.sha256()
-    with atomic.os_errors_at(file), file.open("rb") as stream:
+    with atomic.os_errors_at(file), beneath.reading(file) as stream:
         while chunk := stream.read(atomic.CHUNK):
             digest.update(chunk)
     try:

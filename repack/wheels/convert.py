@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from repack.archive.package import PREFIX_PLACEHOLDER, PackageFile, PackageSpec, with_content_build
 from repack.errors import IntegrityError, UsageError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.names import Digest, RelPath
 from repack.wheels.requirements import depends, python_versions
 from repack.wheels.wheel import DAMAGE, open_member
@@ -162,7 +162,7 @@ def _extract(
         with (
             open_member(archive, member) as stream,
             atomic.os_errors_at(aside),
-            aside.open("wb") as copy,
+            beneath.writing(aside) as copy,
         ):
             while chunk := stream.read(atomic.CHUNK):
                 hasher.update(chunk)

@@ -19,7 +19,7 @@ from repack.archive.writer import pack
 from repack.codec.canonical import canonical
 from repack.conda.record import Record
 from repack.errors import FetchError, IntegrityError, RepackError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.names import Digest
 from repack.structs import Value
 from repack.urls import redact_url
@@ -110,7 +110,7 @@ def _package(
 ) -> Record:
     fit = fit_of(wheel, target.machine, target.profile)
     with atomic.os_errors_at(work.scratch):
-        work.scratch.mkdir(parents=True, exist_ok=True)
+        beneath.make_folders(work.scratch)
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=work.scratch) as name:
         origin = None
         if pin.is_direct:
