@@ -206,7 +206,8 @@ def _key_places(folder: Path, files: Sequence[DataFile]) -> list[Problem]:
 
 def _head(path: Path) -> bytes:
     with atomic.os_errors_at(path), beneath.reading(path) as stream:
-        return stream.read(_KEY_WITHIN)
+        head: bytes = stream.read(_KEY_WITHIN)
+        return head
 
 
 def _hash_all(

@@ -22,10 +22,13 @@ if "%dest:~-1%"=="\" set "dest=%dest:~0,-1%"
 set "grace=%~3"
 if not defined grace set "grace=5"
 set "stage=%dest%\.repack-sync"
-set "how=/FFT /Z /R:5 /W:2 /COPY:DT /DCOPY:T /NP /NJH /NJS /NDL /NFL"
+set "how=/XJ /FFT /Z /R:5 /W:2 /COPY:DT /DCOPY:T /NP /NJH /NJS /NDL /NFL"
 set "files=._* .DS_Store Thumbs.db desktop.ini"
 set "folders=.cache __pycache__ .repack-sync .repack-partial $RECYCLE.BIN "System Volume Information""
 
+rem a junction or link leads elsewhere; dir says 0 when there is one
+dir /s /b /al "%source%\." >nul 2>nul && goto linked
+if exist "%dest%\*" dir /s /b /al "%dest%\." >nul 2>nul && goto linked
 if exist "%dest%\repack\manifest.json" goto sound
 if not exist "%dest%\*" goto sound
 set "strange="
@@ -93,12 +96,16 @@ for %%L in (.DS_Store Thumbs.db desktop.ini) do if /i "%name%"=="%%L" exit /b
 fc /b "%source%\%path_in%" "%dest%\%path_in%" >nul 2>nul
 if not errorlevel 1 exit /b
 set "different=1"
-echo error: not as in the source, run again: %path_in% 1>&2
+echo error: not as in the source, run again: "%path_in%" 1>&2
 exit /b
 
 :known
 for %%N in (noarch repack win-64 linux-64 .repack-sync) do if /i "%~1"=="%%N" exit /b 0
 exit /b 1
+
+:linked
+echo error: there is a link or junction in "%source%" or "%dest%" 1>&2
+exit /b 2
 
 :strange
 echo error: "%dest%" holds other things; name a folder of its own 1>&2

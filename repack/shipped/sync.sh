@@ -11,6 +11,11 @@ if [ $# -lt 2 ] || [ ! -f "$1/repack/manifest.json" ]; then
     exit 2
 fi
 source=${1%/} dest=${2%/} grace=${3:-5}
+# A place that begins with - would be an option, one with a colon another machine of rsync's.
+case $source in /*) ;; *) source=./$source ;; esac
+case $dest in /*) ;; *) dest=./$dest ;; esac
+line_break='
+'
 
 litter() {
     case "/$1" in
@@ -30,8 +35,21 @@ rank() {
     esac
 }
 
+# Whoever had the folder may have put a link, a pipe or a name with a line break into it: nothing is
+# copied to or removed from where it leads. A folder that cannot be read is not an empty one.
+check() {
+    odd=$(cd -- "$1" && find . \( ! -type f ! -type d \) -o -name "*$line_break*") || {
+        printf 'error: %s cannot be read to the end\n' "$1" >&2
+        exit 2
+    }
+    [ -z "$odd" ] || {
+        printf 'error: %s holds links, pipes, or names with a line break:\n%s\n' "$1" "$odd" >&2
+        exit 2
+    }
+}
+
 list() (
-    cd "$1" && find . -type f | LC_ALL=C sort | while IFS= read -r path; do
+    cd -- "$1" && find . -type f | LC_ALL=C sort | while IFS= read -r path; do
         litter "${path#./}" || printf '%s\n' "${path#./}"
     done
 )
@@ -40,20 +58,21 @@ with_rsync() {
     for wanted in 1 2 3 4; do
         list "$source" | while IFS= read -r path; do
             [ "$(rank "$path")" != "$wanted" ] || printf '%s\n' "$path"
-        done | rsync -t --checksum --partial-dir=.repack-partial --files-from=- "$source/" "$dest/"
+        done | rsync -t --checksum --partial-dir=.repack-partial --files-from=- -- "$source/" "$dest/"
     done
     different=$(list "$source" | rsync -n --checksum --out-format=%n --files-from=- \
-        "$source/" "$dest/" | grep -v '/$' || :)
+        -- "$source/" "$dest/" | grep -v '/$' || :)
     [ -z "$different" ] || failed "$different"
 }
 
 put() {
     folder=$dest/$(dirname -- "$1") name=$(basename -- "$1")
-    cmp -s "$source/$1" "$dest/$1" && return
-    mkdir -p "$folder"
-    cp "$source/$1" "$folder/.repack-$name"
-    cmp -s "$source/$1" "$folder/.repack-$name" || failed "$1"
-    mv -f "$folder/.repack-$name" "$dest/$1"
+    cmp -s -- "$source/$1" "$dest/$1" && return
+    mkdir -p -- "$folder"
+    rm -f -- "$folder/.repack-$name"
+    cp -- "$source/$1" "$folder/.repack-$name"
+    cmp -s -- "$source/$1" "$folder/.repack-$name" || failed "$1"
+    mv -f -- "$folder/.repack-$name" "$dest/$1"
 }
 
 with_cp() {
@@ -66,14 +85,16 @@ with_cp() {
 }
 
 failed() {
-    echo "error: not as in $source, run again: $1" >&2
+    printf 'error: not as in %s, run again: %s\n' "$source" "$1" >&2
     exit 6
 }
 
-mkdir -p "$dest"
+mkdir -p -- "$dest"
+check "$source"
+check "$dest"
 if [ ! -f "$dest/repack/manifest.json" ] && [ -n "$(list "$dest" | grep -Ev '^(noarch|repack|[a-z]+-[0-9a-z]+)/' | head -n 1)" ] \
     && [ ! -f "$dest/install.sh" ]; then
-    echo "error: $dest holds other things; name a folder of its own" >&2
+    printf 'error: %s holds other things; name a folder of its own\n' "$dest" >&2
     exit 2
 fi
 if [ -z "${REPACK_NO_RSYNC:-}" ] && command -v rsync >/dev/null; then with_rsync; else with_cp; fi
@@ -83,7 +104,7 @@ list "$dest" | while IFS= read -r path; do
 done >"$dest/.repack-old"
 if [ -s "$dest/.repack-old" ]; then
     sleep "$grace"
-    while IFS= read -r path; do rm -f "$dest/$path"; done <"$dest/.repack-old"
+    while IFS= read -r path; do rm -f -- "$dest/$path"; done <"$dest/.repack-old"
 fi
-rm -f "$dest/.repack-old"
-echo "$dest is as $source"
+rm -f -- "$dest/.repack-old"
+printf '%s is as %s\n' "$dest" "$source"
