@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from repack.errors import RepackError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.links import refuse_symlinks
 from repack.timestamps import stamp
 
@@ -56,7 +56,7 @@ class AgentLog:
         try:
             self._rotate(len(line))
             with atomic.os_errors_at(self.path):
-                handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+                handle = beneath.open_file(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
                 try:
                     os.write(handle, line)
                 finally:
@@ -69,14 +69,14 @@ class AgentLog:
         """Make room for a line of ``size`` bytes."""
         refuse_symlinks(self.path)
         with atomic.os_errors_at(self.path.parent):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            beneath.make_folders(self.path.parent)
             present = self.path.stat().st_size if self.path.exists() else 0
             if not present or present + size <= MAX_BYTES:
                 return
             # From the oldest on: a kill in between leaves a gap, which the next one closes.
             for number in range(KEEP - 1, -1, -1):
                 with contextlib.suppress(FileNotFoundError):
-                    self._numbered(number).replace(self._numbered(number + 1))
+                    beneath.rename(self._numbered(number), self._numbered(number + 1))
 
     def _numbered(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}") if number else self.path

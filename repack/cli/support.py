@@ -70,13 +70,16 @@ def _agent_logs(configs: tuple[Path, ...]) -> list[Path]:
     """
     from repack.agent.settings import merge
     from repack.agent.settings_files import log_file, read_snippets
+    from repack.fs import atomic, beneath
 
     try:
         settings = merge(read_snippets(configs, options.environment()))
     except RepackError:
         return [Path("/var/log/repack")]
     log = log_file(settings.log_path, options.environment(), settings.label)
-    return sorted(log.parent.glob(f"{log.name}*")) if log.parent.is_dir() else []
+    with atomic.os_errors_at(log.parent):
+        names = [entry.name for entry in beneath.scan_if_there(log.parent)]
+    return [log.parent / name for name in names if name.startswith(log.name)]
 
 
 def _lines(collected: Collected, path: Path) -> Iterator[str]:

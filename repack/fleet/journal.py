@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Final
 from repack.codec.decode import decode, encode
 from repack.errors import RepackError
 from repack.fleet.result import LabelResult
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.fs.locks import exclusive
 
 if TYPE_CHECKING:
@@ -63,17 +63,18 @@ def journal_of(folder: Path, labels: Sequence[str]) -> Iterator[RunJournal]:
         PlaceError: the journal cannot be written.
     """
     with atomic.os_errors_at(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        beneath.make_folders(folder)
     with exclusive(folder / _LOCK, "a run over many labels"):
         path = folder / _NAME
         done, was_cut_short = _read_done(path, labels)
         with atomic.os_errors_at(path):
             if not was_cut_short:
                 atomic.write(path, json.dumps({"labels": list(labels)}).encode() + b"\n")
-            elif not path.read_bytes().endswith(b"\n"):
-                with path.open("ab") as stream:
-                    stream.write(b"\n")
-            with path.open("a", encoding="utf-8") as stream:
+            elif not atomic.read(path, _LIMIT).endswith(b"\n"):
+                with os.fdopen(beneath.open_file(path, os.O_WRONLY | os.O_APPEND), "ab") as end:
+                    end.write(b"\n")
+            handle = beneath.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            with os.fdopen(handle, "a", encoding="utf-8") as stream:
                 yield RunJournal(stream, done, was_cut_short=was_cut_short)
 
 

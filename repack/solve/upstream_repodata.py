@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from repack.conda.record import Record
-    from repack.errors import RepackError
     from repack.solve.solution import SolveRequest
     from repack.upstream.client import Upstream
 

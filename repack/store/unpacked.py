@@ -10,18 +10,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from repack.archive.reader import open_tar_streams
 from repack.archive.tar_reader import TarReader
 from repack.errors import IntegrityError
-from repack.fs import atomic, locks
+from repack.fs import atomic, beneath, locks
 from repack.names import Digest
 from repack.store.listing import list_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from repack.archive.tar_reader import TarMember
     from repack.store.store import Store
 
@@ -54,7 +53,7 @@ def drop_changed(store: Store) -> tuple[str, ...]:
         with contextlib.ExitStack() as holding, atomic.os_errors_at(folder):
             content = b""
             with contextlib.suppress(FileNotFoundError):
-                stream = holding.enter_context(lock.open("rb"))
+                stream = holding.enter_context(beneath.reading(lock))
                 if not locks.try_lock(stream):
                     continue
                 content = stream.read(_LOCK_SIZE + 1)
@@ -72,7 +71,7 @@ def _is_as_packed(folder: Path, archive: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     try:
-        with archive.open("rb") as stream:
+        with beneath.reading(archive) as stream:
             suffix = ".conda" if stream.read(2) == b"PK" else ".tar.bz2"
             stream.seek(0)
             expected: dict[str, tuple[str, str]] = {}
@@ -115,7 +114,7 @@ def _measure(folder: Path) -> dict[str, tuple[str, str]]:
                 elif not entry.is_file():
                     actual[name] = ("special", "")
                 elif name not in _OF_CLIENTS:
-                    with open(entry.path, "rb") as stream:  # noqa: PTH123
+                    with beneath.reading(Path(entry.path)) as stream:
                         digest = hashlib.file_digest(stream, "sha256").hexdigest()
                     actual[name] = ("file", digest)
     return actual

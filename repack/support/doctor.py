@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from repack.conda import subdir
 from repack.errors import RepackError
-from repack.fs import atomic, links
+from repack.fs import atomic, beneath, links
 from repack.fs.exchange import can_exchange
 from repack.prefix import sandbox
 
@@ -115,8 +115,8 @@ def _proof() -> DoctorFinding:
 def _isolation() -> DoctorFinding:
     with tempfile.TemporaryDirectory(prefix=atomic.TEMP_PREFIX) as name:
         prefix, work = Path(name, "prefix"), Path(name, "work")
-        prefix.mkdir()
-        work.mkdir()
+        beneath.make_folder(prefix)
+        beneath.make_folder(work)
         if words := sandbox.sandbox_words(prefix.resolve(), work):
             text = f"health checks run in a sandbox ({Path(words[0]).name}): no network, no keys"
             return DoctorFinding("sandbox", "ok", text)

@@ -73,6 +73,11 @@ ALLOWED: dict[str, tuple[str, str]] = {
     "prefix/link_by_conda.py": ("mkdir write_text", "a temporary folder of its own"),
     "host.py": ("read_text", "the kernel's own file"),
     "prefix/compare.py": ("scandir", "judges each entry itself, links included"),
+    "prefix/sandbox.py": (
+        "copy2 readlink read_text replace scandir",
+        "the prefix being proved, and a file of this package",
+    ),
+    "store/unpacked.py": ("readlink scandir", "compares each entry itself, links included"),
     "report/html.py": ("read_text", "a file of this package"),
     "solve/lockfile.py": ("read_bytes", "a temporary folder of its own"),
     "solve/solver.py": ("mkdir write_bytes", "a temporary folder of its own"),
