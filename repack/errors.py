@@ -123,6 +123,14 @@ class LabelError(ProblemsError):
     summary = "the label is invalid ({n} mistake{s})"
 
 
+class DefaultsError(ProblemsError):
+    """``repack.toml`` is wrong; holds every mistake that was found."""
+
+    kind = "defaults-invalid"
+    exit_code = 2
+    summary = "the defaults are invalid ({n} mistake{s})"
+
+
 class UnsolvableError(RepackError):
     """No set of packages fulfils the label; carries the solver's explanation per subdir.
 

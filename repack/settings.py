@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
+from msgspec import field
+
 from repack.structs import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from os import PathLike
 
     from repack.progress import Progress
@@ -30,6 +32,9 @@ class Options(TypedDict, total=False):
         channels_dir: folder of published channels, ``channels`` if not given.
         store: package store, in the user's cache folder if not given.
         env: ``conda info --json`` of a prepared environment, to take instead of solving.
+        channels: of a label that no file defines, in priority order.
+        packages: of such a label, as MatchSpecs.
+        platforms: of such a label: by subdir what differs from the default target profile.
         prove: ``linked`` (also install where the platform is this machine's) or ``solved``.
         update: solve afresh even if the lock still fits.
         dry_run: only say what would change.
@@ -46,6 +51,9 @@ class Options(TypedDict, total=False):
     channels_dir: str | PathLike[str]
     store: str | PathLike[str]
     env: str | PathLike[str]
+    channels: Sequence[str]
+    packages: Sequence[str]
+    platforms: Mapping[str, Mapping[str, str | None]]
     prove: Literal["linked", "solved"]
     update: bool
     dry_run: bool
@@ -67,9 +75,12 @@ class Settings(Value, frozen=True):
         env_file: ``conda info --json`` of an environment to take instead of solving.
         date_consent: confirms a date to sign with, see :mod:`repack.trust.dates`.
         paranoid: hash every archive again, however often it was hashed before.
+        channels: of a label that no file defines; may hold secrets.
+        packages: of such a label.
+        platforms: of such a label: by subdir what differs from the default target profile.
     """
 
-    hidden_fields: ClassVar = ("environment",)
+    hidden_fields: ClassVar = ("environment", "channels")
 
     labels_dir: Path
     channels_dir: Path
@@ -82,6 +93,9 @@ class Settings(Value, frozen=True):
     env_file: Path | None = None
     date_consent: str | None = None
     paranoid: bool = False
+    channels: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    platforms: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, options: Options) -> Settings:
@@ -100,6 +114,9 @@ class Settings(Value, frozen=True):
             env_file=None if env is None else Path(env),
             date_consent=options.get("date_consent"),
             paranoid=options.get("paranoid", False),
+            channels=tuple(options.get("channels", ())),
+            packages=tuple(options.get("packages", ())),
+            platforms=dict(options.get("platforms", {})),
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repack.cli.shared import key_options, options, output
+from repack.cli.shared.groups import Group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,13 +34,18 @@ _key = click.option("--signing-key", "--key", help="Key to check it with: [KEYID
 _require_signature = click.option(
     "--require-signature", is_flag=True, help="Refuse what is not signed."
 )
-_models_dir = click.option("--models-dir", type=options.FOLDER, help="Folder of the models.")
+_models_dir = click.option(
+    "--models-dir", type=options.FOLDER, envvar="REPACK_MODELS_DIR", help="Folder of the models."
+)
 _strategies_dir = click.option(
-    "--strategies-dir", type=options.FOLDER, help="Folder of the strategies."
+    "--strategies-dir",
+    type=options.FOLDER,
+    envvar="REPACK_STRATEGIES_DIR",
+    help="Folder of the strategies.",
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Carry models and strategies as one archive, verified and installed as a whole."""
 
@@ -101,7 +107,11 @@ def verify(archive: Path, *, as_json: bool, **values: Any) -> None:
 @_models_dir
 @_strategies_dir
 @click.option(
-    "--backup-dir", type=options.FOLDER, required=True, help="Gets the folders that are replaced."
+    "--backup-dir",
+    type=options.FOLDER,
+    envvar="REPACK_BACKUP_DIR",
+    required=True,
+    help="Gets the folders that are replaced.",
 )
 @click.option("--report", type=options.FILE, help="Write the report here, too.")
 @options.as_json

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repack.cli.shared import key_options, options, output
+from repack.cli.shared.groups import Group
 from repack.display import amount
 
 if TYPE_CHECKING:
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
     from repack.delta.create import DeltaResult
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Carry only what changed between two releases."""
 
 
 @command.command()
-@click.argument("name")
-@click.option("--from", "old", type=click.IntRange(min=1), required=True, help="Release there.")
-@click.option("--to", "new", type=click.IntRange(min=1), required=True, help="Release wanted.")
+@click.argument("name", type=options.LABEL)
+@click.option("--from", "old", type=options.RELEASE, required=True, help="Release there.")
+@click.option("--to", "new", type=options.RELEASE, required=True, help="Release wanted.")
 @click.option("-o", "--output", "out", type=options.FILE, help="[default: NAME-N-M.delta.tar.zst]")
 @click.option(
     "--plain",

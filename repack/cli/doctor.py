@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from repack.cli.shared import options, output
+from repack.cli.shared import options, output, project
 
 
 @click.command()
@@ -25,10 +25,13 @@ def command(urls: tuple[str, ...], channels_dir: Path, store: Path, *, as_json: 
     """Say what this machine offers a build and what it lacks; exit 1 if a build cannot work."""
     if urls:
         return _show_routes(urls, as_json=as_json)
-    from repack.support.doctor import examine
+    from repack.support.doctor import DoctorFinding, examine
 
-    findings = list(examine(store, channels_dir))
-    lines = (f"{finding.verdict:<5}{finding.what:<24}{finding.text}" for finding in findings)
+    findings = [
+        *examine(store, channels_dir),
+        *(DoctorFinding(what, "ok", text) for what, text in project.explain(options.environment())),
+    ]
+    lines = (f"{finding.verdict:<5}{finding.what:<24} {finding.text}" for finding in findings)
     output.emit(findings, lines, as_json=as_json)
     return 1 if any(finding.verdict == "lack" for finding in findings) else 0
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=options.LABEL)
 @options.channels_dir
 @options.as_json
 def command(name: str, channels_dir: Path, *, as_json: bool) -> None:
@@ -41,8 +41,8 @@ def _lines(entries: Sequence[HistoryEntry]) -> Iterator[str]:
 
 
 @click.command()
-@click.argument("name")
-@click.argument("release", type=click.IntRange(min=1))
+@click.argument("name", type=options.LABEL)
+@click.argument("release", type=options.RELEASE)
 @options.channels_dir
 @options.store
 @options.as_json

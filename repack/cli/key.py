@@ -9,6 +9,7 @@ import click
 from msgspec.structs import replace
 
 from repack.cli.shared import ceremony, options, output
+from repack.cli.shared.groups import Group
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 ROLES = ("root", "targets", "ci", "production", "snapshot", "timestamp")
-folder = click.option("--keys", "folder", type=options.FOLDER, help="[default: keys/NAME]")
+folder = click.option(
+    "--keys", "folder", type=options.FOLDER, envvar="REPACK_KEYS", help="[default: keys/NAME]"
+)
 
 
 def _new_key(command: F) -> F:
@@ -45,7 +48,7 @@ def _new_key(command: F) -> F:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Make, rotate and show the keys of a label's signed metadata.
 
@@ -54,7 +57,7 @@ def command() -> None:
 
 
 @command.command("new")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=options.LABEL)
 @_new_key
 @options.as_json
 def new(name: str | None, *, threshold: int | None, as_json: bool, **values: Any) -> None:
@@ -67,7 +70,7 @@ def new(name: str | None, *, threshold: int | None, as_json: bool, **values: Any
 
 
 @command.command("rotate")
-@click.argument("name")
+@click.argument("name", type=options.LABEL)
 @_new_key
 @click.option("--retire", help="The key id to replace [default: all keys of the role].")
 @click.option("--keep-keys", is_flag=True, help="Make no key: bring the key set into force as is.")
@@ -114,7 +117,7 @@ def rotate(
 
 
 @command.command("show")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=options.LABEL)
 @folder
 @options.as_json
 def show(name: str | None, folder: Path | None, *, as_json: bool) -> None:

@@ -6,13 +6,15 @@ colour and when piped: every line says in words or signs what it is.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from repack.cli.shared import fleet, options, output
+from repack.cli.shared import fleet, options, output, project
 from repack.display import amount, counted
+from repack.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,12 +38,16 @@ _SIGNS: Final = {
     "replaced": "!",
 }
 _WORDS: Final = {"relicensed": "licence", "replaced": "content"}
+# What stands in MatchSpecs, and neither in names of labels nor in patterns.
+_SPEC: Final = re.compile(r"[\s<>=~|,]")
 _SHOWN: Final = 20
 _WARNINGS: Final = 10
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("words", metavar="[NAME… | NAME -c URL PACKAGE…]", nargs=-1, type=options.LABEL)
+@options.channel
+@options.platform
 @options.labels_dir
 @options.channels_dir
 @options.store
@@ -54,23 +60,27 @@ _WARNINGS: Final = 10
 @click.option(
     "--prove",
     type=click.Choice(["linked", "solved"]),
-    default="linked",
-    show_default=True,
-    help="Also link into a scratch prefix where the platform is this machine's, or only solve.",
+    default=project.default("prove", lambda: "linked"),
+    help="Also link into a scratch prefix where the platform is this machine's, or only solve"
+    "  [default: linked].",
 )
 @options.date_consent
-@click.option("--dry-run", is_flag=True, help="Say what would change; fetch and write nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would change; write nothing.")
 @click.option("--update", is_flag=True, help="Solve afresh even if the lock still fits.")
 @click.option("--paranoid", is_flag=True, help="Hash every archive again, whatever its time says.")
 @options.as_json
-def command(names: tuple[str, ...], *, dry_run: bool, as_json: bool, **values: object) -> int:
+def command(words: tuple[str, ...], *, dry_run: bool, as_json: bool, **values: Any) -> int:
     """Build the channels of labels, prove them, publish them.
 
     NAMES are labels, or patterns such as 'bank-*'. Several labels are built by several workers; one
     that fails does not stop the others, and the worst exit code is the run's.
+
+    With -c no label file is needed: the first word is the label's name, the others are its
+    packages.
     """
     from repack.release.line import build, preview
 
+    names, values["packages"] = read_words(words, **values)
     if not names or fleet.is_fleet(names, values):
         return fleet.build_fleet(names, values, dry_run=dry_run, as_json=as_json)
     run = preview if dry_run else build
@@ -79,8 +89,31 @@ def command(names: tuple[str, ...], *, dry_run: bool, as_json: bool, **values: o
     return 0
 
 
+def read_words(
+    words: tuple[str, ...], channels: tuple[str, ...], platforms: object, **values: Any
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The labels and, where channels are given, the packages that ``words`` name.
+
+    Raises:
+        UsageError: packages or platforms without channels, or channels without packages.
+    """
+    names, packages = (words[:1], words[1:]) if channels else (words, ())
+    if channels and not packages and not values.get("env"):
+        hint = f"repack label {words[0]} -c CHANNEL PACKAGE…"
+        raise UsageError("-c is given, but no package", hint=hint)
+    if channels:
+        return names, packages
+    if spec := next((word for word in words[1:] if _SPEC.search(word)), None):
+        hint = f"to name packages, name their channel: repack label {words[0]} -c URL {spec!r}"
+        raise UsageError(f"{spec!r} is no name of a label", hint=hint)
+    if platforms and not values.get("env"):
+        hint = "name a channel with -c, or write the platforms into the label file"
+        raise UsageError("-p is for labels without a file", hint=hint)
+    return names, packages
+
+
 @click.command()
-@click.argument("name")
+@click.argument("name", type=options.LABEL)
 @options.labels_dir
 @options.channels_dir
 @options.store

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repack.cli.shared import key_options, license_store, options, output
+from repack.cli.shared.groups import Group
 from repack.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _DIFFERS = 6
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Tell devices apart; issue, check and recover licences."""
 

@@ -13,44 +13,59 @@ from typing import Any, Final, NoReturn
 import click
 
 from repack.cli.shared import output
-from repack.errors import RepackError
+from repack.cli.shared.groups import Group
+from repack.errors import RepackError, UsageError
 from repack.urls import hide_known
 from repack.version import __version__
 
-# Name -> (module that holds `command`, or another object after a colon; short help). A table, because `repack --help` must not pay
-# for importing what it lists.
-COMMANDS: Final = {
-    "label": ("repack.cli.label", "Build a label's channel, prove it, publish it."),
-    "diff": ("repack.cli.label:diff", "Say what a rebuild of a label would change."),
-    "report": ("repack.cli.report", "Show what is in a release and what changed; print its SBOM."),
-    "labels": ("repack.cli.labels", "Show the state of all labels in one table."),
-    "history": ("repack.cli.history", "List the releases of a label that can be restored."),
-    "restore": ("repack.cli.history:restore", "Make a past release the published one again."),
-    "verify": ("repack.cli.verify", "Check a channel's files, signatures and consistency."),
-    "sync": ("repack.cli.sync", "Bring a label's channel to a share or another machine."),
-    "medium": ("repack.cli.medium", "Write a release to a stick or folder for targets."),
-    "promote": ("repack.cli.promote", "Sign a release for production."),
-    "key": ("repack.cli.key", "Make, rotate and show a label's signing keys."),
-    "store": ("repack.cli.store", "List, check and sweep the package store."),
-    "delta": ("repack.cli.delta", "Carry only what changed between two releases."),
-    "bundle": ("repack.cli.bundle", "Package, check and install models and strategies."),
-    "target": ("repack.cli.target", "Install, run and roll back releases on a target."),
-    "doctor": ("repack.cli.doctor", "Say what this machine lacks."),
-    "license": ("repack.cli.license", "Tell devices apart; issue, check and recover licences."),
-    "notarize": (
-        "repack.cli.notarize",
-        "State who built a release from what; check such a statement.",
-    ),
-    "support": ("repack.cli.support", "Collect what second-line support needs."),
-    "schema": ("repack.cli.schema", "Print the JSON schema of label files, for editors."),
-    "completion": ("repack.cli.completion", "Print the completion script of a shell."),
+# Group -> name -> (module that holds `command`, or another object after a colon; short help). A
+# table, because `repack --help` must not pay for importing what it lists.
+GROUPS: Final = {
+    "Build": {
+        "label": ("repack.cli.label", "Build a label's channel, prove it, publish it."),
+        "diff": ("repack.cli.label:diff", "Say what a rebuild of a label would change."),
+        "report": (
+            "repack.cli.report",
+            "Show what is in a release and what changed; print its SBOM.",
+        ),
+        "labels": ("repack.cli.labels", "Show the state of all labels in one table."),
+        "history": ("repack.cli.history", "List the releases of a label that can be restored."),
+        "restore": ("repack.cli.history:restore", "Make a past release the published one again."),
+    },
+    "Trust": {
+        "key": ("repack.cli.key", "Make, rotate and show a label's signing keys."),
+        "promote": ("repack.cli.promote", "Sign a release for production."),
+        "verify": ("repack.cli.verify", "Check a channel's files, signatures and consistency."),
+        "notarize": (
+            "repack.cli.notarize",
+            "State who built a release from what; check such a statement.",
+        ),
+        "license": ("repack.cli.license", "Tell devices apart; issue, check and recover licences."),
+    },
+    "Deliver": {
+        "sync": ("repack.cli.sync", "Bring a label's channel to a share or another machine."),
+        "medium": ("repack.cli.medium", "Write a release to a stick or folder for targets."),
+        "delta": ("repack.cli.delta", "Carry only what changed between two releases."),
+        "bundle": ("repack.cli.bundle", "Package, check and install models and strategies."),
+    },
+    "Target": {
+        "target": ("repack.cli.target", "Install, run and roll back releases on a target."),
+    },
+    "Care": {
+        "doctor": ("repack.cli.doctor", "Say what this machine lacks, and which defaults hold."),
+        "store": ("repack.cli.store", "List, check and sweep the package store."),
+        "support": ("repack.cli.support", "Collect what second-line support needs."),
+        "schema": ("repack.cli.schema", "Print the JSON schema of label files, for editors."),
+        "completion": ("repack.cli.completion", "Print the completion script of a shell."),
+    },
 }
+COMMANDS: Final = {name: row for rows in GROUPS.values() for name, row in rows.items()}
 
 
 _M_ARENA_MAX: Final = -8  # mallopt(3)
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -71,12 +86,13 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table alone."""
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        for group, commands in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="repack")
+@click.version_option(__version__, "-V", "--version", prog_name="repack")
 def repack() -> None:
     """Make offline conda channels that are proved installable before they are published."""
 
@@ -104,17 +120,29 @@ def run(arguments: list[str] | None = None) -> int:
         output.echo("interrupted; nothing half-done was published", err=True)
         return 130
     except click.ClickException as error:
+        if "--json" in words:
+            _print_error(_usage_error(error).to_json())
         error.show(sys.stderr)
         return error.exit_code
     except RepackError as error:
         if "--json" in words:
-            output.echo_json(json.dumps(_without_secrets(error.to_json()), ensure_ascii=False))
+            _print_error(error.to_json())
         output.echo(f"error: {hide_known(error.text())}", err=True)
         return error.exit_code
     except Exception:  # noqa: BLE001 - the last resort: a bug must not show a secret either
         output.echo(f"unexpected error; please report this:\n{_traceback()}", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _usage_error(error: click.ClickException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "repack"
+    return UsageError(error.format_message(), hint=f"{command} --help")
+
+
+def _print_error(document: dict[str, object]) -> None:
+    output.echo_json(json.dumps(_without_secrets(document), ensure_ascii=False))
 
 
 def _without_secrets(value: Any) -> Any:

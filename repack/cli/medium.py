@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=options.LABEL)
 @click.argument("dest", type=options.FOLDER)
-@click.option("--release", type=click.IntRange(min=1), help="Which one [default: the newest].")
-@click.option("--tag", help="It must be signed for targets of this tag.")
+@click.option("--release", type=options.RELEASE, help="Which one [default: the newest].")
+@click.option("--tag", type=options.TAG, help="It must be signed for targets of this tag.")
 @click.option("--prod", is_flag=True, help="It must be signed for production.")
 @click.option("--only", is_flag=True, help="Drop the label's other releases from the medium.")
 @transfer.bwlimit
@@ -39,12 +39,16 @@ if TYPE_CHECKING:
 @click.option(
     "--notary",
     type=options.FOLDER,
+    envvar="REPACK_NOTARY",
     default=Path("var/dist/notary"),
     show_default=True,
     help="With --oem: where the notarisations are.",
 )
 @click.option(
-    "--keys", type=options.FOLDER, help="With --oem: the label's key folder [default: keys/LABEL]."
+    "--keys",
+    type=options.FOLDER,
+    envvar="REPACK_KEYS",
+    help="With --oem: the label's key folder [default: keys/LABEL].",
 )
 @transfer.file_system
 @options.dry_run

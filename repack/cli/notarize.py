@@ -28,8 +28,19 @@ _TOOLS: Final = (
 
 @click.command()
 @click.argument("path", type=options.FOLDER, required=False)
-@click.option("--out", type=options.FOLDER, default=Path("var/dist/notary"), show_default=True)
-@click.option("--keys", type=options.FOLDER, help="The label's key folder [default: keys/LABEL].")
+@click.option(
+    "--out",
+    type=options.FOLDER,
+    envvar="REPACK_NOTARY",
+    default=Path("var/dist/notary"),
+    show_default=True,
+)
+@click.option(
+    "--keys",
+    type=options.FOLDER,
+    envvar="REPACK_KEYS",
+    help="The label's key folder [default: keys/LABEL].",
+)
 @click.option("--public-key", type=options.PATH, multiple=True, help="Check with this PEM.")
 @click.option("--builder", help="Who builds, as a URI [default: this host].")
 @click.option("--check", is_flag=True, help="Check the log, and the channel in PATH if given.")

@@ -11,10 +11,22 @@ from repack.errors import UsageError
 
 
 @click.command()
-@click.argument("name")
-@click.option("--release", type=click.IntRange(min=1), help="The release to sign.")
-@click.option("--tag", "tags", multiple=True, help="The wave of targets it is for; several do.")
-@click.option("--keys", "folder", type=options.FOLDER, help="Key folder [default: keys/NAME].")
+@click.argument("name", type=options.LABEL)
+@click.option("--release", type=options.RELEASE, help="The release to sign.")
+@click.option(
+    "--tag",
+    "tags",
+    type=options.TAG,
+    multiple=True,
+    help="The wave of targets it is for; several do.",
+)
+@click.option(
+    "--keys",
+    "folder",
+    type=options.FOLDER,
+    envvar="REPACK_KEYS",
+    help="Key folder [default: keys/NAME].",
+)
 @ceremony.steps
 @options.date_consent
 @options.channels_dir

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=options.LABEL)
 @options.channels_dir
-@click.option("--release", type=int, help="Of this release; of the published one if not given.")
+@click.option(
+    "--release", type=options.RELEASE, help="Of this release; of the published one if not given."
+)
 @click.option(
     "--format",
     "form",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from repack.cli.shared import options, output
+from repack.cli.shared.groups import Group
 from repack.display import amount, shown
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 12
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """List, check and sweep the package store that all labels share."""
 
@@ -74,6 +75,7 @@ def _verdict_lines(verdict: StoreVerdict) -> Iterator[str]:
 @click.option(
     "--channels-dir",
     type=options.FOLDER,
+    envvar="REPACK_CHANNELS_DIR",
     multiple=True,
     help="More published channels whose packages and history stay; may be given several times."
     " Those that were built with the store are known  [default: channels, if there is such a folder]",

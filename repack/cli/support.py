@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from repack.cli.shared import options, output
+from repack.cli.shared.groups import Group
 from repack.errors import RepackError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _PLACES: Final = (Path("var/log"), Path("var/reports"), Path("var/dist/notary"), Path("logs"))
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Collect what second-line support needs."""
 

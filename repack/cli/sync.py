@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=options.LABEL)
 @click.argument("dest")
 @click.option(
     "--with",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repack.cli.shared import key_options, options, output
+from repack.cli.shared.groups import Group
 from repack.display import amount
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _license_store = click.option(
 _name = click.option("--name", help="A release by its number, such as 12 or halkbank@12.")
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Install, run and roll back releases on a machine without network."""
 
@@ -101,7 +102,12 @@ def _check_license(
 
 @command.command()
 @click.option(
-    "--src-dir", "source", type=options.FOLDER, required=True, help="A channel, or a medium."
+    "--src-dir",
+    "source",
+    type=options.FOLDER,
+    envvar="REPACK_SRC_DIR",
+    required=True,
+    help="A channel, or a medium.",
 )
 @_name
 @_license_store
@@ -162,7 +168,13 @@ def status(configs: tuple[Path, ...], *, as_json: bool) -> None:
 
 
 @command.command()
-@click.option("--src-dir", "source", type=options.FOLDER, help="A channel, or a medium.")
+@click.option(
+    "--src-dir",
+    "source",
+    type=options.FOLDER,
+    envvar="REPACK_SRC_DIR",
+    help="A channel, or a medium.",
+)
 @_name
 @_config
 @options.as_json

@@ -91,10 +91,16 @@ def find(folder: Path, name: str) -> Path:
     if not paths:
         if not folder.is_dir():
             raise UsageError(
-                "there is no such folder of labels", where=folder, hint="say --labels-dir"
+                "there is no such folder of labels",
+                where=folder,
+                hint=f"say --labels-dir, or begin: repack init {name} -c CHANNEL PACKAGE…",
             )
         labels = names(folder)
-        listing = f"labels here: {', '.join(labels[:20])}" if labels else "the folder has no labels"
+        listing = (
+            f"labels here: {', '.join(labels[:20])}"
+            if labels
+            else (f"the folder has no labels; begin: repack init {name} -c CHANNEL PACKAGE…")
+        )
         raise UsageError(
             f"unknown label {name!r}", where=folder, hint=suggest(name, labels) or listing
         )

@@ -9,8 +9,10 @@ from msgspec import Struct
 
 from repack.channel.folder import Channels
 from repack.conda.match_spec import spec_fault
-from repack.conda.subdir import host_subdir
+from repack.conda.subdir import PLATFORMS, host_subdir
+from repack.errors import UsageError
 from repack.label import files
+from repack.label.without_file import UnwrittenLabel
 from repack.release.session import BuildSession
 from repack.store.store import Store
 
@@ -67,6 +69,9 @@ class BuildContext(Struct, frozen=True):
 
             label = label_of_environment(name, settings)
             lock = channels.history(label.name) / f"{label.name}.lock"
+        elif settings.channels:
+            label = _label_of_command(name, settings)
+            lock = channels.history(label.name) / f"{label.name}.lock"
         else:
             path = files.find(settings.labels_dir, name)
             packages_from: PackagesFrom = "env" if settings.env_file else "label"
@@ -119,3 +124,23 @@ class BuildContext(Struct, frozen=True):
             subdir: "linked" if subdir == host and self.settings.prove == "linked" else "solved"
             for subdir in subdirs
         }
+
+
+def _label_of_command(name: str, settings: Settings) -> Label:
+    """The label that channels, packages and platforms of ``settings`` describe.
+
+    Raises:
+        UsageError: a file describes it, too.
+        LabelError: they have mistakes; holds all of them.
+    """
+    if files.has_file(settings.labels_dir, name):
+        raise UsageError(
+            f"label {name!r} has a file, and channels are given as well",
+            where=files.find(settings.labels_dir, name),
+            hint=f"repack label {name} builds what the file says; edit it, or take another name",
+        )
+    platforms = settings.platforms or {host_subdir() or PLATFORMS[0]: {}}
+    request = UnwrittenLabel(
+        "the command line", name, settings.channels, platforms, settings.packages
+    )
+    return files.compose(request, settings.environment, spec_fault)

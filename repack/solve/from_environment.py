@@ -51,7 +51,8 @@ def label_of_environment(name: str, settings: Settings) -> Label:
     info = read_env_info(env_file)
     listed = settings.environment.get(_CHANNELS, "").split()
     tokens = _tokens(info, (), settings)
-    channels = tuple(dict.fromkeys(map(tokens.restore, _channels(info)))) or tuple(listed)
+    named = settings.channels or tuple(dict.fromkeys(map(tokens.restore, _channels(info))))
+    channels = named or tuple(listed)
     if not channels:
         raise UsageError(
             "the file names no channels", where=env_file, hint=f"set {_CHANNELS}, or write a label"

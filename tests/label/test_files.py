@@ -68,7 +68,7 @@ def test_no_folder_of_labels(tmp_path):
 def test_an_empty_folder_of_labels(folder):
     with pytest.raises(UsageError) as caught:
         files.find(folder, "x")
-    assert caught.value.hint == "the folder has no labels"
+    assert caught.value.hint == "the folder has no labels; begin: repack init x -c CHANNEL PACKAGE…"
 
 
 def test_paths_are_those_beside_the_label_or_in_the_working_folder(folder, tmp_path):

@@ -252,10 +252,22 @@ MISTAKES = [
             " (did you mean 'reboot'?)"
         ),
     ),
-    ("after_install: {}", "5: 'after_install' is empty"),
-    ("after_install: {bundle: none}", "5: unknown key 'bundle' in 'after_install'"),
-    ("after_install: {bundles: reset}", "5: 'after_install.bundles' must be one of none, restart"),
-    ("after_install: [reboot]", "5: 'after_install' must be text or a mapping, not a list"),
+    (
+        "after_install: {}",
+        "5: 'after_install' is empty (write a word, or {packages: reboot, bundles: restart})",
+    ),
+    (
+        "after_install: {bundle: none}",
+        "5: unknown key 'bundle' in 'after_install' (did you mean 'bundles'?)",
+    ),
+    (
+        "after_install: {bundles: reset}",
+        "5: 'after_install.bundles' must be one of none, restart, reboot, not 'reset' (did you mean 'restart'?)",
+    ),
+    (
+        "after_install: [reboot]",
+        "5: 'after_install' must be text or a mapping, not a list (write a word, or {packages: reboot, bundles: restart})",
+    ),
     ("health_check: {a: b}", "5: 'health_check' must be a list, not a mapping"),
     ("signing: env:X", "5: 'signing' must be a mapping, not the text 'env:X'"),
     (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,8 +75,27 @@ def echo_json(document: str) -> None:
     click.echo(document)
 
 
+class Lines(Plain):
+    """For ``--verbose``: a line when a phase begins and one when it has ended."""
+
+    @contextlib.contextmanager
+    def phase(self, what: str, total: int | None, unit: Unit) -> Iterator[Callable[[int], None]]:
+        """Print what is done and of how much."""
+        began, size = time.monotonic(), "" if total is None else f", {total} {unit}"
+        click.echo(f"{what}{size} …", err=True)
+        with SILENT.phase(what, total, unit) as advance:
+            yield advance
+        click.echo(f"{what}: {time.monotonic() - began:.1f} s", err=True)
+
+
 def progress() -> Progress:
-    """Bars on a terminal, notes elsewhere."""
+    """Bars on a terminal, notes elsewhere; nothing with ``--quiet``, lines with ``--verbose``."""
+    context = click.get_current_context(silent=True)
+    talk = context.find_root().meta.get("repack.talk") if context else None
+    if talk == "quiet":
+        return SILENT
+    if talk == "verbose":
+        return Lines()
     return Bars() if sys.stderr.isatty() else Plain()
 
 
