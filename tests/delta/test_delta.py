@@ -474,3 +474,18 @@ def test_disk_that_fills_up_leaves_the_channel(deltas):
     assert json.loads(done.stdout)["error"] == "no-space"
     assert contents(deltas.customer) == before
     assert deltas.apply(file)[0] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="runs install.sh")
+def test_install_sh_removes_what_a_plain_delta_left(deltas):
+    file = deltas.root / "d.tar.gz"
+    deltas.create(1, 2, "--plain", "-o", str(file))
+    subprocess.run(["tar", "-xf", file, "-C", deltas.customer], check=True)
+    assert contents(deltas.customer) != deltas.whole[2]
+    conda = deltas.root / "conda"
+    conda.write_text("#!/bin/sh\nexit 1\n")
+    conda.chmod(0o755)
+    words = ["sh", "install.sh", "--prefix", deltas.root / "e", "--conda", conda]
+    done = subprocess.run(words, cwd=deltas.customer, capture_output=True, text=True, check=False)
+    assert "conda could not install" in done.stderr, done.stderr
+    assert contents(deltas.customer) == deltas.whole[2]
