@@ -146,6 +146,7 @@ def put_checklist(root: Path, time: str) -> None:
     """Write the checklist of what is on a medium now. As :func:`put_top_files`."""
     releases, installers = folder.inventory(root), folder.read_sums(root / INSTALLERS)
     text = checklist(_shipped(CHECKLIST).decode(), releases, installers, time)
+    text = text.replace("@VERIFIER@", hashlib.sha256(_shipped("verify.py")).hexdigest())
     atomic.write(root / CHECKLIST, text.encode())
 
 

@@ -6,7 +6,9 @@ names its own style and script by hash; so no text that comes from a package can
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -37,10 +39,12 @@ def render_report(report: Report) -> dict[RelPath, bytes]:
 
 def page(report: Report) -> bytes:
     """``index.html``."""
+    verify_py = resources.files("repack.shipped").joinpath("verify.py").read_bytes()
     return render(
         "report.html.j2",
         "report.js",
         report=report,
+        verifier=hashlib.sha256(verify_py).hexdigest(),
         licences=_licences(report),
         tiles=[
             (tile, None if tile.index is None else report.packages[tile.index])

@@ -47,7 +47,7 @@ LITTER = re.compile(
 METADATA = re.compile(r"([1-9][0-9]*\.root|timestamp|snapshot|targets|ci|production)\.json")
 # Of a medium: what says itself who signed it, and what is read or run by people.
 TOP = re.compile(
-    r"CHECKLIST\.md|verify\.py|sync\.sh|sync\.cmd|\.locks/[^/]+\.lock|notary/[^/]+\.json"
+    r"licence[^/]*\.json|CHECKLIST\.md|verify\.py|sync\.sh|sync\.cmd|\.locks/[^/]+\.lock|notary/[^/]+\.json"
 )
 
 

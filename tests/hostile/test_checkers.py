@@ -378,3 +378,15 @@ def test_the_shipped_files_are_all_here():
     """What the tests above take for the programs is what travels."""
     folder = channels.VERIFY.parent
     assert folder == type(folder)(shipped.__file__).parent
+
+
+def test_the_checkers_hash_is_on_the_page_and_on_the_checklist():
+    """For comparing on paper; both ask for a copy that did not come with the medium."""
+    digest = "{{ verifier }}"
+    page = channels.VERIFY.parent.parent / "report/templates/report.html.j2"
+    assert digest in page.read_text()
+    checklist = (channels.VERIFY.parent / "CHECKLIST.md").read_text()
+    assert "@VERIFIER@" in checklist
+    for text in (page.read_text(), checklist):
+        assert "python -I verify.py" in text
+        assert "python verify.py" not in text

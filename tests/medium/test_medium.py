@@ -81,6 +81,7 @@ def test_a_medium_is_whole(world, tmp_path):
     manifest = (stick / "bank/repack/manifest.json").read_bytes()
     checklist = (stick / "CHECKLIST.md").read_text()
     assert hashlib.sha256(manifest).hexdigest() in checklist
+    assert hashlib.sha256((stick / "verify.py").read_bytes()).hexdigest() in checklist
     assert "@" not in checklist
     assert medium(world, stick)["copied"] == []
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from repack import shipped
 from tests.agent.bank import toml
 from tests.cli.test_license import run
 from tests.licensing import write_factors
@@ -78,6 +79,7 @@ def _vendor(site):
     # these two bring a python, which the agent can install for real
     world.build("--update", packages=["tiny-data", "pip"])
     shutil.copy(world.channel / "repack" / "metadata" / "1.root.json", site / "keys" / "root.json")
+    shutil.copy(Path(shipped.__file__).parent / "verify.py", site / "verify.py")
     pem = next((site / "keys" / "halkbank").glob("ci-*.pem")).read_bytes()
     public = load_pem_private_key(pem, None).public_key()
     form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
