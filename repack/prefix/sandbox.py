@@ -117,14 +117,16 @@ def _bubblewrap(prefix: Path, hidden: Sequence[Path]) -> tuple[str, ...]:
 def _unshare(prefix: Path, work: Path, hidden: Sequence[Path]) -> tuple[str, ...]:
     programs = [
         shutil.which(name, path=_SYSTEM_PATH)
-        for name in ("unshare", "sh", "pivot_root", "setpriv", "mount", "env")
+        for name in ("setpriv", "unshare", "sh", "pivot_root", "mount", "env")
     ]
     if not all(programs):
         return ()
     script = resources.files("repack").joinpath("prefix", "jail.sh").read_text("utf-8")
     script = script.replace("@SHOWN@", " ".join((*_FOLDERS, *_FILES)))
     names = ("user", "map-root-user", "mount", "net", "pid", "ipc", "uts", "fork", "kill-child")
-    words = [str(programs[0]), *(f"--{name}" for name in names), "--", "env", "-i"]
+    # Like bubblewrap's --die-with-parent: a build that is killed takes along what it started.
+    words = [str(programs[0]), "--pdeathsig", "KILL", "--", str(programs[1])]
+    words += [*(f"--{name}" for name in names), "--", "env", "-i"]
     words += [f"{name}={value}" for name, value in _variables(prefix).items()]
     words += ["/bin/sh", "-c", script, "jail.sh", str(work), str(prefix)]
     return (*words, *_among_programs(hidden), "--")

@@ -118,7 +118,8 @@ def _isolation() -> DoctorFinding:
         beneath.make_folder(prefix)
         beneath.make_folder(work)
         if words := sandbox.sandbox_words(prefix.resolve(), work):
-            text = f"health checks run in a sandbox ({Path(words[0]).name}): no network, no keys"
+            how = "bubblewrap" if Path(words[0]).name == "bwrap" else "user namespaces"
+            text = f"health checks run in a sandbox ({how}): no network, no sight of keys"
             return DoctorFinding("sandbox", "ok", text)
     network = "without network" if sandbox.network_cutter() else "with proxies that lead nowhere"
     text = (

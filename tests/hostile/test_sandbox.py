@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +155,49 @@ def test_what_it_starts_ends_with_it(world, kind, tmp_path):
 
 def _command_lines():
     return [path for path in Path("/proc").glob("[0-9]*/cmdline") if os.access(path, os.R_OK)]
+
+
+def test_a_build_that_is_killed_takes_it_along(kind, tmp_path):
+    """Also by kill -9, which leaves the build no time to do anything."""
+    prefix, token = tmp_path / "prefix", f"lasts-{os.getpid()}-{kind}"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin/python").write_text(tiny.PYTHON)
+    (prefix / "bin/python").chmod(0o755)
+    other = "_unshare" if kind == "bubblewrap" else "_bubblewrap"
+    program = (
+        "import sys; from pathlib import Path; from repack.prefix import sandbox;"
+        f"sandbox.{other} = lambda *_a: ();"
+        "check = ['python', '-c', sys.argv[2] + '; import time; time.sleep(300)'];"
+        "sandbox.run_in(Path(sys.argv[1]), check)"
+    )
+    words = [sys.executable, "-c", program, str(prefix), repr(token)]
+    child = subprocess.Popen(
+        words, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    )
+    try:
+        _wait(lambda: _runs(token, child.pid))
+    finally:
+        child.kill()
+        child.wait()
+    _wait(lambda: not _runs(token, child.pid))
+
+
+def _runs(token: str, starter: int) -> bool:
+    """Whether a Python but the one that was started by the test has ``token`` in its program."""
+    for path in _command_lines():
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            is_program = b"python" in words[0] and words[1:2] == [b"-c"]
+            if is_program and token.encode() in words[2] and path.parent.name != str(starter):
+                return True
+    return False
+
+
+def _wait(happened) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
 
 
 def test_without_a_sandbox_its_environment_is_empty_all_the_same(world, monkeypatch):
