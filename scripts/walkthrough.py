@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -46,6 +47,8 @@ def main() -> int:
     """Make the upstream, build the label, install it offline, use it."""
     begin = time.monotonic()
     channels = DEMO / "upstreams"
+    if not (channels / "upstream").exists():
+        say(f"what is made lies in {DEMO} (550 MB besides the environment); remove it at the end")
     say("packing the upstream channels (numpy, pandas, requests, CPython; pytho, ratingpro)")
     fresh = upstream.build(channels / "upstream", REQUEST)
     make_vendor(channels / "prometeia")
@@ -61,8 +64,28 @@ def main() -> int:
     said = run([*cut, prefix / "bin" / "python", "-I", "-c", USE])
     summary(result, said, bool(cut))
     how = "cold" if fresh else "warm"
-    print(f"done in {time.monotonic() - begin:.1f} s ({how}, without making the environment)")
+    print(f"done in {time.monotonic() - begin:.1f} s ({how}, without making the environment)\n")
+    print(outlook(channel, prefix))
     return 0
+
+
+def outlook(channel: Path, prefix: Path) -> str:
+    """What to open and to type next; every command works as it stands."""
+    program = shlex.quote(str(Path(sys.executable).with_name("repack")))
+    places = f"--channels-dir {shlex.quote(str(DEMO / 'channels'))}"
+    return "\n".join(
+        [
+            "open in a browser:",
+            f"  {(channel / 'index.html').as_uri()}",
+            "look, and check:",
+            f"  {program} --help",
+            f"  {program} history {LABEL} {places}",
+            f"  {program} verify {shlex.quote(str(channel))}",
+            f"  {shlex.quote(str(prefix / 'bin' / 'python'))} -c 'import ratingpro; ratingpro.main()'",
+            "then your own label: docs/tutorial.md; all of this away again:",
+            f"  rm -rf {shlex.quote(str(DEMO))}",
+        ]
+    )
 
 
 def say(text: str) -> None:
