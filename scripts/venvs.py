@@ -49,7 +49,7 @@ def ready(folder: Path, group: str, pins: Sequence[str] = ()) -> Path:
     stamp, python = folder / "made-from.txt", python_in(folder)
     if python.exists() and stamp.exists() and stamp.read_text("ascii") == mark.hexdigest():
         return python
-    _create(folder, ["--editable", str(ROOT), *members(group), *pins], _SIZES[group])
+    _create(folder, ["--editable", str(ROOT), *members(group), *pins], _SIZES.get(group, 0))
     stamp.write_text(mark.hexdigest(), "ascii")
     return python
 
