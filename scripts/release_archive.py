@@ -899,7 +899,8 @@ def install(
             made = _back_up(targets, backups)
             moves = [[str(_new(path)), str(path), _inode(_new(path))] for path in targets.values()]
             moves = [[str(p), str(b), _inode(p)] for p, b in made.values()] + moves
-            write(backups / JOURNAL, json.dumps({"moves": moves}).encode())
+            document = {"moves": moves, "path": str(backups / JOURNAL)}
+            write(backups / JOURNAL, json.dumps(document).encode())
         except BaseException:
             _sweep(targets, backups)
             raise
@@ -1024,9 +1025,13 @@ def recover(backups: Path) -> None:
     if not os.path.lexists(journal):
         return
     with system_errors(journal):
-        if journal.is_symlink() or journal.stat().st_size > 1 << 20:
+        status = journal.lstat()
+        if not _is_own(status) or status.st_size > 1 << 20:
             raise Failure("place", "the journal is none of ours", where=journal)
-        moves = strict_json(journal.read_bytes(), str(journal), 1 << 20)["moves"]
+        document = strict_json(journal.read_bytes(), str(journal), 1 << 20)
+        if document["path"] != str(journal):
+            raise Failure("place", "the journal was not made here", where=journal)
+        moves = document["moves"]
     for source, target, inode in moves:
         _move(Path(source), Path(target), inode)
     with system_errors(journal):
@@ -1087,32 +1092,61 @@ def _sweep(targets: dict[str, Path], backups: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder against other installations; the system frees it if the process dies."""
-    if sys.platform == "win32":
-        import msvcrt
+    """Lock a folder against other installations; the system frees it if the process dies.
 
-        path = folder / f"{_PREFIX}lock"
-        with system_errors(path):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            os.close(handle)
-            raise Failure("busy", "an installation is already running", where=folder) from error
-    else:
-        import fcntl
-
-        with system_errors(folder):
-            handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            raise Failure("busy", "an installation is already running", where=folder) from error
+    By a file that its owner alone can open: whoever may read a folder could lock the folder itself.
+    The file goes when the run ends.
+    """
+    path = folder / f"{_PREFIX}lock"
+    handle = _open_lock(path)
     try:
-        yield
+        _lock(handle, path)
+        try:
+            yield
+        finally:
+            if sys.platform != "win32":
+                with contextlib.suppress(OSError):
+                    path.unlink()
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The one who held it may just have removed it, and others hold the next one.
+            is_ours = os.path.samestat(os.fstat(handle), path.lstat())
+    except OSError as error:
+        raise Failure("busy", "an installation is already running", where=path) from error
+    if sys.platform != "win32" and not is_ours:
+        raise Failure("busy", "an installation is already running", where=path)
+
+
+def _open_lock(path: Path) -> int:
+    """Open a lock file of ours; one that is somebody else's is removed where that can be."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with system_errors(path):
+        handle = os.open(path, flags, 0o600)
+        if sys.platform == "win32" or _is_own(os.fstat(handle)):
+            return handle
+        os.close(handle)
+        path.unlink()
+        return os.open(path, flags | os.O_EXCL, 0o600)
+
+
+def _is_own(status: os.stat_result) -> bool:
+    return sys.platform == "win32" or (
+        stat.S_ISREG(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and not status.st_mode & 0o022
+    )
 
 
 def moment() -> float:

@@ -34,6 +34,7 @@ from repack.agent.state import JOURNAL_LIMIT, State, parse_journal
 from repack.channel.install_plan import LIMIT, InstallPlan
 from repack.errors import RepackError
 from repack.fs import atomic, beneath, locks
+from repack.fs.ownership import check_own_file, make_own_folder, readable_for_all
 from repack.timestamps import read_time, stamp
 
 if TYPE_CHECKING:
@@ -110,6 +111,16 @@ class AgentStorage:
             BusyError: another agent works on it, or the conda of one that was killed.
             PlaceError: the folder cannot be written.
         """
+        with readable_for_all():
+            # Nobody else can reach the journal and the locks, rattler's in the cache included: it
+            # waits for these without end.
+            for folder in (self._state, self.cache):
+                make_own_folder(folder, 0o700)
+            with self._locked():
+                yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
         with locks.exclusive(self._state / "lock", "another agent for this label"):
             # A conda may outlive the agent that started it, and holds this lock itself.
             with locks.exclusive(self.conda_lock, "the conda of another agent"):
@@ -127,7 +138,7 @@ class AgentStorage:
         Raises:
             PlaceError: it is damaged or cannot be read.
         """
-        if not beneath.exists(self._journal):
+        if not check_own_file(self._journal, "journal"):
             return State()
         return parse_journal(atomic.read(self._journal, JOURNAL_LIMIT), self._journal)
 

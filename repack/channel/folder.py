@@ -129,7 +129,7 @@ class Channels:
             BusyError: another build of the label is running.
         """
         path = self._beside / ".locks" / f"{label}.lock"
-        return locks.exclusive(path, f"a build of label {label!r}")
+        return locks.exclusive(path, f"a build of label {label!r}", shared=True)
 
     def releases(self, label: LabelName) -> tuple[int, ...]:
         """The numbers of the releases whose metadata is kept, in order."""

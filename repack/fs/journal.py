@@ -22,6 +22,7 @@ from repack.codec import canonical
 from repack.codec.decode import Document, decode, encode
 from repack.errors import IntegrityError, PlaceError, RepackError
 from repack.fs import atomic, exchange
+from repack.fs.ownership import check_own_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,10 +69,11 @@ class Journal(Struct, frozen=True):
 
 
 class _JournalFile(Document, frozen=True):
-    """The file: source, target and inode of each move."""
+    """The file: source, target and inode of each move; and where the file itself was put."""
 
     moves: tuple[tuple[str, str, int], ...]
     litter: tuple[str, ...]
+    path: str
 
 
 class _HalfwayError(PlaceError):
@@ -106,10 +108,10 @@ def read(folder: Path) -> Journal | None:
     """The journal that a killed run left in ``folder``; None where there is none.
 
     Raises:
-        PlaceError: it is unreadable.
+        PlaceError: it is unreadable, another user's, or was put there from elsewhere.
     """
     path = folder / _JOURNAL
-    if not path.is_file():
+    if not check_own_file(path, "journal of an interrupted run"):
         return None
     try:
         document = canonical.loads(atomic.read(path, _LIMIT), path, _LIMIT)
@@ -121,7 +123,20 @@ def read(folder: Path) -> Journal | None:
             hint="look at the folders that are being replaced, then remove it",
         ) from error
     moves = tuple(Move(Path(source), Path(target), inode) for source, target, inode in rows.moves)
-    return Journal(moves, tuple(map(Path, rows.litter)))
+    journal = Journal(moves, tuple(map(Path, rows.litter)))
+    if rows.path != str(path) or not all(map(_is_ours, journal.litter)):
+        raise PlaceError(
+            "the journal was not made here",
+            where=path,
+            got=rows.path,
+            hint="see who put it there, then remove it",
+        )
+    return journal
+
+
+def _is_ours(litter: Path) -> bool:
+    """Whether something to be removed has a name that only we give."""
+    return litter.is_absolute() and litter.name.startswith(atomic.TEMP_PREFIX)
 
 
 def finish(journal: Journal, folder: Path) -> None:
@@ -152,7 +167,7 @@ def clear(paths: Sequence[Path]) -> None:
 def _write(path: Path, journal: Journal) -> None:
     # Not by atomic.write: its temporary names are random, and the next run must find this one.
     moves = tuple((str(move.source), str(move.target), move.inode) for move in journal.moves)
-    rows = _JournalFile(moves, tuple(map(str, journal.litter)))
+    rows = _JournalFile(moves, tuple(map(str, journal.litter)), str(path))
     unwritten = path.with_name(_UNWRITTEN)
     atomic.write_new(unwritten, json.dumps(encode(rows)).encode())
     atomic.flush([unwritten])

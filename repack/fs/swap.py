@@ -11,14 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from repack.errors import BusyError, PlaceError, UsageError
+from repack.errors import PlaceError, UsageError
 from repack.fs import atomic, journal, links, locks
+from repack.fs.ownership import readable_for_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,6 +71,7 @@ def exchanging(exchanges: Sequence[Exchange], what: str) -> Iterator[dict[Path, 
     home = exchanges[0].backup.parent
     folders = sorted({home, *(exchange.target.parent for exchange in exchanges)})
     with contextlib.ExitStack() as locked:
+        locked.enter_context(readable_for_all())
         for folder in folders:
             with atomic.os_errors_at(folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -198,23 +199,10 @@ def _sweep(exchanges: Sequence[Exchange], home: Path) -> None:
     journal.clear(list(home.glob(f"{_PART}*")))
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, what: str) -> Iterator[None]:
+def _locked(folder: Path, what: str) -> contextlib.AbstractContextManager[int]:
     """Lock a folder against other runs; the system frees it if the process dies.
 
-    The folder itself is locked, so that no lock file is left in somebody's data.
+    Not by locking the folder itself: whoever may read it could hold that against us. The file goes
+    when the run ends, so that none is left in somebody's data.
     """
-    if sys.platform == "win32":
-        with locks.exclusive(folder / _LOCK, what):
-            yield
-        return
-    with atomic.os_errors_at(folder):
-        handle = os.open(folder, os.O_RDONLY)
-    try:
-        with atomic.os_errors_at(folder):
-            is_locked = locks.try_lock(handle)
-        if not is_locked:
-            raise BusyError(f"{what} is already running", where=folder, hint="wait for it to end")
-        yield
-    finally:
-        os.close(handle)
+    return locks.exclusive(folder / _LOCK, what, fleeting=True)

@@ -83,4 +83,9 @@ def link(
                     OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), prefix
                 ) from None
             raise IntegrityError("the packages cannot be linked", got=text) from None
+    # rattler writes these by temporary files, which nobody but their owner may read.
+    with atomic.os_errors_at(prefix):
+        for record in (prefix / "conda-meta").iterdir():
+            if record.suffix == ".json":
+                record.chmod(0o644)
     check_prefix(prefix, packages)
