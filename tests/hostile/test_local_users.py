@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ for path in sys.argv[1:]:
 print(len(held), flush=True)
 time.sleep(600)
 """
+
+
+@pytest.fixture
+def tmp_path():
+    """A folder that other users reach: pytest's own is root's alone, now or when it next starts."""
+    with tempfile.TemporaryDirectory(prefix="repack-users-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def let_in(folder: Path) -> None:

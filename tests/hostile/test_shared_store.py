@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ from repack.cli.main import run
 from tests.world import World, check
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tmp_path():
+    """A folder that other users reach: pytest's own is root's alone, now or when it next starts."""
+    with tempfile.TemporaryDirectory(prefix="repack-users-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture
