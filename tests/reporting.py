@@ -14,7 +14,7 @@ EVERY = 15.0  # seconds between two lines
 MARKS = ("soak", "slow")
 
 
-@dataclass
+@dataclass(eq=False)  # plugins are hashed
 class Reporter:
     """What one run of pytest, in one process or several, did and left out."""
 

@@ -73,7 +73,9 @@ def command(name: str, dest: Path, *, as_json: bool, **values: Any) -> None:
         keep_others=not values["only"],
     )
     how, rate = transfer.sync_options(values), transfer.parse_rate(values["bwlimit"])
-    context = MediumContext.of(name, options.settings(values), how, rate)
+    # The platforms of a medium are a choice of subdirs, not a label's profiles.
+    folders = {key: value for key, value in values.items() if key != "platforms"}
+    context = MediumContext.of(name, options.settings(folders), how, rate)
     if values["oem"]:
         from repack.medium.oem import write_oem
 
