@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
         environment: variables for secrets, proxies and the health check; the process's if not
             given.
         now: the moment that goes into a new release; the present if not given.
+        refresh: ``hotfixes`` to take upstream's present records of the packages that are locked.
         date_consent: ``DATE/OTHER``, to sign with a ``now`` that is before the last signing or not
             today's; the error that is raised without it says which.
         paranoid: hash every archive again, however often it was hashed before.
@@ -59,6 +60,7 @@ class Options(TypedDict, total=False):
     dry_run: bool
     environment: Mapping[str, str]
     now: dt.datetime
+    refresh: Literal["hotfixes"]
     date_consent: str
     paranoid: bool
     progress: Progress
@@ -73,6 +75,7 @@ class Settings(Value, frozen=True):
         now: the moment that goes into a new release.
         lock: whether an existing lock that still satisfies the label is kept.
         env_file: ``conda info --json`` of an environment to take instead of solving.
+        refresh: whether upstream's present records are taken for the packages that are locked.
         date_consent: confirms a date to sign with, see :mod:`repack.trust.dates`.
         paranoid: hash every archive again, however often it was hashed before.
         channels: of a label that no file defines; may hold secrets.
@@ -96,6 +99,7 @@ class Settings(Value, frozen=True):
     channels: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     platforms: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    refresh: Literal["hotfixes"] | None = None
 
     @classmethod
     def of(cls, options: Options) -> Settings:
@@ -117,6 +121,7 @@ class Settings(Value, frozen=True):
             channels=tuple(options.get("channels", ())),
             packages=tuple(options.get("packages", ())),
             platforms=dict(options.get("platforms", {})),
+            refresh=options.get("refresh"),
         )
 
 

@@ -106,6 +106,10 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "archive channel codec conda fs label solve trust",
         "Every text that comes from a package is shortened, cleaned and escaped.",
     ),
+    "watch": (
+        "channel codec conda fs label release report solve",
+        "Nobody but the label's own channels is asked.",
+    ),
     "fleet": (
         "channel codec fs label release report store",
         "What happens to one label of a run stays with it.",

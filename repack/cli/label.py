@@ -65,6 +65,11 @@ _WARNINGS: Final = 10
     "  [default: linked].",
 )
 @options.date_consent
+@click.option(
+    "--refresh",
+    type=click.Choice(["hotfixes"]),
+    help="The same packages with upstream's present records: hot-fixes made since.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would change; write nothing.")
 @click.option("--update", is_flag=True, help="Solve afresh even if the lock still fits.")
 @click.option("--paranoid", is_flag=True, help="Hash every archive again, whatever its time says.")

@@ -53,6 +53,7 @@ GROUPS: Final = {
     },
     "Care": {
         "doctor": ("repack.cli.doctor", "Say what this machine lacks, and which defaults hold."),
+        "watch": ("repack.cli.watch", "Say what became of published packages upstream."),
         "store": ("repack.cli.store", "List, check and sweep the package store."),
         "support": ("repack.cli.support", "Collect what second-line support needs."),
         "schema": ("repack.cli.schema", "Print the JSON schema of label files, for editors."),

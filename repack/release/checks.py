@@ -9,13 +9,16 @@ from repack.conda.spdx import judge_licence, unknown_identifiers
 from repack.display import shown
 from repack.errors import IntegrityError, ProofError
 from repack.label.label import package_names
+from repack.report.watch import kept_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from repack.channel.contents import ChannelContents
+    from repack.channel.folder import Channels
     from repack.label.label import Label
     from repack.names import RelPath
+    from repack.release.published import PublishedRelease
     from repack.solve.solution import Solution, SolveRequest
 
 # Shorter words occur by chance; a secret that short protects nothing anyway.
@@ -56,6 +59,29 @@ def check_locks(solution: Solution, label: Label) -> None:
             got="".join(f"\n    {line}" for line in lines[:20]),
             hint="ask whoever built these packages; take other builds, or drop `strict` to accept",
         )
+
+
+def check_watch(
+    solution: Solution, label: Label, published: PublishedRelease | None, channels: Channels
+) -> tuple[str, ...]:
+    """What ``repack watch`` last found of the published release, as one line at most.
+
+    Raises:
+        ProofError: the label is ``strict``, and a package that upstream withdrew is still taken.
+    """
+    report = kept_report(channels, label.name, published.release) if published else None
+    if report is None or (summary := report.summary()) is None:
+        return ()
+    taken = {record.path for record in solution.unique_records}
+    withdrawn = [found.package for found in report.withdrawn if found.package in taken]
+    if withdrawn and label.strict:
+        raise ProofError(
+            f"the label is strict, and upstream withdrew {len(withdrawn)} of its packages",
+            where=f"label {label.name}",
+            got="".join(f"\n    {shown(path)}" for path in withdrawn[:20]),
+            hint="repack label --update takes others; drop `strict` to keep these",
+        )
+    return (summary,)
 
 
 def check_scripts(contents: ChannelContents, label: Label) -> tuple[str, ...]:

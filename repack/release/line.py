@@ -19,7 +19,7 @@ from repack.errors import IntegrityError
 from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
 from repack.prove.proof import Proof
-from repack.release.checks import check_locks
+from repack.release.checks import check_locks, check_watch
 from repack.release.context import BuildContext
 from repack.release.conversion import archives_needed, convert_packages
 from repack.release.draft import compose_draft, inspect_packages
@@ -78,7 +78,9 @@ def _build_once(context: BuildContext) -> Outcome:
     channels, label, progress = context.channels, context.label.name, context.progress
     reads_everything = is_due(context)
     solution = _solve_label(context)
+    published = read_published(channels, label)
     check_locks(solution, context.label)
+    watched = check_watch(solution, context.label, published, channels)
     solution = _with_wheels(solution, context)
     check_names(solution, context.label)
     with flushing(context.store) as write_behind:
@@ -89,7 +91,6 @@ def _build_once(context: BuildContext) -> Outcome:
         solution, changes = convert_packages(solution, needed, context)
         contents = inspect_packages(solution, pack_bundles(context), context)
     draft = compose_draft(solution, contents, read_signing_keys(context), context)
-    published = read_published(channels, label)
     if published is not None and is_damaged(
         published.manifest, context, reads_everything=reads_everything
     ):
@@ -113,7 +114,7 @@ def _build_once(context: BuildContext) -> Outcome:
         bytes_fetched=fetched.bytes,
         changes=changes,
         archives="read" if reads_everything or outcome.state != "unchanged" else "believed",
-        warnings=(*draft.solution.warnings, *outcome.warnings, *warnings),
+        warnings=(*draft.solution.warnings, *watched, *outcome.warnings, *warnings),
         seconds=time.monotonic() - began,
     )
 
@@ -135,6 +136,7 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
     channels, label = context.channels, context.label
     solution = _solve_label(context)
     published = read_published(channels, label.name)
+    watched = check_watch(solution, label, published, channels)
     since = published.release if published else None
     old_paths = published.packages.keys() if published else set()
     new_paths = {_path_in_channel(record, context) for record in solution.unique_records}
@@ -162,7 +164,7 @@ def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outco
             if _path_in_channel(record, context) not in old_paths
         ),
         seconds=time.monotonic() - began,
-        warnings=solution.warnings,
+        warnings=(*solution.warnings, *watched),
     )
 
 
@@ -220,5 +222,9 @@ def _solve_label(context: BuildContext) -> Solution:
         wheels = WheelSettings(settings.environment, settings.home, store.root / "uv")
         solving = SolveContext(store, context.session.repodata, context.progress, wheels)
         solution = resolve(label, baseline, solving)
+        if settings.refresh == "hotfixes":
+            from repack.solve.refresh import with_hotfixes
+
+            solution = with_hotfixes(solution, label, solving)
     replaced = find_replaced(solution, baseline)
     return replace(solution, replaced=replaced, warnings=(*solution.warnings, *replaced))

@@ -19,6 +19,7 @@ from repack.names import LabelName
 from repack.report import failures
 from repack.report.document import REPORT_PAGE
 from repack.report.html import render
+from repack.report.watch import kept_report
 from repack.timestamps import read_time
 from repack.trust.summary import MetadataSummary, summarize_metadata
 
@@ -40,6 +41,7 @@ class LabelState(Struct, frozen=True):
     Attributes:
         release: None when nothing is published.
         lock_since: when the first release with today's lock was made, as far as history goes.
+        watched: what ``repack watch`` last found of this release, in a line.
         problem: why the label's state cannot be told.
     """
 
@@ -53,6 +55,7 @@ class LabelState(Struct, frozen=True):
     hmac: bool = False
     lock_since: str | None = None
     failure: LastFailure | None = None
+    watched: str | None = None
     problem: str | None = None
 
     @property
@@ -90,6 +93,7 @@ class LabelState(Struct, frozen=True):
             "lock_since": self.lock_since,
             "lock_age_days": days(self.lock_since, now),
             "last_failure": encode(self.failure) if self.failure else None,
+            "watch": self.watched,
             "problem": self.problem,
         }
 
@@ -144,6 +148,7 @@ def _state(channels: Channels, name: str) -> LabelState:
             return LabelState(name, failure=failure)
         published = manifest.parse(data, MANIFEST)
         folder = channels.published(label) / METADATA_DIR
+        watched = kept_report(channels, label, published.release)
         platforms = (
             (published.platform,) if isinstance(published.platform, str) else published.platform
         )
@@ -158,6 +163,7 @@ def _state(channels: Channels, name: str) -> LabelState:
             hmac=published.signature is not None,
             lock_since=_lock_since(channels, label, published),
             failure=failure,
+            watched=watched.summary() if watched else None,
         )
     except RepackError as error:
         return LabelState(name, problem=error.what)

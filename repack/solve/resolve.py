@@ -101,7 +101,7 @@ def resolve(label: Label, baseline: Baseline, context: SolveContext) -> Solution
             the result is not what a given lock pins.
         LabelError: the file that the label names in ``from`` has mistakes.
     """
-    label_request = _read_request(label)
+    label_request = read_label_request(label)
     by_subdir = {request.profile.subdir: request for request in label_request.requests}
     path = context.store.records_path(label.name)
     places = ChannelPlaces(label_request.channels, context.repodata.upstream.locations)
@@ -197,7 +197,13 @@ def find_replaced(solution: Solution, baseline: Baseline) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _read_request(label: Label) -> LabelRequest:
+def read_label_request(label: Label) -> LabelRequest:
+    """What a label and the file it names in ``from`` ask for.
+
+    Raises:
+        LabelError: the file has mistakes.
+        PlaceError: it cannot be read.
+    """
     source = read_source(label.source, tuple(label.platforms)) if label.source else None
     pins = source.pins if source and source.pins else None
     requests = []

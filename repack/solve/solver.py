@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from repack.conda.rattler import (
     is_same_package,
@@ -22,17 +24,17 @@ from repack.conda.rattler import (
 )
 from repack.conda.record import Record
 from repack.conda.repodata import repodata_bytes
-from repack.conda.virtual_packages import missing_virtual_packages
+from repack.conda.virtual_packages import TargetProfile, missing_virtual_packages
 from repack.errors import FetchError, RepackError, UnsolvableError
+from repack.solve.solution import SolveRequest
 from repack.urls import folder_url, redact_text, redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import rattler
     from rattler.networking import Client
 
-    from repack.solve.solution import SolveRequest
     from repack.solve.upstream_repodata import UpstreamRepodata
     from repack.upstream.network import Network
 
@@ -83,19 +85,77 @@ def offered_names(
     """
     from rattler import exceptions as rx
 
-    async def ask() -> list[str]:
-        import rattler
+    by_rattler = _left_to_rattler(channels, repodata.upstream.network)
+    request = SolveRequest(TargetProfile(subdir, ()), ())
+    sources = [s for url in channels for s in _sources(url, request, repodata, by_rattler)]
 
-        client = _client(channels, repodata.upstream.network)
-        gateway = rattler.Gateway(cache_dir=repodata.cache, client=client)
-        sources = [rattler.Channel(url) for url in channels]
-        names = await gateway.names(sources, [subdir, "noarch"])  # type: ignore[list-item]
+    channels_asked, files = _split(sources)
+    fetched = {name for file in files for name in file.package_names()}
+
+    async def ask() -> list[str]:
+        names = await _gateway(by_rattler, repodata).names(
+            channels_asked,
+            [subdir, "noarch"],  # type: ignore[list-item]
+        )
         return [name.normalized for name in names]
 
     try:
-        return frozenset(run_async(ask()))
+        return frozenset(run_async(ask())) | fetched
     except (rx.GatewayError, rx.FetchRepoDataError, rx.IoError) as error:
         raise _fetch_error(str(error), channels) from None
+
+
+class UpstreamPackages(Struct, frozen=True):
+    """What upstream has of some names now.
+
+    Attributes:
+        records: by the URL of the archive, as upstream publishes them.
+        removed: URLs of the archives that upstream says it has withdrawn.
+    """
+
+    records: Mapping[str, Record]
+    removed: frozenset[str]
+
+
+def query_upstream(
+    channels: Sequence[str], subdir: str, names: Sequence[str], repodata: UpstreamRepodata
+) -> UpstreamPackages:
+    """Every record of ``names`` that ``channels`` have for a subdir, ``noarch`` included.
+
+    Raises:
+        FetchError: a channel cannot be read.
+    """
+    from rattler import exceptions as rx
+
+    request = SolveRequest(TargetProfile(subdir, ()), tuple(names))
+    network = repodata.upstream.network
+    by_rattler = _left_to_rattler(channels, network)
+    sources = [s for url in channels for s in _sources(url, request, repodata, by_rattler)]
+
+    channels_asked, files = _split(sources)
+
+    async def ask() -> Any:
+        return await _gateway(by_rattler, repodata).query(
+            channels_asked,
+            [subdir, "noarch"],  # type: ignore[list-item]
+            list(names),
+            recursive=False,
+            channel_relations="disabled",
+        )
+
+    try:
+        answer = run_async(ask())
+    except (rx.GatewayError, rx.FetchRepoDataError, rx.IoError) as error:
+        raise _fetch_error(str(error), channels) from None
+    found = [record for group in answer for record in group]
+    found += [r for file in files for name in names for r in file.load_records(name)]
+    records = to_records(found)
+    # py-rattler before 0.28 does not tell what is withdrawn.
+    withdrawn = getattr(answer, "removed", None) or ()
+    return UpstreamPackages(
+        records={r.url: _as_published(r, repodata) for r in records},
+        removed=frozenset(str(package.url) for group in withdrawn for package in group),
+    )
 
 
 def solve_folder(channel: Path, request: SolveRequest) -> tuple[Record, ...]:
@@ -171,6 +231,19 @@ def _left_to_rattler(channels: Iterable[str], network: Network) -> list[str]:
     return plain or [url for url in urls if not network.proxies or network.route(url).proxy]
 
 
+def _split(
+    sources: Iterable[rattler.Channel | rattler.SparseRepoData],
+) -> tuple[list[rattler.Channel], list[rattler.SparseRepoData]]:
+    """Channels that a gateway asks, and files that were fetched here."""
+    import rattler
+
+    rows = list(sources)
+    return (
+        [row for row in rows if isinstance(row, rattler.Channel)],
+        [row for row in rows if isinstance(row, rattler.SparseRepoData)],
+    )
+
+
 def _is_http(url: str) -> bool:
     return url.lower().startswith(("http:", "https:"))
 
@@ -226,12 +299,7 @@ def _run(
     network = repodata.upstream.network if repodata else None
     by_rattler = _left_to_rattler(channels, network) if network else []
     sources = [s for url in channels for s in _sources(url, request, repodata, by_rattler)]
-    gateway = repodata.gateways.get(tuple(by_rattler)) if repodata else None
-    if gateway is None:
-        client = _client(by_rattler, network) if network else None
-        gateway = rattler.Gateway(cache_dir=repodata.cache if repodata else None, client=client)
-        if repodata is not None:
-            repodata.gateways[tuple(by_rattler)] = gateway
+    gateway = _gateway(by_rattler, repodata) if repodata else rattler.Gateway()
     try:
         return run_async(_solve(sources, request, gateway))
     except rx.SolverError as error:
@@ -242,6 +310,18 @@ def _run(
         raise _fetch_error(str(error), channels) from None
     except rx.InvalidMatchSpecError as error:
         raise UnsolvableError(subdir, f"a MatchSpec cannot be read: {error}") from None
+
+
+def _gateway(by_rattler: Sequence[str], repodata: UpstreamRepodata) -> rattler.Gateway:
+    """The way of rattler to these channels; one for a whole session, so that each is asked once."""
+    import rattler
+
+    key = tuple(by_rattler)
+    if key not in repodata.gateways:
+        client = _client(by_rattler, repodata.upstream.network)
+        repodata.gateways[key] = rattler.Gateway(cache_dir=repodata.cache, client=client)
+    gateway: rattler.Gateway = repodata.gateways[key]
+    return gateway
 
 
 def _fetch_error(text: str, channels: Sequence[str]) -> FetchError:

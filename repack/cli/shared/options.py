@@ -127,7 +127,7 @@ def now() -> dt.datetime:
 
 _SETTINGS: Final = (
     "labels_dir", "channels_dir", "store", "env", "channels", "packages", "platforms", "prove",
-    "update", "date_consent", "paranoid",
+    "update", "date_consent", "paranoid", "refresh",
 )  # fmt: skip
 
 
