@@ -38,6 +38,8 @@ import re
 MANIFEST, INTEGRITY = "repack/manifest.json", "repack/integrity.json"
 SUMS = "repack/metadata/SHA256SUMS"
 DROPS = re.compile(r"\.repack-delta(-[0-9]+)?\.json")
+# What the site keeps on its stick by the support runbook: data that no program here looks at.
+SITE = re.compile(r"licen[cs]e[^/]*\.json[^/]*|backups/[^/]+/(fingerprint|license_store)\.[^/]+")
 # Files that systems and tools drop: neither signed nor bad. As repack.fs.litter.HARMLESS.
 LITTER = re.compile(
     r"(?i)(.*/)?(\._[^/]+|\.DS_Store|Thumbs\.db|desktop\.ini|\.repack-[^/]+)"
@@ -317,7 +319,9 @@ def loose(root, channels):
             problems.append("%s: %s" % ("changed" if path in there else "missing", path))
     beside = [p for p in there if p not in sums]
     known = {
-        p for p in beside if there[p] is not None and (TOP.fullmatch(p) or LITTER.fullmatch(p))
+        p
+        for p in beside
+        if there[p] is not None and any(rule.fullmatch(p) for rule in (TOP, LITTER, SITE))
     }
     return problems + ["extra: " + path for path in beside if path not in known]
 
