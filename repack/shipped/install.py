@@ -332,7 +332,7 @@ def fill(prefix, new, tool, plan):
         missing, extra = compare(prefix, wanted["packages"], new)
     if missing or extra:
         raise Stop(7, "wrong environment: missing %s; not asked for %s" % (missing, extra))
-    stray = stray_links(prefix, wanted.get("installed"), here()) if new else []
+    stray = stray_links(prefix, wanted.get("installed"), here(), tool[0]) if new else []
     if stray:
         raise Stop(7, "wrong environment: %s" % "; ".join(stray[:5]))
     with contextlib.suppress(OSError):

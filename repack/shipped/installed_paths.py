@@ -13,6 +13,7 @@ import re
 COMMAND = re.compile(r"[^/\\:\0\r\n]+\Z")
 DRIVE = re.compile(r"[A-Za-z]:")
 STEPS = 20000  # of resolving one link; packages in use need a few dozen
+OF_OLD_CONDA = ("bin/conda", "bin/activate", "bin/deactivate")
 OF_CLIENTS = (
     "conda-meta",
     "__clobbers__",
@@ -110,10 +111,11 @@ def is_absolute(target):
     return not target or target.startswith(("/", "\\")) or target[1:2] == ":"
 
 
-def stray_links(prefix, packages, subdir):
+def stray_links(prefix, packages, subdir, conda):
     """Links in a prefix that lead out of it, or that no package brings; a line each.
 
-    ``packages`` is None where install.json has no such list.
+    ``packages`` is None where install.json has no such list; ``conda`` is the program that made the
+    prefix. conda up to 4.3 links itself into every prefix (conda/install.py: symlink_conda).
     """
     links, found = None, []
     if packages is not None:
@@ -127,11 +129,20 @@ def stray_links(prefix, packages, subdir):
             continue
         name = os.path.relpath(path, root).replace(os.sep, "/")
         target = os.path.realpath(path)
+        if name in OF_OLD_CONDA and name not in (links or {}) and is_beside(path, conda):
+            continue
         if target != root and not target.startswith(inside):
             found.append("%s leads out" % name)
         elif links is not None and name not in links and name.split("/")[0] not in OF_CLIENTS:
             found.append("%s is on no list" % name)
     return found
+
+
+def is_beside(link, program):
+    """Whether a link names a file of its own name in the folder of a program."""
+    folder, name = os.path.split(os.readlink(link))
+    home = os.path.realpath(os.path.dirname(os.path.abspath(program)))
+    return name == os.path.basename(link) and os.path.realpath(folder) == home
 
 
 def compare(prefix, wanted, new):
