@@ -30,6 +30,12 @@ def list_name(release: str) -> RelPath:
     return RelPath(f".repack-delta-{release}.json")
 
 
+_DATA: Final = re.compile(
+    r"[a-z0-9-]+/[^/\\:]+\.(conda|tar\.bz2|json|json\.(zst|bz2))|repack/explicit-[a-z0-9-]+\.txt"
+)
+"""What a list that was not checked may call left over: what repack writes and nobody starts."""
+
+
 def leftover_paths(channel: Path, label: str, key: SharedKey | None) -> frozenset[str]:
     """The files that plain deltas for this label no longer have.
 
@@ -54,4 +60,5 @@ def _dropped(path: Path, label: str, key: SharedKey | None) -> Iterator[str]:
     delta = manifest.extra.get(_FIELD)
     dropped = delta.get("dropped") if isinstance(delta, dict) else None
     if manifest.id == label and isinstance(dropped, list):
-        yield from (name for name in dropped if isinstance(name, str))
+        names = (name for name in dropped if isinstance(name, str))
+        yield from (name for name in names if key is not None or _DATA.fullmatch(name))

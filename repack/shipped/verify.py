@@ -37,6 +37,10 @@ import re
 
 MANIFEST, INTEGRITY = "repack/manifest.json", "repack/integrity.json"
 SUMS = "repack/metadata/SHA256SUMS"
+# What an unsigned list may call left over: what repack writes and nobody starts
+DATA = re.compile(
+    r"[a-z0-9-]+/[^/\\:]+\.(conda|tar\.bz2|json|json\.(zst|bz2))|repack/explicit-[a-z0-9-]+\.txt"
+)
 DROPS = re.compile(r"\.repack-delta(-[0-9]+)?\.json")
 # What the site keeps on its stick by the support runbook: data that no program here looks at.
 SITE = re.compile(r"licen[cs]e[^/]*\.json[^/]*|backups/[^/]+/(fingerprint|license_store)\.[^/]+")
@@ -147,7 +151,8 @@ def dropped(root, manifest, key):
             if delta["id"] == manifest["id"]:
                 if key:
                     check_signature(delta, key)
-                paths.update(filter(is_plain, delta["delta"]["dropped"]))
+                dropped = filter(is_plain, delta["delta"]["dropped"])
+                paths.update(path for path in dropped if key or DATA.fullmatch(path))
         except (Bad, KeyError, TypeError, AttributeError):
             continue  # what it lists is reported as extra
     return paths

@@ -196,6 +196,16 @@ def test_both_know_the_same_litter():
     assert namespace["LITTER"].pattern == HARMLESS.pattern
 
 
+def test_an_unsigned_list_of_leftovers_lets_no_program_pass(channel):
+    write(channel, "repack/metadata/setup.exe", b"MZ")
+    manifest = json.loads((channel / "repack/manifest.json").read_bytes())
+    manifest["delta"] = {"dropped": ["repack/metadata/setup.exe"]}
+    write(channel, ".repack-delta.json", json.dumps(manifest).encode())
+    assert verify(channel, Requirements(), channels.now()).exit_code == 6
+    assert plain(channel).returncode == 6
+    assert judge(channel)[:2] == (6, 6)
+
+
 def test_litter_is_told_not_hidden(channel):
     write(channel, "noarch/._\x1b[2Jx")
     done = plain(channel, "--key", TEXT)

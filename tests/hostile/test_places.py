@@ -162,7 +162,9 @@ def test_a_destination_of_sync_leads_nowhere(vendor, tmp_path):
         assert state(victim) == before, f"{name}: {code} {said}"
         assert code in {0, 2, 6}, f"{name}: {code} {said}"
         if code == 0:
-            assert repack("verify", share)[0] == 0, name
+            # What is foreign stays where it bears a temporary name; the checker refuses it
+            allowed = {0, 6} if ".repack-" in name else {0}
+            assert repack("verify", share)[0] in allowed, name
     assert state(vendor.channels) == source
 
 
