@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 MAX_BYTES: Final = 64 << 20
+MAX_ARTIFACTS: Final = 100_000
 _KNOWN: Final = frozenset(
     {
         "id",
@@ -194,6 +195,9 @@ def parse(data: bytes, where: object) -> Manifest:
 
 
 def _check_artifacts(artifacts: tuple[Artifact, ...], where: object) -> None:
+    if len(artifacts) > MAX_ARTIFACTS:
+        expected = f"at most {MAX_ARTIFACTS}"
+        raise IntegrityError("too many files", where=where, expected=expected, got=len(artifacts))
     seen: set[str] = set()
     for artifact in artifacts:
         if artifact.sha256 is None and artifact.sha384 is None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUMS: Final = "SHA256SUMS"
+# A hundred thousand files; a channel of labels has a hundred.
+MAX_SUMS: Final = 16 << 20
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 

@@ -12,7 +12,7 @@ from repack.channel import layout
 from repack.channel.layout import MANIFEST
 from repack.channel.metadata_folder import read_folder
 from repack.channel.releases import manifests
-from repack.codec.sha256sums import SUMS, parse_sums
+from repack.codec.sha256sums import MAX_SUMS, SUMS, parse_sums
 from repack.errors import IntegrityError, PlaceError
 from repack.fs import atomic, beneath
 from repack.fs.inventory import intact_paths
@@ -122,7 +122,7 @@ def read_sums(folder: Path) -> dict[str, Digest]:
     Raises:
         IntegrityError: it is malformed.
     """
-    return parse_sums(read_or_none(folder / SUMS) or b"", folder / SUMS)
+    return parse_sums(read_or_none(folder / SUMS, MAX_SUMS) or b"", folder / SUMS)
 
 
 def put_file(root: Path, entry: FileEntry, source: Path, limit: RateLimit) -> None:

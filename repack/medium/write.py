@@ -20,7 +20,6 @@ from repack.channel.scripts import sync_scripts
 from repack.codec.sha256sums import SUMS, format_sums
 from repack.errors import IntegrityError, UsageError
 from repack.fs import atomic, beneath, digests
-from repack.fs.walk import read_or_none
 from repack.label import files
 from repack.medium import folder
 from repack.medium.contents import (
@@ -153,7 +152,15 @@ def put_checklist(root: Path, time: str) -> None:
 def is_medium(root: Path) -> bool:
     """Whether a folder has the checklist that repack writes at the top of a medium."""
     title = _shipped(CHECKLIST).split(b"\n", 1)[0]
-    return (read_or_none(root / CHECKLIST) or b"").startswith(title)
+    return _starts_with(root / CHECKLIST, title)
+
+
+def _starts_with(path: Path, text: bytes) -> bool:
+    with atomic.os_errors_at(path):
+        if not beneath.is_file(path):
+            return False
+        with beneath.reading(path) as stream:
+            return bool(stream.read(len(text)) == text)
 
 
 def _shipped(name: str) -> bytes:

@@ -32,7 +32,7 @@ from repack.upstream.errors import (
     translate_errors,
 )
 from repack.upstream.network import Network
-from repack.upstream.response import file_response, http_response
+from repack.upstream.response import SlownessLimit, file_response, http_response
 from repack.upstream.route import Origin
 from repack.urls import redact_url, remember_secrets, secrets_in_url
 from repack.version import __version__
@@ -77,10 +77,17 @@ class RetryPolicy(Struct, frozen=True):
 
 
 class Timeouts(Struct, frozen=True):
-    """Seconds to wait for a connection, and for the next byte."""
+    """Seconds to wait for a connection, and for the next byte; and what is too slow.
+
+    Attributes:
+        slow_bytes: fewer than these in ``slow_seconds`` of waiting are a failed try: a server that
+            sends a byte now and then would hold a build for ever.
+    """
 
     connect: float = 10.0
     read: float = 30.0
+    slow_seconds: float = 60.0
+    slow_bytes: int = 64 << 10
 
 
 class Upstream:
@@ -203,7 +210,11 @@ class Upstream:
         for _ in range(_MAX_REDIRECTS):
             with self._send(route, headers) as response:
                 if response.status_code in {200, 206, 304}:
-                    yield http_response(response, route)
+                    yield http_response(
+                        response,
+                        route,
+                        SlownessLimit(self._timeouts.slow_seconds, self._timeouts.slow_bytes),
+                    )
                     return
                 with translate_errors(route):
                     # Read the rest of a short answer, so that the connection can be used again.

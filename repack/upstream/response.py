@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import unquote, urlsplit
 
+from repack.errors import RepackError
 from repack.fs import beneath
 from repack.structs import Value
 from repack.upstream.errors import NotAvailableError, TransientError, translate_errors
@@ -79,7 +80,39 @@ class AdaptiveReader:
         return data
 
 
-def http_response(response: requests.Response, route: Route) -> Response:
+class SlownessLimit:
+    """Refuses a body that trickles.
+
+    Only time spent waiting for the network counts, not what the reader does in between.
+
+    Args:
+        seconds: of waiting, after which there must be ``least`` bytes more.
+    """
+
+    def __init__(self, seconds: float, least: int) -> None:
+        self._seconds, self._least = seconds, least
+        self._waited, self._came = 0.0, 0
+
+    def note(self, count: int, waited: float, where: str) -> None:
+        """Count ``count`` bytes that came after ``waited`` seconds.
+
+        Raises:
+            TransientError: it is too slow.
+        """
+        self._waited, self._came = self._waited + waited, self._came + count
+        if self._waited < self._seconds:
+            return
+        if self._came < self._least:
+            raise TransientError(
+                "the server sends too slowly",
+                where=where,
+                expected=f"{self._least} bytes in {self._seconds:g} s",
+                got=f"{self._came} bytes in {self._waited:.0f} s",
+            )
+        self._waited, self._came = 0.0, 0
+
+
+def http_response(response: requests.Response, route: Route, limit: SlownessLimit) -> Response:
     """The body of an HTTP response, whole or a part.
 
     Raises:
@@ -94,11 +127,34 @@ def http_response(response: requests.Response, route: Route) -> Response:
             )
         start = int(match.group(1))
 
+    raw, where = response.raw, redact_url(route.url)
+    # `read` returns when all of it has come, however long that takes; `read1`, which urllib3 has
+    # since 2.1, with what is there.
+    read_some = getattr(raw, "read1", raw.read)
+
+    faults: list[RepackError] = []
+
     def read(size: int) -> bytes:
-        # `raw.read`, not `raw.readinto`: urllib3 implements that one by a copy.
-        with translate_errors(route):
-            data: bytes = response.raw.read(size)
-            return data
+        if faults:
+            raise faults[0]
+        parts: list[bytes] = []
+        while size > 0:
+            began = time.monotonic()
+            try:
+                with translate_errors(route):
+                    data: bytes = read_some(size)
+                if not data:
+                    break
+                parts.append(data)
+                limit.note(len(data), time.monotonic() - began, where)
+            except RepackError as error:
+                # What came before is kept: a download goes on from there.
+                faults.append(error)
+                if not parts:
+                    raise
+                break
+            size -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     # A weak ETag ("W/...") does not promise the same bytes (RFC 9110, section 8.8.1).
     etag = headers.get("ETag", "")
