@@ -191,7 +191,8 @@ def _decode_key(
 
 def _decode_key_file(data: bytes, where: str) -> tuple[str | None, bytes, tuple[str, ...]]:
     """Text in a key's syntax is decoded; 32 or 48 bytes, and all else, are the key itself."""
-    if len(data) in (32, 48):
+    says_its_form = re.match(rb"(?:[\w.@-]{1,128}=)?(?:hex|base64|text):", data)
+    if len(data) in (32, 48) and not says_its_form:
         return None, data, ()
     try:
         text = data.decode("ascii").strip()
@@ -199,7 +200,7 @@ def _decode_key_file(data: bytes, where: str) -> tuple[str | None, bytes, tuple[
         return None, data, ()
     keyed = re.fullmatch(f"(?:{_KEY_ID.pattern})=(.+)", text)
     value = keyed[1] if keyed and not _is_base64(text) else text
-    if value.startswith(("hex:", "base64:", "text:")) or _is_base64(value):
+    if says_its_form or value.startswith(("hex:", "base64:", "text:")) or _is_base64(value):
         return _decode_key(text, where)
     return None, data, ()
 

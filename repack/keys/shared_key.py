@@ -229,8 +229,15 @@ def _decode_text(text: str, where: str) -> SharedKey:
     return replace(_decode(source, rest, where, guessed=guessed), key_id=key_id)
 
 
+_SAYS_ITS_FORM: Final = re.compile(rb"(?:[\w.@-]{1,128}=)?(?:hex|base64|text):")
+
+
 def _decode_file(data: bytes, where: str) -> SharedKey:
     """Text in a key's syntax is decoded; 32 or 48 bytes, and all else, are the key itself."""
+    prefixes = ("hex:", "base64:", "text:")
+    if _SAYS_ITS_FORM.match(data):
+        # Before the size, which may be that of a raw key; and `==` at the end parts no key id.
+        return _decode_text(data.decode("ascii", "replace"), where)
     if len(data) in _RAW_SIZES:
         return SharedKey(None, data)
     try:
@@ -239,7 +246,7 @@ def _decode_file(data: bytes, where: str) -> SharedKey:
         return SharedKey(None, data)
     keyed = _KEYED.fullmatch(text)
     value = keyed[1] if keyed and not _is_base64(text) else text
-    if value.startswith(("hex:", "base64:", "text:")) or _is_base64(value):
+    if value.startswith(prefixes) or _is_base64(value):
         return _decode_text(text, where)
     return SharedKey(None, data)
 

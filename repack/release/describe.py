@@ -58,6 +58,8 @@ def _explicit(subdir: str, records: Sequence[Record]) -> bytes:
     ]
     for record in records:
         md5 = record.md5 if record.fn.endswith(".tar.bz2") else None
+        if md5:
+            lines.append(f"# sha256 {record.sha256} {record.path}")
         lines.append(f"{record.path}#{md5 or record.sha256}")
     return "\n".join(lines).encode() + b"\n"
 

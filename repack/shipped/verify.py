@@ -95,7 +95,8 @@ def read_key(text):
         key = decode(os.environ.get(pointer.group(2), ""))
     else:
         data, _ = read("", pointer.group(2))
-        key = data if len(data) in (32, 48) else decode(data.decode("latin-1")) or data
+        form = re.match(rb"(?:[\w.@-]{1,128}=)?(?:hex|base64|text):", data)
+        key = data if len(data) in (32, 48) and not form else decode(data.decode("latin-1")) or data
     if not key:
         raise Bad("key: unset, empty, or neither hex: nor base64")
     return key
