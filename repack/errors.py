@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from repack.display import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class RepackError(Exception):
@@ -138,13 +138,24 @@ class UnsolvableError(RepackError):
         subdir: where there is no solution.
         explanation: the solver's own words.
         advice: what to do, a sentence each, where more is known than that it cannot be solved.
+        problems: what of the label is the cause, as far as that could be found out.
+        needs: the virtual packages with which there would be a solution.
     """
 
     kind = "unsolvable"
     exit_code = 4
 
-    def __init__(self, subdir: str, explanation: str, advice: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        subdir: str,
+        explanation: str,
+        advice: Sequence[str] = (),
+        problems: Sequence[Problem] = (),
+        needs: Mapping[str, str] | None = None,
+    ) -> None:
         self.explanations = {subdir: explanation}
+        self.problems = tuple(problems)
+        self.needs: dict[str, Mapping[str, str]] = {subdir: needs} if needs else {}
         self.advice = tuple(advice)
         loosen = "loosen a MatchSpec or constraint, or add a channel that has what is missing"
         super().__init__(
@@ -157,15 +168,18 @@ class UnsolvableError(RepackError):
         """One error for several subdirs."""
         whole = cls("", "", [sentence for error in errors for sentence in error.advice])
         whole.explanations = {s: text for error in errors for s, text in error.explanations.items()}
+        whole.problems = tuple(dict.fromkeys(problem for e in errors for problem in e.problems))
+        whole.needs = {subdir: needs for e in errors for subdir, needs in e.needs.items()}
         return whole
 
     def text(self) -> str:
-        """The solver's explanation per subdir, then what to do."""
-        parts = [self.what]
+        """The causes, the solver's explanation per subdir, then what to do."""
+        parts = [self.what, *(f"  {problem}" for problem in self.problems)]
         for subdir, explanation in self.explanations.items():
             parts.append(f"  {subdir}:")
             parts += [f"    {line}" for line in explanation.splitlines()]
-        return "\n".join([*parts, f"  hint: {self.hint}"])
+        has_hint = self.advice or not self.problems
+        return "\n".join([*parts, *([f"  hint: {self.hint}"] if has_hint else [])])
 
     def to_json(self) -> dict[str, object]:
         """The fields, and the explanations by subdir."""

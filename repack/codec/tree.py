@@ -79,9 +79,13 @@ class ProblemList:
 
     def add(self, line: int, what: str, hint: str | None = None) -> None:
         """Add a mistake; an equal one on the same line is added once. Line 0 is no line."""
-        problem = Problem(f"{self._where}:{line}" if line else self._where, what, hint)
+        problem = Problem(self.place(line), what, hint)
         if (line, problem) not in self._problems:
             self._problems.append((line, problem))
+
+    def place(self, line: int) -> str:
+        """File and line, for messages."""
+        return f"{self._where}:{line}" if line else self._where
 
     def end(self) -> None:
         """Finish reading.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 # Source: conda, ``conda/models/match_spec.py``; `conda env export` writes nothing else.
 _TRIPLE: Final = re.compile(
@@ -39,3 +39,17 @@ def spec_name(text: str) -> str:
 
     name = rattler.MatchSpec(text, strict=True).name
     return "" if name is None else str(name.normalized)
+
+
+def matches_spec(text: str, native: Any) -> bool:
+    """Whether a record of rattler's is one that the MatchSpec ``text`` selects."""
+    import rattler
+
+    return bool(rattler.MatchSpec(text, strict=True).matches(native))
+
+
+def is_in_bound(version: str, bound: str) -> bool:
+    """Whether ``version`` is in a bound such as ``>=2.28,<3``."""
+    import rattler
+
+    return bool(rattler.VersionSpec(bound).matches(rattler.Version(version)))

@@ -94,6 +94,16 @@ class TargetProfile(Struct, frozen=True):
         return cls(subdir, tuple(packages), conda)
 
     @property
+    def overrides(self) -> dict[str, str | None]:
+        """What differs from the defaults of the subdir, as a label writes it."""
+        values = {p.name: p.build if p.name == "__archspec" else p.version
+                  for p in self.virtual_packages}  # fmt: skip
+        usual = _DEFAULTS[self.subdir]
+        gone: dict[str, str | None] = {name: None for name in usual if name not in values}
+        changed = {name: value for name, value in values.items() if usual.get(name) != value}
+        return {**gone, **changed, **({"conda": self.conda} if self.conda else {})}
+
+    @property
     def reads_conda_archives(self) -> bool:
         """Whether the oldest conda can read ``.conda``, which came with 4.7."""
         if self.conda is None:

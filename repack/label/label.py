@@ -75,12 +75,15 @@ class Label(Value, frozen=True):
         after_install: what a target does after an update of packages.
         after_bundles: the same after one of bundles alone; None: what ``after_install`` says.
         notes: what the reader found worth a warning.
+        places: where in the file stands what a solve may fail at, for messages: by ``packages:SPEC``,
+            ``constraints:SPEC``, ``platforms:SUBDIR`` and key.
     """
 
     hidden_fields: ClassVar = (
         "channels",
         "secrets",
     )
+    uncompared_fields: ClassVar = ("places",)
 
     name: LabelName
     channels: tuple[str, ...]
@@ -106,6 +109,7 @@ class Label(Value, frozen=True):
     keep_releases: int = 3
     secrets: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def numbered_names(label: LabelName) -> frozenset[str]:

@@ -137,7 +137,19 @@ class _Reader:
             keep_releases=top.number("keep_releases") or 3,
             secrets=frozenset(self._secrets),
             notes=tuple(self._notes),
+            places=self._places(),
         )
+
+    def _places(self) -> dict[str, str]:
+        """Where stands what a solve may fail at."""
+        place, top = self._problems.place, self._top
+        places = {key: place(line) for key, line, _ in top.entries()}
+        for key in ("packages", "constraints"):
+            for line in top.lines(key):
+                places[f"{key}:{normalize_spec(line.text)}"] = place(line.line)
+        for subdir, number, _ in top.view("platforms").entries():
+            places[f"platforms:{subdir}"] = place(number)
+        return places
 
     def _after_install(self) -> dict[str, Any]:
         top = self._top

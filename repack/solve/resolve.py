@@ -16,7 +16,7 @@ from repack.label.files import read_source
 from repack.solve import lockfile
 from repack.solve.lock_places import ChannelPlaces, foreign_pins, replaced_packages
 from repack.solve.solution import Solution, SolveRequest
-from repack.solve.solver import offered_names, solve, solve_among
+from repack.solve.solver import offered_names, offered_packages, solve, solve_among
 from repack.solve.wheels import (
     WheelChooser,
     WheelNeeds,
@@ -251,7 +251,17 @@ def solve_all(
                 else:
                     wheels[subdir], records[subdir] = chooser.choose(request)
             except UnsolvableError as error:
-                unsolvable.append(error)
+                # Only what fails pays for this import.
+                from repack.solve.explain import Upstreams, explain
+
+                upstreams = Upstreams(
+                    solve=lambda request: solve(channels, request, repodata),
+                    offered=lambda subdir: offered_names(channels, subdir, repodata),
+                    packages=lambda subdir, names: offered_packages(
+                        channels, subdir, names, repodata
+                    ),
+                )
+                unsolvable.append(explain(error, label, request, upstreams))
             done(1)
     if unsolvable:
         raise UnsolvableError.together(unsolvable)

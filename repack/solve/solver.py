@@ -125,6 +125,26 @@ def query_upstream(
     Raises:
         FetchError: a channel cannot be read.
     """
+    natives, answer = _query(channels, subdir, names, repodata)
+    records = to_records(natives)
+    # py-rattler before 0.28 does not tell what is withdrawn.
+    withdrawn = getattr(answer, "removed", None) or ()
+    return UpstreamPackages(
+        records={r.url: _as_published(r, repodata) for r in records},
+        removed=frozenset(str(package.url) for group in withdrawn for package in group),
+    )
+
+
+def offered_packages(
+    channels: Sequence[str], subdir: str, names: Sequence[str], repodata: UpstreamRepodata
+) -> list[rattler.RepoDataRecord]:
+    """The same as rattler has them, to be matched and compared."""
+    return _query(channels, subdir, names, repodata)[0]
+
+
+def _query(
+    channels: Sequence[str], subdir: str, names: Sequence[str], repodata: UpstreamRepodata
+) -> tuple[list[rattler.RepoDataRecord], Any]:
     from rattler import exceptions as rx
 
     request = SolveRequest(TargetProfile(subdir, ()), tuple(names))
@@ -147,15 +167,9 @@ def query_upstream(
         answer = run_async(ask())
     except (rx.GatewayError, rx.FetchRepoDataError, rx.IoError) as error:
         raise _fetch_error(str(error), channels) from None
-    found = [record for group in answer for record in group]
-    found += [r for file in files for name in names for r in file.load_records(name)]
-    records = to_records(found)
-    # py-rattler before 0.28 does not tell what is withdrawn.
-    withdrawn = getattr(answer, "removed", None) or ()
-    return UpstreamPackages(
-        records={r.url: _as_published(r, repodata) for r in records},
-        removed=frozenset(str(package.url) for group in withdrawn for package in group),
-    )
+    natives = [record for group in answer for record in group]
+    natives += [r for file in files for name in names for r in file.load_records(name)]
+    return natives, answer
 
 
 def solve_folder(channel: Path, request: SolveRequest) -> tuple[Record, ...]:

@@ -25,7 +25,7 @@ def keys(schema, path=""):
 def test_every_key_of_the_file_has_a_place_in_the_label():
     fields = {RENAMED.get(key, key) for key in SCHEMA["properties"]} - {None}
     # `after_install` may hold two words
-    assert fields == set(Label.__slots__) - {"secrets", "notes", "after_bundles"}
+    assert fields == set(Label.__slots__) - {"secrets", "notes", "places", "after_bundles"}
 
 
 def test_every_key_is_documented():
