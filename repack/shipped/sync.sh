@@ -6,6 +6,10 @@
 # Needs rsync, or else only what every system has. Ends with 0, or 6 when DEST is not as SOURCE.
 set -eu
 
+# Names may hold what a terminal obeys
+# shellcheck disable=SC2059  # each call gives a format of its own
+say() { printf "$@" | LC_ALL=C tr '\001-\011\013-\037\177' '?' >&2; }
+
 if [ $# -lt 2 ] || [ ! -f "$1/repack/manifest.json" ]; then
     echo "usage: sh sync.sh SOURCE DEST [GRACE]    SOURCE holds repack/manifest.json" >&2
     exit 2
@@ -39,11 +43,11 @@ rank() {
 # copied to or removed from where it leads. A folder that cannot be read is not an empty one.
 check() {
     odd=$(cd -- "$1" && find . \( ! -type f ! -type d \) -o -name "*$line_break*") || {
-        printf 'error: %s cannot be read to the end\n' "$1" >&2
+        say 'error: %s cannot be read to the end\n' "$1"
         exit 2
     }
     [ -z "$odd" ] || {
-        printf 'error: %s holds links, pipes, or names with a line break:\n%s\n' "$1" "$odd" >&2
+        say 'error: %s holds links, pipes, or names with a line break:\n%s\n' "$1" "$odd"
         exit 2
     }
 }
@@ -85,7 +89,7 @@ with_cp() {
 }
 
 failed() {
-    printf 'error: not as in %s, run again: %s\n' "$source" "$1" >&2
+    say 'error: not as in %s, run again: %s\n' "$source" "$1"
     exit 6
 }
 
@@ -94,7 +98,7 @@ check "$source"
 check "$dest"
 if [ ! -f "$dest/repack/manifest.json" ] && [ -n "$(list "$dest" | grep -Ev '^(noarch|repack|[a-z]+-[0-9a-z]+)/' | head -n 1)" ] \
     && [ ! -f "$dest/install.sh" ]; then
-    printf 'error: %s holds other things; name a folder of its own\n' "$dest" >&2
+    say 'error: %s holds other things; name a folder of its own\n' "$dest"
     exit 2
 fi
 if [ -z "${REPACK_NO_RSYNC:-}" ] && command -v rsync >/dev/null; then with_rsync; else with_cp; fi
