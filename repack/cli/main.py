@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import json
@@ -14,7 +15,7 @@ import click
 
 from repack.cli.shared import output
 from repack.cli.shared.groups import Group
-from repack.errors import RepackError, UsageError
+from repack.errors import RepackError, SpaceError, UsageError
 from repack.urls import hide_known
 from repack.version import __version__
 
@@ -65,6 +66,9 @@ COMMANDS: Final = {name: row for rows in GROUPS.values() for name, row in rows.i
 
 _M_ARENA_MAX: Final = -8  # mallopt(3)
 
+# What a write to stdout ends with that is closed, full or gone.
+_NO_OUTPUT: Final = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO}
+
 
 class LazyGroup(Group):
     """A group whose commands are imported when they are called."""
@@ -106,7 +110,9 @@ def leave(code: int) -> NoReturn:
     """
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
+            # A stream that was closed when the process began is None.
+            if stream is not None:
+                stream.flush()
         except (OSError, ValueError):
             code = code or 1
     os._exit(code)
@@ -130,10 +136,17 @@ def run(arguments: list[str] | None = None) -> int:
             _print_error(error.to_json())
         output.echo(f"error: {hide_known(error.text())}", err=True)
         return error.exit_code
-    except Exception:  # noqa: BLE001 - the last resort: a bug must not show a secret either
-        output.echo(f"unexpected error; please report this:\n{_traceback()}", err=True)
-        return 1
+    except Exception as error:  # noqa: BLE001 - the last resort: a bug must not show a secret either
+        return _unexpected(error)
     return result if isinstance(result, int) else 0
+
+
+def _unexpected(error: Exception) -> int:
+    if isinstance(error, OSError) and error.filename is None and error.errno in _NO_OUTPUT:
+        output.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+        return SpaceError.exit_code if error.errno == errno.ENOSPC else 1
+    output.echo(f"unexpected error; please report this:\n{_traceback()}", err=True)
+    return 1
 
 
 def _usage_error(error: click.ClickException) -> UsageError:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +54,20 @@ def test_explicit_lists_carry_sha256(tmp_path, form):
     assert any(fn.startswith("tiny-data") for fn in listed)
     for fn in listed:
         assert held[fn] in text, fn
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's redirections")
+@pytest.mark.parametrize("where", [">&-", ">/dev/full", "| head -c 0"])
+def test_an_output_that_cannot_be_written_is_no_traceback(where):
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; '{sys.executable}' -m repack schema {where}"],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in result.stderr
+    assert where != ">/dev/full" or (
+        result.returncode == 9 and "cannot be written" in result.stderr
+    )
