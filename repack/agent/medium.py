@@ -115,7 +115,10 @@ class Medium:
         """
         own = self.folder / layout.MANIFEST_PATH
         aside = self._places(signed.number, layout.INTEGRITY_PATH)[0]
-        if all((self.folder / path).is_file() for path in (f"repack/{signed.path}", aside)):
+        with _as_missing():
+            paths = [self.folder / path for path in (f"repack/{signed.path}", aside)]
+            is_carried = all(beneath.is_file(path) for path in paths)
+        if is_carried:
             return
         try:
             carried = manifest.parse(atomic.read(own, manifest.MAX_BYTES), own)
