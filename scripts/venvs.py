@@ -28,7 +28,7 @@ def python_in(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def ready(folder: Path, group: str, pins: Sequence[str] = ()) -> Path:
+def ready(folder: Path, group: str, pins: Sequence[str] = (), *, without: str = "") -> Path:
     """Make or keep the environment ``folder`` with this project and a dependency group.
 
     It is kept while ``pyproject.toml``, the interpreter and the place of the clone stay.
@@ -37,6 +37,7 @@ def ready(folder: Path, group: str, pins: Sequence[str] = ()) -> Path:
         folder: where the environment lies.
         group: a key of ``[dependency-groups]`` in ``pyproject.toml``.
         pins: requirements besides, such as ``tuf==6``.
+        without: a package of the group that stays out.
 
     Returns:
         Its interpreter.
@@ -49,7 +50,9 @@ def ready(folder: Path, group: str, pins: Sequence[str] = ()) -> Path:
     stamp, python = folder / "made-from.txt", python_in(folder)
     if python.exists() and stamp.exists() and stamp.read_text("ascii") == mark.hexdigest():
         return python
-    _create(folder, ["--editable", str(ROOT), *members(group), *pins], _SIZES.get(group, 0))
+    names = members(group)
+    wanted = [name for name in names if not without or not name.startswith(without)]
+    _create(folder, ["--editable", str(ROOT), *wanted, *pins], _SIZES.get(group, 0))
     stamp.write_text(mark.hexdigest(), "ascii")
     return python
 

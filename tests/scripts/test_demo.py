@@ -80,7 +80,7 @@ def test_a_second_run_finds_everything_done(first, clone):
 def test_an_environment_is_kept_until_its_sources_change(tmp_path, monkeypatch):
     made = []
 
-    def create(folder, requirements):
+    def create(folder, requirements, _size):
         made.append(requirements)
         venvs.python_in(folder).parent.mkdir(parents=True, exist_ok=True)
         venvs.python_in(folder).touch()
