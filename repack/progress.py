@@ -6,18 +6,23 @@ import contextlib
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
 Unit = Literal["bytes", "packages", "files"]
 
 
+class Advance(Protocol):
+    """Told that ``count`` more units are done, and the name of what is worked on."""
+
+    def __call__(self, count: int, name: str = ..., /) -> None:
+        """May be called from any thread."""
+
+
 class Progress(Protocol):
     """Hears what a step does. The functions it hands out may be called from any thread."""
 
-    def phase(
-        self, what: str, total: int | None, unit: Unit
-    ) -> AbstractContextManager[Callable[[int], None]]:
+    def phase(self, what: str, total: int | None, unit: Unit) -> AbstractContextManager[Advance]:
         """Open a phase of ``total`` units; the function given is told how many more are done."""
 
     def note(self, text: str) -> None:
@@ -28,10 +33,10 @@ class Silent:
     """Hears everything and says nothing."""
 
     @contextlib.contextmanager
-    def phase(self, what: str, total: int | None, unit: Unit) -> Iterator[Callable[[int], None]]:
+    def phase(self, what: str, total: int | None, unit: Unit) -> Iterator[Advance]:
         """Count nothing."""
         del what, total, unit
-        yield lambda _done: None
+        yield lambda _count, _name="": None
 
     def note(self, text: str) -> None:
         """Drop it."""

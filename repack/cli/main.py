@@ -113,7 +113,9 @@ def leave(code: int) -> NoReturn:
             # A stream that was closed when the process began is None.
             if stream is not None:
                 stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if stream is sys.stdout and not code and isinstance(error, OSError):
+                code = _unexpected(error)
             code = code or 1
     os._exit(code)
 
@@ -129,7 +131,8 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         if "--json" in words:
             _print_error(_usage_error(error).to_json())
-        error.show(sys.stderr)
+        with contextlib.suppress(OSError):
+            error.show(sys.stderr)
         return error.exit_code
     except RepackError as error:
         if "--json" in words:
@@ -156,7 +159,8 @@ def _usage_error(error: click.ClickException) -> UsageError:
 
 
 def _print_error(document: dict[str, object]) -> None:
-    output.echo_json(json.dumps(_without_secrets(document), ensure_ascii=False))
+    with contextlib.suppress(OSError):  # the text on standard error is said anyway
+        output.echo_json(json.dumps(_without_secrets(document), ensure_ascii=False))
 
 
 def _without_secrets(value: Any) -> Any:

@@ -132,7 +132,8 @@ def compose_release(
     report = compose_report(subject, earlier_releases(channels, label.name, since))
     texts |= render_report(report)
     files = Contents(file_entries(contents, texts), artifacts(contents))
-    texts |= sign(release, files, signing, newest(channels, label.name), now)
+    with context.progress.phase("sign", None, "files"):
+        texts |= sign(release, files, signing, newest(channels, label.name), now)
     tree = ChannelTree(archives, texts)
     check_names(tree.paths)
     secrets = label.secrets | solution.secrets | context.upstream.secrets() | signing.secrets

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from repack.conda.record import Record
     from repack.names import Digest
-    from repack.progress import Progress
+    from repack.progress import Advance, Progress
     from repack.store.partial import Partial
     from repack.store.store import Store
     from repack.store.write_behind import WriteBehind
@@ -71,7 +71,7 @@ class _Archive(Struct, frozen=True):
 class _FetchState(Struct):
     """What the threads share; ``lock`` guards all but the flags."""
 
-    advance: Callable[[int], None]
+    advance: Advance
     commit: Callable[[Partial], object]
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -320,7 +320,7 @@ class _Download:
                 partial.write(memoryview(data))
                 with self._state.lock:
                     self._state.bytes += len(data)
-                self._state.advance(len(data))
+                self._state.advance(len(data), self._archive.record.fn)
         if response.length is None and partial.offset < partial.size:
             # A server that says no length may have been cut off without a sign.
             raise TransientError("less came than there should be", where=redact_url(url))

@@ -91,7 +91,7 @@ class Counting:
     def __exit__(self, *fault):
         return None
 
-    def _add(self, count):
+    def _add(self, count, _name=""):
         self.done += count
 
     def note(self, text):
@@ -542,7 +542,7 @@ def test_ctrl_c_in_the_waiting_thread(site, store, upstream):
 
 def test_a_fault_of_our_own_is_not_swallowed(site, store, upstream):
     class Broken(Counting):
-        def _add(self, count):
+        def _add(self, count, _name=""):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

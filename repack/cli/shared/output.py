@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repack.cli.shared.meter import Meter, reporting
 from repack.display import terminal
 from repack.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from repack.progress import Unit
+    from repack.progress import Advance, Unit
 
 
 class Plain:
-    """For a stderr that is no terminal: notes only."""
+    """For a stderr that is no terminal: notes, and every few seconds how far a phase is."""
 
     @contextlib.contextmanager
-    def phase(self, what: str, total: int | None, unit: Unit) -> Iterator[Callable[[int], None]]:
-        """Draw nothing."""
-        with SILENT.phase(what, total, unit) as advance:
-            yield advance
+    def phase(self, what: str, total: int | None, unit: Unit) -> Iterator[Advance]:
+        """Print a line when the phase takes long."""
+        meter = Meter(what, total, unit)
+        with reporting(meter, lambda text: echo(text, err=True)):
+            yield meter.advance
 
     def note(self, text: str) -> None:
         """Print the line."""
@@ -42,7 +44,7 @@ class Bars:
         self._console = Console(stderr=True)
 
     @contextlib.contextmanager
-    def phase(self, what: str, total: int | None, unit: Unit) -> Iterator[Callable[[int], None]]:
+    def phase(self, what: str, total: int | None, unit: Unit) -> Iterator[Advance]:
         """Draw a bar."""
         from rich import progress as bars
 
@@ -51,19 +53,38 @@ class Bars:
             if unit == "bytes"
             else (bars.MofNCompleteColumn(),)
         )
-        columns = (bars.TextColumn("{task.description:>8}"), bars.BarColumn(), *amount)
+        columns = (
+            bars.TextColumn("{task.description:>8}", markup=False),
+            bars.BarColumn(),
+            *amount,
+            bars.TimeRemainingColumn(compact=True),
+            bars.TextColumn("{task.fields[name]}", markup=False),
+        )
         with bars.Progress(*columns, console=self._console, transient=True) as drawn:
-            task = drawn.add_task(what, total=total)
-            yield lambda count: drawn.advance(task, count)
+            task = drawn.add_task(what, total=total, name="")
+
+            def advance(count: int, name: str = "") -> None:
+                drawn.update(task, advance=count, name=terminal(name))
+
+            yield advance
 
     def note(self, text: str) -> None:
         """Print the line above the bars."""
-        self._console.print(terminal(text), markup=False, highlight=False)
+        # The terminal breaks lines where it must; what is copied from it stays whole.
+        self._console.print(terminal(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print text: the only way from the commands to a terminal."""
-    click.echo(terminal(text), err=err)
+    """Print text: the only way from the commands to a terminal.
+
+    Raises:
+        OSError: standard output takes no more. On standard error nobody could be told.
+    """
+    if err:
+        with contextlib.suppress(OSError):
+            click.echo(terminal(text), err=True)
+    else:
+        click.echo(terminal(text))
 
 
 def echo_json(document: str) -> None:
@@ -79,13 +100,13 @@ class Lines(Plain):
     """For ``--verbose``: a line when a phase begins and one when it has ended."""
 
     @contextlib.contextmanager
-    def phase(self, what: str, total: int | None, unit: Unit) -> Iterator[Callable[[int], None]]:
+    def phase(self, what: str, total: int | None, unit: Unit) -> Iterator[Advance]:
         """Print what is done and of how much."""
         began, size = time.monotonic(), "" if total is None else f", {total} {unit}"
-        click.echo(f"{what}{size} …", err=True)
-        with SILENT.phase(what, total, unit) as advance:
+        echo(f"{what}{size} …", err=True)
+        with super().phase(what, total, unit) as advance:
             yield advance
-        click.echo(f"{what}: {time.monotonic() - began:.1f} s", err=True)
+        echo(f"{what}: {time.monotonic() - began:.1f} s", err=True)
 
 
 def progress() -> Progress:
