@@ -170,6 +170,9 @@ def summary(result: dict[str, Any], said: str, cut: bool) -> None:  # noqa: FBT0
     network = "network cut" if cut else "network NOT cut: this machine does not let us"
     print(f"installed by py-rattler from the folder alone ({network}); in there:")
     print("".join(f"  {line}\n" for line in said.splitlines()), end="")
+    for name in ("conda-index", "conda-build"):
+        path = shutil.which(name)
+        print(f"{name}: {path or 'not here, so nothing was indexed anew as a customer may'}")
     print("win-64 is solved only: its python is a stand-in, and nothing here can run it.")
 
 

@@ -226,10 +226,10 @@ def plain(python):
 
 
 def problems_in(said):
-    """What ``verify.py --json`` found; ``said`` itself if it is no such thing."""
+    """What ``verify.py --json`` found, and its notes; ``said`` itself if it is no such thing."""
     try:
         found = json.loads(said)
-        return found["problems"] or [said]
+        return found["problems"] + found.get("notes", []) if found["problems"] else [said]
     except (ValueError, KeyError, TypeError):
         return [said]
 

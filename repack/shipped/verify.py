@@ -41,6 +41,7 @@ SUMS = "repack/metadata/SHA256SUMS"
 DATA = re.compile(
     r"[a-z0-9-]+/[^/\\:]+\.(conda|tar\.bz2|json|json\.(zst|bz2))|repack/explicit-[a-z0-9-]+\.txt"
 )
+NO_BZ2 = "repodata.json.bz2 is gone, as after a `conda index`: conda 4.3 finds no package here"
 DROPS = re.compile(r"\.repack-delta(-[0-9]+)?\.json")
 # What the site keeps on its stick by the support runbook: data that no program here looks at.
 SITE = re.compile(r"licen[cs]e[^/]*\.json[^/]*|backups/[^/]+/(fingerprint|license_store)\.[^/]+")
@@ -386,6 +387,7 @@ def main():
         done = done or tidy(root, result["leftovers"])
         notes = ["left over from earlier releases: %d files%s" % (len(result["leftovers"]), done)]
     notes += ["ignored: " + path for path in result["litter"]]
+    notes += [NO_BZ2] if any(p.endswith("/repodata.json.bz2") for p in result["problems"]) else []
     result["notes"] = notes
     lines = result["problems"] + notes + [text % result]
     lines = [json.dumps(result)] if given.json else lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 import platform
 import shutil
 import sys
@@ -49,6 +50,7 @@ def examine(store: Path, channels: Path) -> Iterator[DoctorFinding]:
     yield _exchange(channels)
     yield _proof()
     yield _isolation()
+    yield from _indexers()
 
 
 def _libraries() -> Iterator[DoctorFinding]:
@@ -110,6 +112,14 @@ def _proof() -> DoctorFinding:
         text = f"{platform.machine()} on {sys.platform}: no platform can be proved by linking"
         return DoctorFinding("proof", "note", text)
     return DoctorFinding("proof", "ok", f"{host} can be proved by linking")
+
+
+def _indexers() -> Iterator[DoctorFinding]:
+    """Tools with which a customer may index a channel anew; no build needs them."""
+    for name, variable in (("conda-index", "CONDA_INDEX_EXE"), ("conda-build", "CONDA_BUILD_EXE")):
+        path = os.environ.get(variable) or shutil.which(name)
+        text = path or f"is not here; put it on PATH or set {variable} to try what customers do"
+        yield DoctorFinding(name, "ok" if path else "note", text)
 
 
 def _isolation() -> DoctorFinding:

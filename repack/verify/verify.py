@@ -11,7 +11,7 @@ import bz2
 import contextlib
 import hashlib
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from repack.channel import integrity, layout, manifest
 from repack.channel.layout import MANIFEST
@@ -48,6 +48,12 @@ if TYPE_CHECKING:
     from repack.names import RelPath
     from repack.trust.client import TrustedMetadata
     from repack.verify.verdict import Requirements
+
+
+_REINDEXED: Final = (
+    "repodata.json.bz2 is gone, as after a `conda index`: conda 4.3 reads no other index and finds no"
+    " package here; copy the folder again as it was delivered, or say `conda index --bz2`"
+)
 
 
 def verify(
@@ -89,6 +95,8 @@ def verify(
     _check_metadata(channel, data, requirements, verdict, now)
     _check_need(requirements, verdict)
     verdict.findings = list(dict.fromkeys(verdict.findings))
+    if any(f.kind == "missing" and f.path.endswith("/repodata.json.bz2") for f in verdict.findings):
+        verdict.warnings.append(_REINDEXED)
     return verdict
 
 
