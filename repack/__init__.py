@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from repack.version import __version__
@@ -15,18 +16,65 @@ from repack.version import __version__
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from repack.release.outcome import Outcome
+    from repack.errors import (
+        BusyError,
+        DefaultsError,
+        FetchError,
+        FolderError,
+        IntegrityError,
+        KeyRefusedError,
+        LabelError,
+        PlaceError,
+        ProblemsError,
+        ProofError,
+        RepackError,
+        SignatureError,
+        SigningDateError,
+        SpaceError,
+        UnsolvableError,
+        UsageError,
+    )
+    from repack.progress import Progress
+    from repack.release.outcome import Outcome, PlatformResult
     from repack.settings import Options
 
-__all__ = ["Options", "__version__", "build"]
+__all__ = [
+    "BusyError",
+    "DefaultsError",
+    "FetchError",
+    "FolderError",
+    "IntegrityError",
+    "KeyRefusedError",
+    "LabelError",
+    "Options",
+    "Outcome",
+    "PlaceError",
+    "PlatformResult",
+    "ProblemsError",
+    "Progress",
+    "ProofError",
+    "RepackError",
+    "SignatureError",
+    "SigningDateError",
+    "SpaceError",
+    "UnsolvableError",
+    "UsageError",
+    "__version__",
+    "build",
+]
+
+_MODULES = {
+    "Options": "repack.settings",
+    "Outcome": "repack.release.outcome",
+    "PlatformResult": "repack.release.outcome",
+    "Progress": "repack.progress",
+}
 
 
 def __getattr__(name: str) -> object:
-    """``Options`` when it is asked for: ``repack --help`` must not pay for what it imports."""
-    if name == "Options":
-        from repack.settings import Options
-
-        return Options
+    """A public name when it is asked for: ``repack --help`` must not pay for what it imports."""
+    if name in __all__:
+        return getattr(import_module(_MODULES.get(name, "repack.errors")), name)
     raise AttributeError(f"module 'repack' has no attribute {name!r}")
 
 
@@ -43,7 +91,7 @@ def build(label: str, **options: Unpack[Options]) -> Outcome:
         What was done: release number, packages added and removed, proofs, warnings.
 
     Raises:
-        repack.errors.RepackError: whatever went wrong, by who must act; carries the exit code of
+        RepackError: whatever went wrong, by who must act; carries the exit code of
             the command line. What was published before still is.
     """
     from repack.progress import SILENT

@@ -28,9 +28,10 @@ class Options(TypedDict, total=False):
     """The options of :func:`repack.build`; the names are those of ``repack label``.
 
     Attributes:
-        labels_dir: folder of label files, ``labels`` if not given.
-        channels_dir: folder of published channels, ``channels`` if not given.
-        store: package store, in the user's cache folder if not given.
+        labels_dir: folder of label files, ``$REPACK_LABELS_DIR`` or ``labels`` if not given.
+        channels_dir: folder of published channels, ``$REPACK_CHANNELS_DIR`` or ``channels`` if not
+            given.
+        store: package store, ``$REPACK_STORE`` or in the user's cache folder if not given.
         env: ``conda info --json`` of a prepared environment, to take instead of solving.
         channels: of a label that no file defines, in priority order.
         packages: of such a label, as MatchSpecs.
@@ -105,13 +106,16 @@ class Settings(Value, frozen=True):
     def of(cls, options: Options) -> Settings:
         """Settings from the Python API's options, with the command line's defaults."""
         env = options.get("env")
-        store = options.get("store")
+        environment = options.get("environment", os.environ)
+        store = options.get("store") or environment.get("REPACK_STORE")
+        labels = options.get("labels_dir") or environment.get("REPACK_LABELS_DIR")
+        channels = options.get("channels_dir") or environment.get("REPACK_CHANNELS_DIR")
         return cls(
-            labels_dir=Path(options.get("labels_dir", "labels")),
-            channels_dir=Path(options.get("channels_dir", "channels")),
+            labels_dir=Path(labels or "labels"),
+            channels_dir=Path(channels or "channels"),
             store_dir=default_store() if store is None else Path(store),
             home=Path.home(),
-            environment=options.get("environment", os.environ),
+            environment=environment,
             now=options.get("now") or dt.datetime.now(dt.UTC).replace(microsecond=0),
             prove=options.get("prove", "linked"),
             lock="update" if options.get("update") else "keep",

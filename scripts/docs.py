@@ -38,6 +38,7 @@ def main() -> int:
         docs / "deployment" / "oem_installation.md": checklist.read_text("utf-8"),
         docs / "errors.md": error_page(),
         docs / "reference" / "commands.md": reference.commands_page(),
+        docs / "reference" / "python.md": reference.python_page(),
         docs / "reference" / "label-keys.md": reference.label_page(),
         docs / "label.schema.json": json.dumps(label_schema(), indent=2, ensure_ascii=False) + "\n",
     }

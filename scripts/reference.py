@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Final
 
 import click
 
+import repack as api
 from repack.cli.main import COMMANDS, repack
 from repack.label.schema import SCHEMA
 
@@ -18,6 +20,50 @@ if TYPE_CHECKING:
 _WORDS: Final[dict[str, str]] = {"array": "list", "object": "table"}
 # Too common to be worth a row at each command.
 _EVERYWHERE: Final = {"--json", "--help"}
+
+
+def python_page() -> str:
+    """The Python API: every public name, with its text and its fields."""
+    lines = [
+        "# Python",
+        "",
+        "Made from the program by `python -m scripts.docs`. All names are typed (`py.typed`) and those",
+        "of the package itself: `from repack import build, RepackError`. Every other module may change",
+        "with any version.",
+        "",
+    ]
+    errors = []
+    for name in sorted(set(api.__all__) - {"__version__"}, key=str.lower):
+        value = getattr(api, name)
+        if inspect.isclass(value) and issubclass(value, api.RepackError):
+            first = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
+            bases = ", ".join(base.__name__ for base in value.__bases__)
+            errors.append(f"| `{name}` | `{bases}` | {value.exit_code} | {first} |")
+            continue
+        signature = f"{name}(label: str, **options: Unpack[Options]) -> Outcome"
+        lines += [f"## `{name}`", ""]
+        lines += [f"    {signature}", ""] * (name == "build")
+        lines += _sections(inspect.getdoc(value) or "")
+    lines += ["## Errors", "", "| class | is a | exit code | meaning |", "|---|---|---|---|"]
+    return "\n".join([*lines, *errors, ""])
+
+
+def _sections(text: str) -> list[str]:
+    """A docstring in Google's form as Markdown: its sections become lists."""
+    text = re.sub(r":\w+:`~?([\w.]+)`", r"`\1`", text).replace("``", "`")
+    lines: list[str] = []
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        item = re.fullmatch(r"    (\w+): (.*)", line)
+        if indent == 0 and line.endswith(":") and " " not in line:
+            lines += [f"**{line}**", ""]
+        elif item:
+            lines.append(f"- `{item[1]}`: {item[2]}")
+        elif indent > 4:
+            lines.append(f"  {line.strip()}")
+        else:
+            lines.append(line.strip())
+    return [*lines, ""]
 
 
 def commands_page() -> str:
