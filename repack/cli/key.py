@@ -61,11 +61,20 @@ def command() -> None:
 @_new_key
 @options.as_json
 def new(name: str | None, *, threshold: int | None, as_json: bool, **values: Any) -> None:
-    """Add a key for a role; it comes into force with `repack key rotate` or the first release."""
-    from repack.trust.operations import add_key
+    """Add a key for a role, or without --role for every role that has none.
 
-    where = _folder(name, values["folder"])
-    ring = add_key(where, _new(values), options.environment(), threshold)
+    It comes into force with the first release, later with `repack key rotate`.
+    """
+    from repack.trust.operations import add_key, add_missing_keys
+
+    where, described = _folder(name, values["folder"]), ("uri", "public")
+    if values["role"] is not None:
+        ring = add_key(where, _new(values), options.environment(), threshold)
+    elif threshold is not None or any(values[key] is not None for key in described):
+        raise UsageError("say which --role the threshold or key is for", hint="--role root")
+    else:
+        algorithm = cast("Algorithm", values["algorithm"])
+        ring = add_missing_keys(where, algorithm, options.environment())
     _emit(ring.keyset, where, as_json=as_json)
 
 

@@ -23,6 +23,7 @@ from repack.version import __version__
 # table, because `repack --help` must not pay for importing what it lists.
 GROUPS: Final = {
     "Build": {
+        "init": ("repack.cli.init", "Begin a label: write its file, with the profile it needs."),
         "label": ("repack.cli.label", "Build a label's channel, prove it, publish it."),
         "diff": ("repack.cli.label:diff", "Say what a rebuild of a label would change."),
         "report": (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -54,7 +55,7 @@ class Keyring:
             raise KeyRefusedError(
                 "there is no key set",
                 where=path,
-                hint=f"make one: repack key new --role root --keys {folder}",
+                hint=f"make one: repack key new --keys {shlex.quote(str(folder))}",
             )
         return cls(folder, parse_keyset(atomic.read(path, MAX_BYTES), path), environment)
 

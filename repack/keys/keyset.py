@@ -195,7 +195,7 @@ class KeySet(Struct, frozen=True):
                 f"role {role} has too few keys",
                 expected=role_keys.threshold,
                 got=len(role_keys.keys),
-                hint=f"make one: repack key new --role {role}",
+                hint=f"make one: repack key new NAME --role {role}",
             )
         return role_keys
 

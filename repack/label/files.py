@@ -199,6 +199,24 @@ def read_source(source: Source, platforms: tuple[str, ...]) -> LockedPackages:
     return join_sources(parts, ", ".join(source.paths), platforms)
 
 
+def survey_source(
+    path: Path, platforms: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The channels and the platforms that a lock or environment file names; either may be none.
+
+    Raises:
+        LabelError: it is no such file.
+        PlaceError: it cannot be read.
+    """
+    from repack.conda.match_spec import spec_fault
+    from repack.inputs.source import MAX_SOURCE, Source, parse_source
+    from repack.inputs.source_channels import read_source_channels
+
+    data, where = _read(path, MAX_SOURCE), str(path)
+    locked = parse_source(data, where, Source((where,)), platforms, spec_fault)
+    return read_source_channels(data, where), locked.platforms
+
+
 def _read(path: Path, limit: int) -> bytes:
     try:
         return atomic.read(path, limit)

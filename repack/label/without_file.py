@@ -29,6 +29,7 @@ class UnwrittenLabel(Value, frozen=True):
         platforms: by subdir the virtual packages that differ from the defaults (None takes one
             away) and, as ``conda``, the oldest conda in use.
         packages: MatchSpecs; none when a prepared environment brings the packages.
+        source: a lock or environment file that says the packages instead.
     """
 
     hidden_fields: ClassVar = ("channels",)
@@ -39,6 +40,7 @@ class UnwrittenLabel(Value, frozen=True):
     platforms: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     package_format: PackageFormat = "keep"
+    source: str | None = None
 
 
 def label_without_file(request: UnwrittenLabel, context: LabelContext) -> Label:
@@ -53,6 +55,8 @@ def label_without_file(request: UnwrittenLabel, context: LabelContext) -> Label:
         "platforms": {subdir: dict(values) for subdir, values in request.platforms.items()},
         "package_format": request.package_format,
     }
-    if context.packages_from == "label":
+    if request.source is not None:
+        document["from"] = request.source
+    elif context.packages_from == "label":
         document["packages"] = list(request.packages)
     return label_of_tree(tree_of(document), request.where, context)

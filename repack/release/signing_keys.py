@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
+from repack.errors import KeyRefusedError
 from repack.fs import atomic
 from repack.keys.keyring import KEYS_FILE, Keyring
+from repack.keys.keyset import ROLES
 from repack.keys.shared_key import MAX_KEY_FILE, parse_key
 from repack.label.label import LabelSigning
 from repack.trust.sign import UNSIGNED, Signing
@@ -42,6 +45,8 @@ def read_signing_keys(context: BuildContext) -> Signing:
             context.progress.note(f"made development keys in {folder}; see `repack key`")
     for role, threshold in settings.thresholds.items():
         ring.keyset = ring.keyset.with_threshold(cast("RoleName", role), threshold)
+    for name in ROLES:
+        _check_role(name, ring, context.label.name)
     text, hmac = settings.hmac or ring.hmac_ref(), None
     if text is not None:
         hmac = parse_key(text, "signing.hmac").resolve(
@@ -51,3 +56,20 @@ def read_signing_keys(context: BuildContext) -> Signing:
         if hmac.warning:
             context.progress.note(hmac.warning)
     return Signing(hmac, ring, settings.expiry, context.settings.date_consent)
+
+
+def _check_role(role: RoleName, ring: Keyring, label: str) -> None:
+    """See that ``role`` has enough keys, here where the command that makes them can be named."""
+    try:
+        ring.keyset.keys_of(role)
+    except KeyRefusedError as error:
+        usual = ring.folder == Path("keys") / label
+        where = label if usual else f"--keys {shlex.quote(str(ring.folder))}"
+        missing = "" if role not in ring.keyset.roles else f" --role {role}"
+        raise KeyRefusedError(
+            error.what,
+            where=ring.folder,
+            expected=error.expected,
+            got=error.got,
+            hint=f"make what is missing: repack key new {where}{missing}",
+        ) from None

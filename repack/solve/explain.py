@@ -18,6 +18,7 @@ from repack.conda.dependencies import dependency_name
 from repack.conda.match_spec import is_in_bound, matches_spec, spec_name
 from repack.conda.virtual_packages import TargetProfile, profile_names
 from repack.errors import Problem, RepackError, UnsolvableError
+from repack.label.write import profile_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -206,13 +207,3 @@ def _profile_problem(
         f"{subdir}: {'; '.join(reasons)}",
         f"if the targets have it, write {line}",
     )
-
-
-def profile_line(subdir: str, values: Mapping[str, str | None], *, as_json: bool = False) -> str:
-    """The line of a label file that gives ``subdir`` a profile, such as ``win-64: {}``."""
-    quote = '"' if as_json else ""
-    pairs = (
-        f"{quote}{name}{quote}: " + ("null" if value is None else f'"{value}"')
-        for name, value in values.items()
-    )
-    return f"{quote}{subdir}{quote}: {{{', '.join(pairs)}}}"

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from repack.conda.dependencies import dependency_name
 from repack.conda.match_spec import spec_fault
 from repack.conda.virtual_packages import (
     TargetProfile,
@@ -70,6 +71,18 @@ def label_of_environment(name: str, settings: Settings) -> Label:
         package_format="keep" if profile.reads_conda_archives else "tar.bz2",
     )
     return files.compose(request, settings.environment, spec_fault, "env")
+
+
+def requested_specs(settings: Settings) -> tuple[str, ...]:
+    """The packages of a prepared environment that no other needs, by name and version.
+
+    Raises: as :func:`solution_of_environment` does.
+    """
+    access = PackageAccess(is_stored=lambda _sha256, _size: True)
+    records = harvest(_env_file(settings), access=access).records
+    needed = {dependency_name(spec) for record in records for spec in record.depends}
+    roots = (record for record in records if record.name not in {*needed, "pip"})
+    return tuple(f"{record.name} =={record.version}" for record in roots)
 
 
 def solution_of_environment(

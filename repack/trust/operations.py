@@ -17,6 +17,7 @@ from repack.errors import KeyRefusedError
 from repack.fs import atomic
 from repack.fs.walk import read_or_none
 from repack.keys.keyring import Keyring
+from repack.keys.keyset import ROLES
 from repack.trust import ceremony
 from repack.trust.disclosure import compare_with_ring, describe
 from repack.trust.editor import MetadataEditor
@@ -255,6 +256,16 @@ def _manifests(context: TrustContext, editor: MetadataEditor) -> dict[int, bytes
                     left -= len(data)
                 break
     return manifests
+
+
+def add_missing_keys(folder: Path, algorithm: Algorithm, environment: Mapping[str, str]) -> Keyring:
+    """Make a key in ``folder`` for every role that has none; raises as :func:`add_key` does."""
+    keys = Keyring.open_or_begin(folder, environment)
+    for role in ROLES:
+        if role not in keys.keyset.roles:
+            keys.keyset = keys.keyset.with_key(keys.generate(role, algorithm))
+    keys.save()
+    return keys
 
 
 def add_key(
