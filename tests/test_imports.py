@@ -91,7 +91,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "Source: the TUF specification. Signatures are checked before what they cover is parsed.",
     ),
     "prove": (
-        "archive channel conda label prefix solve store",
+        "archive channel conda fs label prefix solve store",
         "Nothing is published that was not proved.",
     ),
     "bundle": (

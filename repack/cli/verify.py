@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     type=options.FILE,
     help="The root.json that the target was given; else the channel's own is taken.",
 )
+@click.option(
+    "--reindex",
+    is_flag=True,
+    help="Also let conda-index index a copy, as a customer may, and compare and solve it.",
+)
 @options.as_json
-def command(
-    path: Path, key: str | None, root: Path | None, *, require_signature: bool, as_json: bool
-) -> int:
+def command(path: Path, key: str | None, root: Path | None, *, as_json: bool, **flags: bool) -> int:
     """Check every hash and signature of the channel in PATH, and that it says one thing.
 
     PATH may be an update package as well: a folder that scripts/update_package.py made.
@@ -46,12 +49,22 @@ def command(
     requirements = Requirements(
         key=key_options.resolve(key, "--key"),
         root=None if root is None else atomic.read(root, MAX_BYTES),
-        need="signature" if require_signature else "nothing",
+        need="signature" if flags["require_signature"] else "nothing",
     )
     # The real clock, not SOURCE_DATE_EPOCH: expiry is about today.
     verdict = verify(path, requirements, dt.datetime.now(dt.UTC))
-    output.emit(verdict, _lines(verdict), as_json=as_json)
-    return verdict.exit_code
+    if not flags["reindex"] or verdict.exit_code:
+        output.emit(verdict, _lines(verdict), as_json=as_json)
+        return verdict.exit_code
+    from repack.codec.decode import encode
+    from repack.prove.reindex import reindex
+
+    reindexed = reindex(path, options.environment())
+    document = {**verdict.to_json(), "reindexed": encode(reindexed)}
+    records, solved = sum(reindexed.records.values()), ", ".join(reindexed.platforms)
+    line = f"  indexed anew: {records} records are the same; solved again for {solved}"
+    output.emit(document, [*_lines(verdict), line], as_json=as_json)
+    return 0
 
 
 def _verify_update_package(folder: Path, key: SharedKey | None, *, as_json: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from repack.cli.main import run
 from tests.clients import environment
-from tests.world import World
+from tests.world import World, snapshot
 
 SAYS = "as after a `conda index`: conda 4.3"
 
@@ -87,3 +88,61 @@ def test_another_change_is_not_taken_for_it(world):
     path.write_bytes(path.read_bytes() + b"\n")
     code, text = verify(world)
     assert (code, SAYS in text) == (6, False)
+
+
+class TestReindex:
+    """``repack verify --reindex``: the same on a copy, compared and solved; the channel stays."""
+
+    @staticmethod
+    def reindex(world, *more: str) -> tuple[int, str]:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            code = run(["verify", str(world.channel), "--reindex", *more])
+        return code, out.getvalue()
+
+    @staticmethod
+    def program(world, monkeypatch, source: str) -> None:
+        """A stand-in for conda-index, where what it does is the point."""
+        path = world.root / "conda index"
+        path.write_text(f"#!{sys.executable}\nimport json, pathlib, sys\n{source}")
+        path.chmod(0o755)
+        monkeypatch.setenv("CONDA_INDEX_EXE", str(path))
+
+    def test_by_the_real_one_no_record_differs(self, world):
+        if not (os.environ.get("CONDA_INDEX_EXE") or shutil.which("conda-index")):
+            pytest.skip("no conda-index: put it on PATH or set CONDA_INDEX_EXE")
+        before = snapshot(world.channel)
+        code, text = self.reindex(world)
+        assert code == 0, text
+        assert "records are the same; solved again for linux-64, win-64" in text
+        assert snapshot(world.channel) == before
+        assert json.loads(self.reindex(world, "--json")[1])["reindexed"]["platforms"]
+
+    def test_without_conda_index_it_says_so(self, world, monkeypatch):
+        monkeypatch.setenv("CONDA_INDEX_EXE", "/nowhere/conda-index")
+        code, text = self.reindex(world)
+        assert code == 2
+        assert "CONDA_INDEX_EXE" in text
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="a script stands for conda-index")
+    def test_a_lost_hot_fix_is_found(self, world, monkeypatch):
+        source = (
+            'path = pathlib.Path(sys.argv[1], "noarch", "repodata.json")\n'
+            "data = json.loads(path.read_text())\n"
+            'data["packages.conda"]["tiny-app-2.0-py_0.conda"]["depends"].append("gone")\n'
+            "path.write_text(json.dumps(data))\n"
+        )
+        self.program(world, monkeypatch, source)
+        before = snapshot(world.channel)
+        code, text = self.reindex(world)
+        assert code == 7
+        assert "noarch/tiny-app-2.0-py_0.conda: another depends" in text
+        assert "linux-64: cannot be solved" in text
+        assert snapshot(world.channel) == before
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="a script stands for conda-index")
+    def test_a_conda_index_that_fails_is_told(self, world, monkeypatch):
+        self.program(world, monkeypatch, "sys.exit('it is broken')\n")
+        code, text = self.reindex(world)
+        assert code == 7
+        assert "it is broken" in text
