@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from repack.conda.dependencies import dependency_chains, dependency_graph, dependency_name
+from repack.conda.pypi_names import package_urls
 from repack.conda.rattler import is_older
 from repack.conda.spdx import judge_licence
 from repack.display import shown
@@ -181,6 +182,7 @@ def _package(
         scripts=tuple(shown(f"{script.when}: {script.path}") for script in facts.scripts),
         why={},
         depends=(),
+        purls=() if is_own else package_urls(record),
     )
 
 

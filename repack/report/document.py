@@ -39,6 +39,7 @@ class ReportPackage(Document, frozen=True):
         why: per platform the names from a package that was asked for to this one.
         depends: paths of what it depends on, in any platform.
         status: how it differs from the release before.
+        purls: package URLs beside the one of conda; a distribution of PyPI where it is known to be one.
     """
 
     path: str
@@ -61,6 +62,7 @@ class ReportPackage(Document, frozen=True):
     why: Mapping[str, tuple[str, ...]]
     depends: tuple[str, ...]
     status: str = ""
+    purls: tuple[str, ...] = ()
 
 
 class ReportPlatform(Document, frozen=True):

@@ -14,7 +14,7 @@ import hashlib
 import io
 import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from repack.codec.canonical import canonical, encode_rows
@@ -37,7 +37,8 @@ def purl(package: ReportPackage) -> str:
     """The package URL, ``pkg:conda/numpy@2.3.5?build=py311_0&subdir=linux-64&type=conda``."""
     form = "conda" if package.path.endswith(".conda") else "tar.bz2"
     parts = {"build": package.build, "subdir": package.subdir, "type": form}
-    if package.source:
+    # A path of the machine that built says nothing to others, and should not reach them.
+    if package.source and not package.source.startswith("file:"):
         parts["channel"] = package.source
     qualifiers = "&".join(f"{key}={quote(value, safe='')}" for key, value in sorted(parts.items()))
     name, version = quote(package.name.lower(), safe=""), quote(package.version, safe="")
@@ -177,6 +178,19 @@ def _component(package: ReportPackage, bundle: ReportBundle | None) -> Document:
         component["licenses"] = [_licence(package)]
     if references := list(_links(package)):
         component["externalReferences"] = references
+    if package.purls:
+        # A component has one package URL. Scanners look for vulnerabilities in those of PyPI, and
+        # read components of components.
+        component["components"] = [
+            {
+                "type": "library",
+                "bom-ref": f"{package.path}#{url}",
+                "name": unquote(url.partition("/")[2].partition("@")[0]),
+                "version": unquote(url.partition("@")[2]),
+                "purl": url,
+            }
+            for url in package.purls
+        ]
     if bundle is not None:
         component["data"] = [{"type": "dataset", "name": bundle.name}]
         component["components"] = [
@@ -232,8 +246,9 @@ def _spdx_package(package: ReportPackage, identifier: str) -> Document:
             {
                 "referenceCategory": "PACKAGE-MANAGER",
                 "referenceType": "purl",
-                "referenceLocator": purl(package),
+                "referenceLocator": url,
             }
+            for url in (purl(package), *package.purls)
         ],
     }
 

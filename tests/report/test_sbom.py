@@ -67,8 +67,34 @@ def test_package_urls_are_read_by_others(one):
     found = PackageURL.from_string(purl(one))
     assert (found.type, found.name, found.version) == ("conda", one.name, one.version)
     assert found.qualifiers["build"] == one.build
-    assert found.qualifiers.get("channel", "") == one.source
+    is_local = one.source.startswith("file:")
+    assert found.qualifiers.get("channel", "") == ("" if is_local else one.source)
     assert found.to_string() == PackageURL.from_string(found.to_string()).to_string()
+
+
+def test_scanners_find_what_pypi_calls_a_package():
+    told = report(
+        package("pytorch", purls=("pkg:pypi/torch@2.9.1",), source="file:///home/me/channel"),
+        package("openssl", purls=("pkg:generic/openssl@3.5%2Bx",)),
+    )
+    data = cyclonedx(told).decode()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(data) is None
+    parts = {part.name: part for part in Bom.from_json(json.loads(data)).components}
+    (torch,) = parts["pytorch"].components
+    assert (torch.purl.to_string(), torch.name, torch.version) == (
+        "pkg:pypi/torch@2.9.1", "torch", "2.9.1",
+    )  # fmt: skip
+    (openssl,) = parts["openssl"].components
+    assert (openssl.purl.type, openssl.version) == ("generic", "3.5+x")
+    located = [
+        ref["referenceLocator"]
+        for p in json.loads(spdx(told))["packages"]
+        for ref in p["externalRefs"]
+    ]
+    assert located.count("pkg:pypi/torch@2.9.1") == 1
+    assert "/home/me" not in data
+    assert "/home/me" not in spdx(told).decode()
+    assert "%2Fhome" not in data + spdx(told).decode()
 
 
 def test_spdx_names_every_package_and_relation():
