@@ -26,6 +26,9 @@ GROUPS: Final = {
         "init": ("repack.cli.init", "Begin a label: write its file, with the profile it needs."),
         "label": ("repack.cli.label", "Build a label's channel, prove it, publish it."),
         "diff": ("repack.cli.label:diff", "Say what a rebuild of a label would change."),
+        "show": ("repack.cli.show", "Show what is in a release: packages, sizes, signatures."),
+        "tree": ("repack.cli.show:tree", "Show what depends on what in a release."),
+        "why": ("repack.cli.show:why", "Say why a package is in a release."),
         "report": (
             "repack.cli.report",
             "Show what is in a release and what changed; print its SBOM.",

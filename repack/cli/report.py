@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["html", "json", "cyclonedx", "spdx", "csv"]),
+    type=click.Choice(["html", "json", "md", "cyclonedx", "spdx", "csv"]),
     default="html",
     show_default=True,
     help="html says where the page is, the others print.",

@@ -97,7 +97,7 @@ def page_of(channels: Channels, label: LabelName, release: int | None) -> Path:
 
 
 def document(channels: Channels, label: LabelName, release: int | None, form: str) -> bytes:
-    """The report of a release as ``html``, ``json``, ``cyclonedx``, ``spdx`` or ``csv``.
+    """The report of a release as ``html``, ``json``, ``md``, ``cyclonedx``, ``spdx`` or ``csv``.
 
     What the release carries is handed out as it was signed; the others are made of it.
 
@@ -110,7 +110,17 @@ def document(channels: Channels, label: LabelName, release: int | None, form: st
     if form in carried:
         return atomic.read(folder / carried[form], MAX_BYTES)
     report = Report.parse(atomic.read(folder / REPORT_DATA, MAX_BYTES), folder / REPORT_DATA)
+    if form == "md":
+        from repack.report.text import markdown
+
+        return markdown(report)
     return table(report) if form == "csv" else spdx(report)
+
+
+def read_report(channels: Channels, label: LabelName, release: int | None) -> Report:
+    """The report of a release; raises as :func:`page_of` and :func:`document` do."""
+    page_of(channels, label, release)
+    return Report.parse(document(channels, label, release, "json"), REPORT_DATA)
 
 
 def _folder(channels: Channels, label: LabelName, release: int | None) -> Path:
