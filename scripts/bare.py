@@ -1,7 +1,8 @@
 """Runs a command as on a fresh machine: ``python3 scripts/bare.py python3 scripts/test.py``.
 
 The command runs in a copy of this clone below bubblewrap. Of this machine it sees ``/usr`` without
-``/usr/local`` and without the packages of the system's own Python, and ``/etc``; its home is empty
+``/usr/local``, the packages of the system's own Python and the programs that only tests need, and
+``/etc``; its home is empty
 and its user is not root. ``--root`` makes it root. ``--suite trixie`` makes a root by debootstrap
 (as root, from this machine's mirror) with Python, its venv and certificates, and nothing else.
 
@@ -25,6 +26,8 @@ from scripts.oldest import require_python  # noqa: E402 - found by the line abov
 require_python()
 
 from typing import Final  # noqa: E402
+
+from scripts.programs import PROGRAMS  # noqa: E402
 
 FOLDER: Final = ROOT / ".test"
 UNAVAILABLE: Final = 69  # EX_UNAVAILABLE of sysexits.h
@@ -76,6 +79,10 @@ def _usr() -> list[str]:
             options += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             options += ["--ro-bind", str(path), str(path)]
+    for name in PROGRAMS.keys() - {"unshare"}:  # which every Debian has
+        for path in (Path("/usr/bin", name), Path("/usr/sbin", name)):
+            if path.is_file() and not path.is_symlink():
+                options += ["--ro-bind", "/dev/null", str(path)]
     if Path("/usr/lib/python3/dist-packages").is_dir():
         options += ["--tmpfs", "/usr/lib/python3/dist-packages"]
     return options
