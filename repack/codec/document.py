@@ -26,7 +26,8 @@ _TAG: Final = "tag:yaml.org,2002:"
 # accepts although JSON has none of them.
 _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"(?P<colon>\s*:)?|(?P<constant>NaN|-?Infinity)')
 _SIMPLE_KEY: Final = 1000  # characters; YAML 1.2.2, 7.4.2 allows 1024 on one line
-_HINTS: Final = {  # by words of ruamel's messages; the first that occurs counts
+_HINTS: Final = {
+    "escape character": "in double quotes a backslash must be doubled; take single quotes instead",  # by words of ruamel's messages; the first that occurs counts
     r"'\t'": "indent with spaces, not with tabs",
     "mapping values are not allowed": "quote a text that holds ': ', and check the indentation",
     "cannot start any token": "quote a text that starts with a special character",

@@ -1,14 +1,18 @@
 """Checks a tree against a JSON schema and reports each mistake with its line.
 
-Only the keywords that :mod:`repack.label.schema` uses are implemented. Three are repack's own:
+Only the keywords that :mod:`repack.label.schema` uses are implemented. Four are repack's own:
 ``form`` describes the texts that fit a ``pattern``, ``others`` is the hint for an unknown key,
-``sample`` is the hint for an empty value or one of another type. Validator libraries know no lines,
+``sample`` is the hint for an empty value or one of another type, ``is_command`` says that a text in
+place of a list is split as a shell would. Validator libraries know no lines,
 and importing one takes a large part of the time of a build in which nothing changed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from repack.codec.tree import Items, Scalar, Table
@@ -29,6 +33,8 @@ _NAMES: Final = {
     "null": "null",
 }
 _TYPE_OF: Final = {"text": "string", "int": "integer", "bool": "boolean", "null": "null"}
+# What YAML takes as a text without quotes, wherever it stands.
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*(:/[A-Za-z0-9._/-]*)?")
 _LOOKS_BOOL: Final = frozenset({"yes", "no", "on", "off", "true", "false"})
 
 
@@ -93,11 +99,27 @@ def _hint(node: Node, schema: Schema, allowed: list[str]) -> str | None:
     text = node.text[:60]
     rules = (
         ("string" in allowed and node.kind != "null", f'quote it: "{text}"'),
-        ("array" in allowed and node.kind == "text", f"write a list: [{text}]"),
+        (
+            "array" in allowed and node.kind == "text",
+            f"write a list: {_as_list(node.text, schema)}",
+        ),
         ("boolean" in allowed and text.lower() in _LOOKS_BOOL, "true or false, without quotes"),
         ("integer" in allowed and text.strip("-").isdigit(), "without quotes"),
     )
     return next((hint for applies, hint in rules if applies), None)
+
+
+def _as_list(text: str, schema: Schema) -> str:
+    """``text`` as the list that was meant; a command is split as a shell would."""
+    words = [text]
+    if schema.get("is_command"):
+        with contextlib.suppress(ValueError):
+            words = shlex.split(text)
+    return f"[{', '.join(map(_item, words))}]"[:200]
+
+
+def _item(word: str) -> str:
+    return word if _PLAIN.fullmatch(word) else json.dumps(word, ensure_ascii=False)
 
 
 def _check_scalar(node: Scalar, schema: Schema, problems: ProblemList, name: str) -> None:

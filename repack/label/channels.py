@@ -88,9 +88,10 @@ def _from_url(text: str, scheme: str) -> str:
         )
     path = parts.path.rstrip("/")
     if _SUBDIR.search(path):
+        above = _SUBDIR.sub("", redact_url(text.rstrip("/")))
         raise ChannelFault(
             f"channel {shown} ends in a platform",
-            "name the folder above, which holds all platforms",
+            f"name the folder above, which holds all platforms: {above[:120]}",
         )
     if scheme == "file":
         return _from_file_url(parts.netloc, unquote(path))

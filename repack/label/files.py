@@ -112,6 +112,7 @@ def load(
     environment: Mapping[str, str],
     check_spec: Callable[[str], str | None],
     packages_from: PackagesFrom = "label",
+    folder_fault: Callable[[str], str | None] = lambda _path: None,
 ) -> Label:
     """Read the label file ``path``.
 
@@ -120,6 +121,7 @@ def load(
         environment: the variables it may name.
         check_spec: says why a text is no MatchSpec, or None when it is one.
         packages_from: ``env`` when a prepared environment brings the packages.
+        folder_fault: says why a bundle's folder cannot be packed; not asked if not given.
 
     Raises:
         LabelError: the file has mistakes; holds all of them.
@@ -131,6 +133,7 @@ def load(
         locate=lambda text: locate(text, path.parent),
         expect_name=path.stem,
         packages_from=packages_from,
+        folder_fault=folder_fault,
     )
     return parse_label(_read(path, MAX_LABEL), str(path), context)
 
@@ -161,6 +164,17 @@ def compose(
         packages_from=packages_from,
     )
     return label_without_file(request, context)
+
+
+def folder_fault(folder: str) -> str | None:
+    """Why ``folder`` cannot be packed, as far as a look at it tells; None when it can."""
+    path = Path(folder)
+    try:
+        if not path.is_dir():
+            return f"{folder} is {'no folder' if path.exists() else 'not there'}"
+        return None if any(path.iterdir()) else f"{folder} is empty"
+    except OSError as error:
+        return f"{folder} cannot be read: {error.strerror}"
 
 
 def locate(text: str, folder: Path) -> str:

@@ -52,6 +52,7 @@ class LabelContext(Value, frozen=True):
         locate: makes a path of the file absolute.
         expect_name: the name that the file must give itself.
         packages_from: ``env`` when a prepared environment brings the packages.
+        folder_fault: says why a folder cannot be packed, or None when it can.
     """
 
     hidden_fields: ClassVar = ("environment",)
@@ -61,6 +62,7 @@ class LabelContext(Value, frozen=True):
     locate: Callable[[str], str]
     expect_name: str | None = None
     packages_from: PackagesFrom = "label"
+    folder_fault: Callable[[str], str | None] = lambda _path: None
 
 
 def parse_label(data: bytes, where: str, context: LabelContext) -> Label:
@@ -195,6 +197,14 @@ class _Reader:
         filled = fill(line.text, self._context.environment)
         for what, hint in filled.faults:
             self._problems.add(line.line, what, hint)
+        if not filled.faults and not filled.text.isprintable():
+            # "C:\\temp" in double quotes holds a tab.
+            self._problems.add(
+                line.line,
+                f"the path {filled.text[:60]!r} holds a control character",
+                "write it in single quotes, or with / instead of \\",
+            )
+            return ""
         return "" if filled.faults else self._context.locate(filled.text)
 
     def _channels(self) -> tuple[str, ...]:
@@ -300,6 +310,14 @@ class _Reader:
                 continue
             table = View(value)
             path = table.text("path")
+            if (
+                path
+                and (place := self._path(path))
+                and (fault := self._context.folder_fault(place))
+            ):
+                self._problems.add(
+                    path.line, f"bundle {name!r}: {fault}", "name a folder with files"
+                )
             bundles[name] = BundleSpec(
                 path=self._path(path) if path else "",
                 version=table.word("version", ""),

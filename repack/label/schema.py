@@ -212,6 +212,7 @@ SCHEMA: Final[Schema] = _table(
         },
         "health_check": {
             **_SPECS,
+            "is_command": True,
             "description": "A command to run in the installed environment, one argument an item.",
         },
         "signing": _SIGNING,
@@ -294,7 +295,7 @@ _PACKAGED: Final = {"anyOf": [{"required": ["packages"]}, {"required": ["from"]}
 
 
 def _for_editors(schema: Schema) -> None:
-    for ours in ("form", "others", "sample", "format"):
+    for ours in ("form", "others", "sample", "format", "is_command"):
         schema.pop(ours, None)
     if "enum" in schema and "object" in schema["type"]:
         # For repack these are the words that a text may be; for JSON schema they would be all values.

@@ -52,11 +52,14 @@ class BuildContext(Struct, frozen=True):
         settings: Settings,
         progress: Progress,
         session: BuildSession | None = None,
+        *,
+        needs_bundles: bool = True,
     ) -> BuildContext:
         """Read the label; nothing is written yet.
 
         Args:
             session: of several builds; one of its own without it.
+            needs_bundles: whether a bundle's folder that cannot be packed is a mistake.
 
         Raises:
             UsageError: there is no such label.
@@ -75,7 +78,8 @@ class BuildContext(Struct, frozen=True):
         else:
             path = files.find(settings.labels_dir, name)
             packages_from: PackagesFrom = "env" if settings.env_file else "label"
-            label = files.load(path, settings.environment, spec_fault, packages_from)
+            fault = files.folder_fault if needs_bundles else lambda _path: None
+            label = files.load(path, settings.environment, spec_fault, packages_from, fault)
             lock = path.with_suffix(".lock")
         return cls(
             settings=settings,

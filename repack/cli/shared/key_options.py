@@ -55,5 +55,6 @@ def label_key(name: str, values: Mapping[str, Any]) -> SharedKey | None:
     from repack.release.context import BuildContext
     from repack.release.signing_keys import read_signing_keys
 
-    context = BuildContext.open(name, options.settings(values), output.progress())
+    settings, progress = options.settings(values), output.progress()
+    context = BuildContext.open(name, settings, progress, needs_bundles=False)
     return read_signing_keys(context).hmac
