@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
-"""Check a repack channel: every file's SHA-256, and with a key the signature of the manifest.
+"""Check a repack channel: every file's SHA-256, its signatures, and that it says one thing.
 
-    python -I verify.py [CHANNEL | MEDIUM] [--key KEY] [--require-signature] [--tidy] [--json]
+    python -I verify.py [CHANNEL | MEDIUM] [--key KEY] [--root ROOT.JSON] [--require-signature]
+                        [--tidy] [--any-date] [--json]
 
 Run a copy of your own, not the one on the medium. A MEDIUM is a folder of channels.
 
 KEY is [KEYID=]VALUE with VALUE = env:NAME, file:PATH, hex:..., base64:... or bare base64.
+ROOT.JSON is the root that you were sent by another way; without it the channel's own is believed.
 Ends with 0 when all is well, 6 when something is wrong, 2 when it cannot look.
 
 How it holds together: repack/manifest.json is signed with HMAC-SHA384 over itself without the
 field "signature", as JSON with sorted keys and no white space. It names repack/integrity.json by
-SHA-256, and that names every other file. The public-key metadata in repack/metadata/ is checked
-for damage only: `repack verify` checks who signed it. Python 3.6 is enough.
+SHA-256, and that names every other file. The public-key metadata in repack/metadata/ is TUF's: root
+1 leads by signatures to the newest root, that names the keys of all else, and role ci signs the
+manifest. Ed25519 and ECDSA are checked here, in Python alone. Python 3.6 is enough.
+What `repack verify` checks as well: that no package writes out of its environment.
 
 `tar` unpacks a plain delta over a channel and removes nothing, so files of the release before stay.
 The delta lists them in .repack-delta-N.json: they are leftovers, no fault. --tidy removes them and
@@ -28,12 +32,17 @@ if __name__ == "__main__":
 
 import argparse
 import base64
+import bz2
 import concurrent.futures
+import contextlib
+import datetime as dt
 import hashlib
 import hmac
+import importlib
 import json
 import os
 import re
+import time
 
 MANIFEST, INTEGRITY = "repack/manifest.json", "repack/integrity.json"
 SUMS = "repack/metadata/SHA256SUMS"
@@ -139,6 +148,328 @@ def check_signature(manifest, key):
     return "good, key id %s" % signature.get("key_id")
 
 
+# --- public keys: Ed25519 (RFC 8032, 5.1) and ECDSA (FIPS 186-5, 6.4.2), for checking only
+
+P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+CURVES = {  # scheme: SubjectPublicKeyInfo up to the point, hash, p, b, order, base point
+    "ecdsa-sha2-nistp256": (
+        "3059301306072a8648ce3d020106082a8648ce3d03010703420004",
+        "sha256",
+        2**256 - 2**224 + 2**192 + 2**96 - 1,
+        0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+        0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+        "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+        "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5",
+    ),
+    "ecdsa-sha2-nistp384": (
+        "3076301006072a8648ce3d020106052b8104002203620004",
+        "sha384",
+        2**384 - 2**128 - 2**96 + 2**32 - 1,
+        int(
+            "b3312fa7e23ee7e4988e056be3f82d19181d9c6efe814112"
+            "0314088f5013875ac656398d8a2ed19d2a85c8edd3ec2aef",
+            16,
+        ),
+        int(
+            "ffffffffffffffffffffffffffffffffffffffffffffffff"
+            "c7634d81f4372ddf581a0db248b0a77aecec196accc52973",
+            16,
+        ),
+        "aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b98"
+        "59f741e082542a385502f25dbf55296c3a545e3872760ab7"
+        "3617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147c"
+        "e9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f",
+    ),
+}
+
+
+def times(add, zero, point, number):
+    """A point of a curve added to itself ``number`` times."""
+    total = zero
+    while number:
+        if number & 1:
+            total = add(total, point)
+        point, number = add(point, point), number >> 1
+    return total
+
+
+def add_ed(a, b):
+    """RFC 8032, 5.1.4: points as (X, Y, Z, T) with x = X/Z, y = Y/Z, x * y = T/Z."""
+    minus, plus = (a[1] - a[0]) * (b[1] - b[0]), (a[1] + a[0]) * (b[1] + b[0])
+    t, z = 2 * D * a[3] * b[3], 2 * a[2] * b[2]
+    e, f, g, h = plus - minus, z - t, z + t, plus + minus
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def point_ed(data):
+    """RFC 8032, 5.1.3: the point that 32 bytes stand for."""
+    y = int.from_bytes(data, "little")
+    sign, y = y >> 255, y & (2**255 - 1)
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    x = x if x * x % P == square else x * pow(2, (P - 1) // 4, P) % P
+    if y >= P or x * x % P != square or (sign and not x):
+        raise ValueError("no point of Ed25519")
+    x = x if x & 1 == sign else P - x
+    return x, y, 1, x * y % P
+
+
+def fits_ed25519(public, signature, message):
+    key = bytes.fromhex(public)
+    s = int.from_bytes(signature[32:], "little")
+    if len(key) != 32 or len(signature) != 64 or s >= L:
+        return False
+    a, zero = point_ed(key), (0, 1, 1, 0)
+    base = point_ed(bytes([0x58]) + bytes([0x66] * 31))
+    h = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
+    minus = (P - a[0], a[1], 1, P - a[3])
+    x, y, z, _ = add_ed(times(add_ed, zero, base, s), times(add_ed, zero, minus, h))
+    x, y = x * pow(z, P - 2, P) % P, y * pow(z, P - 2, P) % P
+    return (y | (x & 1) << 255).to_bytes(32, "little") == signature[:32]
+
+
+def read_der(signature):
+    """Both numbers of an ECDSA signature: SEQUENCE of two INTEGERs, no byte more than needed."""
+    numbers, rest = [], signature[2:]
+    if signature[:1] != b"\x30" or signature[1] != len(rest) or len(rest) > 127:
+        raise ValueError("no signature")
+    while rest:
+        data = rest[2 : 2 + rest[1]]
+        if rest[0] != 2 or len(data) != rest[1] or data[0] > 127:
+            raise ValueError("no signature")
+        if data[0] == 0 and data[1:2] < b"\x80":
+            raise ValueError("no signature")
+        numbers.append(int.from_bytes(data, "big"))
+        rest = rest[2 + rest[1] :]
+    return numbers
+
+
+def fits_ecdsa(scheme, public, signature, message):
+    prefix, name, p, b, order, base = CURVES[scheme]
+    size = len(base) // 4
+
+    def add(one, two):  # with a = -3, as both curves have it
+        if None in (one, two):
+            return one or two
+        (x1, y1), (x2, y2) = one, two
+        if x1 == x2 and (y1 + y2) % p == 0:
+            return None
+        up, down = (3 * x1 * x1 - 3, 2 * y1) if one == two else (y2 - y1, x2 - x1)
+        slope = up * pow(down, p - 2, p) % p
+        x = (slope * slope - x1 - x2) % p
+        return x, (slope * (x1 - x) - y1) % p
+
+    def point(data):
+        return int.from_bytes(data[:size], "big"), int.from_bytes(data[size:], "big")
+
+    der = unpem(public)
+    x, y = point(der[len(prefix) // 2 :])
+    r, s = read_der(signature)
+    if der[: len(prefix) // 2] != bytes.fromhex(prefix) or len(der) != len(prefix) // 2 + 2 * size:
+        return False
+    if max(x, y) >= p or (y * y - x**3 + 3 * x - b) % p or not (0 < r < order and 0 < s < order):
+        return False
+    z, w = int(hashlib.new(name, message).hexdigest(), 16), pow(s, order - 2, order)
+    first = times(add, None, point(bytes.fromhex(base)), z * w % order)
+    total = add(first, times(add, None, (x, y), r * w % order))
+    return total is not None and total[0] % order == r
+
+
+def unpem(text):
+    return base64.b64decode("".join(text.split("-----")[2].split()), validate=True)
+
+
+def fits(key, signature, message):
+    """Whether a key of TUF metadata made ``signature``, in hexadecimal digits."""
+    kind, public = (key["keytype"], key["scheme"]), key["keyval"]["public"]
+    try:
+        if kind == ("ed25519", "ed25519"):
+            return fits_ed25519(public, bytes.fromhex(signature), message)
+        if kind[0] in ("ecdsa", kind[1]) and kind[1] in CURVES:
+            return fits_ecdsa(kind[1], public, bytes.fromhex(signature), message)
+    except (ValueError, IndexError):
+        pass
+    return False
+
+
+# --- the chain of signed metadata: the client's workflow of TUF's specification, 5.3 to 5.6
+
+
+def plain_json(value):
+    """The form that TUF signs and names keys by: OLPC's canonical JSON."""
+    if isinstance(value, dict):
+        rows = sorted(value.items())
+        return "{%s}" % ",".join(plain_json(k) + ":" + plain_json(v) for k, v in rows)
+    if isinstance(value, list):
+        return "[%s]" % ",".join(map(plain_json, value))
+    if isinstance(value, str):
+        return '"%s"' % value.replace("\\", "\\\\").replace('"', '\\"')
+    if isinstance(value, float):
+        raise ValueError("a number with a fraction")
+    return json.dumps(value)
+
+
+def moment(text):
+    return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+
+
+def whole(number):
+    if type(number) is not int or number < 1:
+        raise ValueError("%r is no version, threshold or release" % (number,))
+    return number
+
+
+def check_keys(keys, roles):
+    """Each key is the one that its identifier names, and counts once in a role."""
+    for keyid, key in keys.items():
+        form = {"keytype": key["keytype"], "scheme": key["scheme"]}
+        form["keyval"] = {"public": key["keyval"]["public"]}
+        if hashlib.sha256(plain_json(form).encode("utf-8")).hexdigest() != keyid:
+            raise Bad("signature: a key is not the one that its identifier names: " + keyid[:80])
+    for role in roles:
+        used = [keys[keyid] for keyid in role["keyids"] if keyid in keys]
+        halves = [(key["keytype"], key["keyval"]["public"]) for key in used]
+        forms = {bytes.fromhex(p) if kind == "ed25519" else unpem(p) for kind, p in halves}
+        if len(forms) != len(used) or len(set(role["keyids"])) != len(role["keyids"]):
+            raise Bad("signature: a role has one key twice")
+        whole(role["threshold"])
+
+
+class Metadata:
+    """One file of signed metadata."""
+
+    def __init__(self, root, name, kind):
+        self.name = name
+        self.data, self.digest = read(root, "repack/metadata/" + name)
+        document = parse(self.data, name)
+        self.signed, rows = document["signed"], document["signatures"]
+        self.signatures = {row["keyid"]: row["sig"] for row in rows}
+        self.expires, self.version = moment(self.signed["expires"]), whole(self.signed["version"])
+        major = self.signed["spec_version"].split(".")[0]
+        if self.signed["_type"] != kind or major != "1" or len(self.signatures) != len(rows):
+            raise Bad("malformed: %s: not what stands in such a file" % name)
+        if kind == "root":
+            roles = self.signed["roles"]
+            if set(roles) != {"root", "targets", "snapshot", "timestamp"}:
+                raise Bad("malformed: %s: not the roles of a root" % name)
+            check_keys(self.signed["keys"], roles.values())
+
+    def check(self, keys, role):
+        """Enough of the role's keys signed this."""
+        message = plain_json(self.signed).encode("utf-8")
+        good = [
+            keyid
+            for keyid in role["keyids"]
+            if keyid in keys and fits(keys[keyid], self.signatures.get(keyid, ""), message)
+        ]
+        if len(good) < role["threshold"]:
+            raise Bad("signature: %s is signed by too few of the right keys" % self.name)
+
+    def pins(self, other):
+        """This file names that one, by version and where it says so by length and hash."""
+        row = self.signed["meta"][other.name]
+        hashes = {n: hashlib.new(n, other.data).hexdigest() for n in row.get("hashes") or {}}
+        length = row.get("length", len(other.data))
+        if (row["version"], length) != (other.version, len(other.data)):
+            raise Bad("signature: %s was not signed together with %s" % (other.name, self.name))
+        if hashes != (row.get("hashes") or {}):
+            raise Bad("signature: %s was not signed together with %s" % (other.name, self.name))
+
+
+def chain_of_roots(root, pinned):
+    """The newest root, led to by every root from the first on."""
+    names = os.listdir(at(root, "repack/metadata"))
+    count, chain = len([name for name in names if re.match(r"[0-9]+\.root\.json\Z", name)]), []
+    for number in range(1, count + 1):
+        chain.append(Metadata(root, "%d.root.json" % number, "root"))
+        for judge in chain[-2:]:
+            chain[-1].check(judge.signed["keys"], judge.signed["roles"]["root"])
+        if chain[-1].version != number:
+            raise Bad("signature: %s is of another version" % chain[-1].name)
+    if not chain:
+        raise Bad("missing: repack/metadata/1.root.json")
+    if pinned is not None and pinned not in [link.data for link in chain]:
+        raise Bad("signature: the root of --root is none of this channel's")
+    if chain[-1].signed.get("x-repack-label") != chain[0].signed.get("x-repack-label"):
+        raise Bad("signature: the newest root is another label's")
+    return chain[-1]
+
+
+def load_metadata(root, pinned):
+    """Role -> its file, each signed by the keys that the one above names."""
+    top = chain_of_roots(root, pinned)
+    keys, roles = top.signed["keys"], top.signed["roles"]
+    parts = {"root": top}
+    for name in ("timestamp", "snapshot", "targets"):
+        parts[name] = Metadata(root, name + ".json", name)
+        parts[name].check(keys, roles[name])
+    below = parts["targets"].signed["delegations"]
+    check_keys(below["keys"], below["roles"])
+    if [role["name"] for role in below["roles"]] != ["production", "ci"]:
+        raise Bad("malformed: targets.json: delegates to others than production and ci")
+    for role in below["roles"]:
+        if role["paths"] != ["releases/*/manifest.json"] or role["terminating"] is not False:
+            raise Bad("malformed: targets.json: delegates other paths")
+        parts[role["name"]] = Metadata(root, role["name"] + ".json", "targets")
+        parts[role["name"]].check(below["keys"], role)
+    parts["timestamp"].pins(parts["snapshot"])
+    for name in ("targets", "production", "ci"):
+        parts["snapshot"].pins(parts[name])
+    return parts
+
+
+def check_dates(parts):
+    """Nothing has expired, and nothing was signed more than 35 days after now."""
+    now = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=time.time())
+    made = {}
+    for name, part in sorted(parts.items()):
+        if now >= part.expires:
+            raise Bad("expired: %s on %s; is the clock right?" % (part.name, part.expires))
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            made[name] = moment(part.signed["x-repack-signed-at"])
+    limit = max(now, made.get("targets", now)) + dt.timedelta(35)
+    for name, signed_at in sorted(made.items()):
+        if signed_at > limit:
+            raise Bad("signed in the future: %s on %s; is the clock right?" % (name, signed_at))
+
+
+def check_metadata(root, manifest, digest, given):
+    """Who signed this release by public keys, in words."""
+    try:
+        parts = load_metadata(root, given.root_data)
+        if not given.any_date:
+            check_dates(parts)
+        label, number, roles = parts["root"].signed["x-repack-label"], manifest["version"], []
+        for role in ("ci", "production"):
+            for path, row in parts[role].signed["targets"].items():
+                custom, sha256 = row["custom"], row["hashes"]["sha256"]
+                names = (custom["label"], custom["type"])
+                if (
+                    names != (label, role)
+                    or path != "releases/%d/manifest.json" % custom["release"]
+                ):
+                    raise Bad("malformed: %s.json: no release of this label: %s" % (role, path))
+                if str(whole(custom["release"])) == number:
+                    roles.append(role)
+                    if sha256 != digest:
+                        raise Bad("changed: %s: not what role %s signs for" % (MANIFEST, role))
+        if label != manifest["id"]:
+            raise Bad("contradiction: the metadata is another label's: %s" % label)
+        if "ci" not in roles:
+            raise Bad("contradiction: the metadata does not sign for this release")
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise Bad("malformed: repack/metadata: %r" % error)
+    development = parts["root"].signed.get("x-repack-development") is True
+    text = "good, for %s%s" % (", ".join(roles), ", with development keys" if development else "")
+    return text + (
+        "" if given.root_data else "; root not pinned, give the one you were sent as --root"
+    )
+
+
+# --- files
+
+
 def is_plain(path):
     """Whether a path of a list stays inside of the channel, on every system."""
     return not (re.search(r"[\\:\0]", path) or {"", ".", ".."} & set(path.split("/")))
@@ -187,7 +518,7 @@ def listed(root, manifest, manifest_digest):
     for row in manifest["artifacts"]:
         if row["path"] not in files or row.get("sha256") not in (None, files[row["path"]]):
             raise Bad("contradiction: manifest and integrity.json about %s" % row["path"])
-    if os.path.exists(at(root, SUMS)):
+    if os.path.isdir(at(root, "repack/metadata")):
         data, files[SUMS] = read(root, SUMS)
         files["repack/releases/%s/manifest.json" % manifest["version"]] = manifest_digest
         for line in data.decode("utf-8", "replace").splitlines():
@@ -271,8 +602,57 @@ def hash_file(root, path):
     return digest.hexdigest()
 
 
-def check(root, key, require, others=()):
-    """Release, state of the signature, files, bytes, problems, leftovers, litter.
+def contradictions(root, manifest, files):
+    """Where the folders of the channel do not say one thing, or not what the list says."""
+    platforms = manifest["platform"]
+    platforms = [platforms] if isinstance(platforms, str) else platforms
+    for subdir in sorted({"noarch", *platforms}):
+        path = subdir + "/repodata.json"
+        if path not in files:
+            yield "missing: " + path
+            continue
+        data, _ = read(root, path)
+        for name, unpack in ((path + ".bz2", bz2.decompress), (path + ".zst", unzstd)):
+            try:
+                if name not in files:
+                    yield "missing: " + name
+                elif unpack(read(root, name)[0]) not in (data, None):
+                    yield "contradiction: %s differs from repodata.json" % name
+            except (OSError, ValueError, EOFError) as error:
+                yield "malformed: %s: %s" % (name, error)
+        for text in misfits(subdir, parse(data, path), files):
+            yield text
+
+
+def misfits(subdir, document, files):
+    """Where the records of a folder and its packages differ."""
+    if document["info"]["subdir"] != subdir:
+        yield "malformed: %s/repodata.json: of another subdir" % subdir
+    rows = dict(document.get("packages", {}))
+    rows.update(document.get("packages.conda", {}))
+    for name, row in sorted(rows.items()):
+        if row.get("sha256") is None or files.get(subdir + "/" + name) != row["sha256"]:
+            yield "changed: %s/%s: is not what its record says" % (subdir, name)
+    for path in files:
+        folder, _, name = path.rpartition("/")
+        if folder == subdir and name.endswith((".conda", ".tar.bz2")) and name not in rows:
+            yield "extra: %s: the repodata has no record of it" % path
+
+
+def unzstd(data):
+    """The content, or None where this Python cannot tell."""
+    try:
+        zstd = importlib.import_module("compression.zstd")  # Python 3.14
+    except ImportError:
+        return None
+    try:
+        return zstd.decompress(data)
+    except zstd.ZstdError as error:
+        raise ValueError(str(error))
+
+
+def check(root, key, given, others=()):
+    """Release, state of the signature, files, bytes, problems, leftovers, litter, public keys.
 
     On a medium without links a package that several channels share lies in one of the others.
     """
@@ -282,9 +662,17 @@ def check(root, key, require, others=()):
         state = "there, not checked for want of a key" if "signature" in manifest else "unsigned"
         if key and "signature" in manifest:
             state = check_signature(manifest, key)
-        elif key or require:
+        elif key:
+            raise Bad("signature: " + state)
+        public = "none"
+        if os.path.isdir(at(root, "repack/metadata")):
+            public = check_metadata(root, manifest, digest, given)
+        elif given.root_data:
+            raise Bad("signature: there is no public-key metadata to check")
+        if given.require_signature and public == "none" and not (key and "signature" in manifest):
             raise Bad("signature: " + state)
         files = listed(root, manifest, digest)
+        contradicted = list(contradictions(root, manifest, files))
         for path, sha256 in beside(root, manifest, key).items():
             if files.setdefault(path, sha256) != sha256:
                 raise Bad("contradiction: two releases about %s" % path)
@@ -308,8 +696,10 @@ def check(root, key, require, others=()):
     left -= set(files)
     problems += ["extra: " + path for path in extra - left]
     problems += ["changed: %s: now %s" % (p, got) for p, got in hashes.items() if got != files[p]]
+    wrong = {text.split(": ", 2)[1] for text in problems}
+    problems += [text for text in contradicted if text.split(": ", 2)[1] not in wrong]
     size = sum(there[path] for path in plain)
-    return title, state, len(plain), size, sorted(problems), sorted(left), sorted(litter)
+    return title, state, len(plain), size, sorted(problems), sorted(left), sorted(litter), public
 
 
 def loose(root, channels):
@@ -333,21 +723,21 @@ def loose(root, channels):
     return problems + ["extra: " + path for path in beside if path not in known]
 
 
-def check_medium(root, key, require):
+def check_medium(root, key, given):
     """As check, of all channels and what lies beside them; release and state in lines."""
     names = sorted(n for n in os.listdir(root) if os.path.isfile(at(root, n + "/" + MANIFEST)))
     lines, problems, litter, count, size = [], loose(root, names), [], 0, 0
     for name in names:
         others = [at(root, other) for other in names if other != name]
         try:
-            found = check(at(root, name), key, require, others)
+            found = check(at(root, name), key, given, others)
         except Bad as error:
-            found = (name, "not accepted", 0, 0, [str(error)], [], [])
-        lines.append("%s, signature: %s" % found[:2])
+            found = (name, "not accepted", 0, 0, [str(error)], [], [], "bad")
+        lines.append("%s, signature: %s, public keys: %s" % (*found[:2], found[7]))
         count, size = count + found[2], size + found[3]
         problems += ["%s: %s" % (name, text) for text in found[4]]
         litter += [name + "/" + path for path in found[6]]
-    return "; ".join(lines), "as said", count, size, sorted(problems), [], litter
+    return "; ".join(lines), "as said", count, size, sorted(problems), [], litter, "as said"
 
 
 def main():
@@ -356,7 +746,8 @@ def main():
     here = os.path.dirname(top) if os.path.basename(top) == "repack" else top
     options.add_argument("channel", nargs="?", default=here)
     options.add_argument("--key", help="[KEYID=]VALUE: the shared key of the signature")
-    for name in ("--require-signature", "--tidy", "--json"):
+    options.add_argument("--root", help="ROOT.JSON: the root that you were sent")
+    for name in ("--require-signature", "--tidy", "--any-date", "--json"):
         options.add_argument(name, action="store_true")
     given = options.parse_args()
     root = os.path.abspath(given.channel)
@@ -364,21 +755,32 @@ def main():
         root = "\\\\?\\" + root  # or paths of more than 260 characters are not found
     try:
         key = None if given.key is None else read_key(given.key)
+        given.root_data = given.root and read("", given.root)[0]
         inner = os.listdir(root)  # no such folder is another matter than an empty one
         is_medium = any(os.path.isfile(at(root, name + "/" + MANIFEST)) for name in inner)
         is_channel = os.path.exists(at(root, MANIFEST))
         if not (is_medium or is_channel) and given.channel == top:
             options.error("there is no channel in " + top)
         is_medium = is_medium and not is_channel
-        result = (check_medium if is_medium else check)(root, key, given.require_signature)
+        result = (check_medium if is_medium else check)(root, key, given)
     except Bad as error:
-        result = (os.path.basename(root), "not accepted", 0, 0, [str(error)], [], [])
+        result = (os.path.basename(root), "not accepted", 0, 0, [str(error)], [], [], "bad")
     except OSError as error:
         options.error(str(error))
-    names = ("release", "signature", "files", "bytes", "problems", "leftovers", "litter")
+    names = (
+        "release",
+        "signature",
+        "files",
+        "bytes",
+        "problems",
+        "leftovers",
+        "litter",
+        "public_keys",
+    )
     result = dict(zip(names, result))
     result["status"] = "error" if result["problems"] else "ok"
     text = "%(release)s: %(status)s; %(files)d files, %(bytes)d bytes; signature: %(signature)s"
+    text += "; public keys: %(public_keys)s"
     notes = []
     if result["leftovers"]:
         done = "; --tidy removes them"
