@@ -5,5 +5,5 @@ back.
 
 It imports neither solver nor network nor store. What it does can be done again after a power cut.
 
-May import: channel, codec, conda, fs, prefix, trust, besides the ground modules.
+May import: channel, codec, conda, fs, prefix, receipt, trust, besides the ground modules.
 """

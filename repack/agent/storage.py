@@ -11,6 +11,7 @@
         N.json         the packages of release N, written once its environment is whole
         trust/         the metadata that was trusted last, kept by python-tuf
         clock          the latest time seen signed
+        receipt/       the device's key, and the number of its last receipt
         incoming/      packages on their way from the medium
         lock, conda.lock
 
@@ -93,6 +94,11 @@ class AgentStorage:
     def trust(self) -> Path:
         """The metadata that python-tuf trusted last."""
         return self._state / "trust"
+
+    @property
+    def receipts(self) -> Path:
+        """The key of this device, and the number of its last receipt."""
+        return self._state / "receipt"
 
     def prefix(self, release: int) -> Path:
         """The environment of a release."""

@@ -11,7 +11,7 @@ from repack.cli.shared import options, output
 from repack.display import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -24,6 +24,7 @@ _EXPIRES_SOON = 30
 @click.command()
 @options.labels_dir
 @options.channels_dir
+@options.sites_dir
 @click.option(
     "--stale",
     type=click.IntRange(min=1),
@@ -32,20 +33,32 @@ _EXPIRES_SOON = 30
     help="Days after which an unchanged lock is worth a look.",
 )
 @options.as_json
-def command(labels_dir: Path, channels_dir: Path, *, stale: int, as_json: bool) -> None:
+def command(
+    labels_dir: Path, channels_dir: Path, sites_dir: Path, *, stale: int, as_json: bool
+) -> None:
     """Show the state of all labels; write it into channels/index.html too."""
     from repack.channel.folder import Channels
+    from repack.receipt.sites import Sites, running
     from repack.report.overview import overview, write_page
 
     channels, now = Channels(channels_dir), options.now()
     states = overview(channels, labels_dir)
     if channels.root.is_dir():
         write_page(channels)
-    rows = [state.to_json(now) for state in states]
-    output.emit(rows, _table(states, now, stale) if states else ["no labels here"], as_json=as_json)
+    sites = Sites(sites_dir).list()
+    runs = {state.label: running(sites, state.label) for state in states}
+    rows = [{**state.to_json(now), "sites": runs[state.label]} for state in states]
+    output.emit(
+        rows, _table(states, now, stale, runs) if states else ["no labels here"], as_json=as_json
+    )
 
 
-def _table(states: Sequence[LabelState], now: datetime, stale: int) -> Iterator[str]:
+def _table(
+    states: Sequence[LabelState],
+    now: datetime,
+    stale: int,
+    runs: Mapping[str, Mapping[str, int | None]],
+) -> Iterator[str]:
     """One line a label and, below it, what needs attention; 80 columns for names of usual length."""
     rows = [_HEADS, *(_row(state, now) for state in states)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
@@ -57,6 +70,18 @@ def _table(states: Sequence[LabelState], now: datetime, stale: int) -> Iterator[
         yield "  ".join(cells).rstrip()
         for note in _notes(state, now, stale) if state else ():
             yield from textwrap.wrap(note, 80, initial_indent="  ! ", subsequent_indent="    ")
+        if state and (there := runs[state.label]):
+            yield from textwrap.wrap(
+                _sites(there), 80, initial_indent="    ", subsequent_indent="    "
+            )
+
+
+def _sites(runs: Mapping[str, int | None]) -> str:
+    """Which site runs which release."""
+    return "sites: " + ", ".join(
+        f"{site} {'nothing' if release is None else release}"
+        for site, release in sorted(runs.items())
+    )
 
 
 def _row(state: LabelState, now: datetime) -> tuple[str, ...]:

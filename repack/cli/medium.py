@@ -50,6 +50,14 @@ if TYPE_CHECKING:
     envvar="REPACK_KEYS",
     help="With --oem: the label's key folder [default: keys/LABEL].",
 )
+@click.option(
+    "--for",
+    "site",
+    metavar="SITE",
+    help="The site it is for, of `repack sites`: its machine must have what the label assumes; with"
+    " --oem also --fingerprint, --has and --platform as its receipt says.",
+)
+@options.sites_dir
 @transfer.file_system
 @options.dry_run
 @options.labels_dir
@@ -66,6 +74,7 @@ def command(name: str, dest: Path, *, as_json: bool, **values: Any) -> None:
     from repack.medium.contents import ReleaseChoice
     from repack.medium.write import MediumContext, write_medium
 
+    said = _take_site(name, values) if values["site"] is not None else ()
     choice = ReleaseChoice(
         release=values["release"],
         tag=values["tag"],
@@ -80,13 +89,49 @@ def command(name: str, dest: Path, *, as_json: bool, **values: Any) -> None:
         from repack.medium.oem import write_oem
 
         written = write_oem(name, dest, choice, _site(name, values), context)
-        lines = (*_lines(written.written), *(f"  {path}" for path in written.files))
+        lines = (*said, *_lines(written.written), *(f"  {path}" for path in written.files))
         output.emit(written, lines, as_json=as_json)
     elif values["fingerprint"] or values["has"] or values["platforms"]:
         raise UsageError("--fingerprint, --has and --platform go with --oem")
     else:
         result = write_medium(name, dest, choice, context)
-        output.emit(result, _lines(result), as_json=as_json)
+        output.emit(result, (*said, *_lines(result)), as_json=as_json)
+
+
+def _take_site(name: str, values: dict[str, Any]) -> tuple[str, ...]:
+    """Fill the options that describe a site from what it said last; return what is worth saying.
+
+    Raises:
+        UsageError: the site is another label's, or its machine lacks what the label assumes.
+    """
+    from repack.label import files
+    from repack.receipt.sites import Sites, missing_at
+
+    site = Sites(values["sites_dir"]).get(values["site"])
+    receipt = site.receipt
+    if receipt.label != name:
+        raise UsageError(f"site {site.name} has another label", expected=name, got=receipt.label)
+    path = files.find(values["labels_dir"], name)
+    label = files.load(path, options.environment(), lambda _spec: None)
+    profile = label.platforms.get(receipt.platform)
+    if profile is None:
+        raise UsageError(
+            f"label {name} is not built for site {site.name}",
+            expected=receipt.platform,
+            got=", ".join(label.platforms),
+        )
+    if lines := missing_at(receipt, profile):
+        raise UsageError(
+            f"site {site.name} cannot run what label {name} assumes of its targets",
+            got="; ".join(lines),
+            hint=f"set platforms.{receipt.platform} in the label to what the site has, and build",
+        )
+    if values["oem"]:
+        values["fingerprint"] = values["fingerprint"] or receipt.fingerprint
+        values["platforms"] = values["platforms"] or (receipt.platform,)
+        if not values["has"] and receipt.release is not None:
+            values["has"] = (receipt.release,)
+    return (f"for site {site.name}, as of {receipt.when}",)
 
 
 def _site(name: str, values: Mapping[str, Any]) -> OemSite:

@@ -8,7 +8,8 @@ import click
 
 from repack.cli.shared import key_options, options, output
 from repack.cli.shared.groups import Group
-from repack.display import amount
+from repack.codec.decode import encode
+from repack.display import amount, counted, shown
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -165,6 +166,38 @@ def status(configs: tuple[Path, ...], *, as_json: bool) -> None:
     from repack.agent import status
 
     _emit_status(status.status(_context(configs)), as_json=as_json)
+
+
+@command.command()
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=options.FILE,
+    required=True,
+    help="The file to write; carry it to the vendor.",
+)
+@options.factors
+@_config
+@options.as_json
+def receipt(path: Path, factors: Path | None, configs: tuple[Path, ...], *, as_json: bool) -> None:
+    """Write what runs here into a file that this device signs, for `repack sites import`."""
+    from repack.agent.receipt import make_receipt
+    from repack.fs import atomic
+    from repack.license.factors import read_factors
+
+    context = _context(configs)
+    made, data = make_receipt(context, read_factors(factors).fingerprint())
+    atomic.write(path, data)
+    runs = "nothing" if made.release is None else f"release {made.release}"
+    lines = [
+        f"{made.label}: receipt {made.number} of this device, {runs} in use: {shown(path)}",
+        f"  key {made.key_id}: read it out when the vendor asks",
+    ]
+    if made.changed_count:
+        lines.append(f"  {counted(made.changed_count, 'difference')} made by hand")
+    fields = {"path": str(path), "key_id": made.key_id, **encode(made)}
+    output.emit(fields, lines, as_json=as_json)
 
 
 @command.command()

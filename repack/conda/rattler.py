@@ -106,6 +106,24 @@ def to_rattler_virtual_packages(
     ]
 
 
+def detect_virtual_packages() -> dict[str, str]:
+    """What this machine has: name to version, for ``__archspec`` to the microarchitecture.
+
+    Empty where py-rattler does not run.
+    """
+    try:
+        from rattler import VirtualPackage
+    except ImportError:
+        return {}
+    found = (virtual.into_generic() for virtual in VirtualPackage.detect())
+    return {
+        one.name.normalized: str(
+            one.build_string if one.name.normalized == "__archspec" else one.version
+        )
+        for one in found
+    }
+
+
 def is_older(first: str, second: str) -> bool:
     """Whether version ``first`` comes before ``second``; False where either is no version."""
     from rattler import Version

@@ -6,6 +6,7 @@ The client keeps the metadata it trusts in a state folder and thereby notices ol
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -28,6 +29,7 @@ from repack.errors import (
     MetadataInvalidError,
     MetadataNotFoundError,
     MixAndMatchError,
+    RepackError,
     RollbackError,
     RootChainError,
     ThresholdError,
@@ -120,6 +122,16 @@ def refresh(
         check(trusted)
         _save(copy, state)
     return trusted
+
+
+def seen_versions(state: Path) -> dict[str, int]:
+    """The versions of the metadata in ``state``, by role; what is not there or damaged is left out."""
+    versions: dict[str, int] = {}
+    for role in ("root", *ROLES_BELOW_ROOT):
+        with contextlib.suppress(RepackError):
+            data = _read_state(state, f"{role}.json")
+            versions[role] = metadata.parse_metadata(data, role, state).signed.version
+    return versions
 
 
 def _refresh_copy(folder: Path, state: Path, pinned: bytes) -> TrustedMetadata:

@@ -60,6 +60,14 @@ store = click.option(
     default=project.default("store", _default_store),
     help="Package store shared by all labels [default: the user's cache folder].",
 )
+sites_dir = click.option(
+    "--sites-dir",
+    type=FOLDER,
+    envvar="REPACK_SITES_DIR",
+    default=Path("sites"),
+    show_default=True,
+    help="What sites said of themselves.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 _quiet = click.option(
     "-q", "--quiet", is_flag=True, expose_value=False, callback=_set_talk,
