@@ -99,7 +99,7 @@ def _notary(channel: Path, values: Mapping[str, Any]) -> Notary:
     from repack.provenance.notarize import Notary
     from repack.version import __version__
 
-    ring = notary.open_ring(channel, values["keys"], create=True)
+    ring = notary.open_ring(channel, values["keys"])
     signers = [s for s in map(ring.signer, ring.keyset.keys_of("ci").keys) if s is not None]
     if not signers:
         raise KeyRefusedError("no private key of role ci is here", where=ring.folder)

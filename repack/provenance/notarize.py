@@ -20,7 +20,7 @@ from repack.errors import IntegrityError, RepackError, SignatureError, UsageErro
 from repack.file_entry import UNKNOWN_SIZE, FileEntry
 from repack.fs import atomic, beneath, locks
 from repack.fs.inventory import compare, take_inventory
-from repack.names import Digest, RelPath
+from repack.names import Digest, LabelName, RelPath
 from repack.provenance.statement import (
     ENVELOPE_LIMIT,
     LOG_LIMIT,
@@ -133,11 +133,15 @@ def describe(channel: Path) -> ReleaseSubject:
         raise IntegrityError(
             "the channel is not what its manifest says", where=channel, got="; ".join(faults[:20])
         )
+    try:
+        label = LabelName(manifest.id)
+    except UsageError as error:
+        raise IntegrityError("the manifest is no label's", where=channel, got=error.what) from error
     channels, inputs = _inputs(channel, manifest)
     platform = manifest.platform
     platforms = (platform,) if isinstance(platform, str) else platform
     return ReleaseSubject(
-        ExternalParameters(manifest.id, manifest.release, platforms, channels),
+        ExternalParameters(label, manifest.release, platforms, channels),
         subjects,
         subjects[MANIFEST],
         inputs,

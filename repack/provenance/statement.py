@@ -30,6 +30,7 @@ from securesystemslib.signer import Signer
 from repack.codec.canonical import canonical, loads
 from repack.codec.decode import Document, decode, encode
 from repack.errors import IntegrityError, KeyRefusedError, SignatureError
+from repack.names import LabelName
 
 __all__ = ["Envelope", "PublicHalf", "Signer"]
 
@@ -72,9 +73,12 @@ class LogPlace(Document, frozen=True):
 
 
 class ExternalParameters(Document, frozen=True):
-    """What was built; ``channels`` are the upstream channels, without secrets."""
+    """What was built; ``channels`` are the upstream channels, without secrets.
 
-    label: str
+    Envelope and report are called after the label, so it is a name and no path.
+    """
+
+    label: LabelName
     release: int
     platforms: tuple[str, ...]
     channels: tuple[str, ...]
@@ -133,6 +137,21 @@ class Statement(Document, frozen=True, rename="camel"):
     subject: tuple[ResourceDescriptor, ...]
     predicate_type: str
     predicate: Provenance
+
+
+class DsseSignature(Document, frozen=True):
+    """DSSE's Signature; without a ``keyid`` ours could not be told from others'."""
+
+    keyid: str
+    sig: str
+
+
+class DsseEnvelope(Document, frozen=True, rename="camel"):
+    """DSSE's Envelope, for its types: securesystemslib takes any."""
+
+    payload: str
+    payload_type: str
+    signatures: tuple[DsseSignature, ...]
 
 
 class ReleaseSubject(Struct, frozen=True):
@@ -294,12 +313,12 @@ def verify_envelope(data: bytes, keys: Sequence[PublicHalf], where: object) -> V
     """
     if not keys:
         raise KeyRefusedError("there is no public key to check with", where=where)
-    document = loads(data, where, ENVELOPE_LIMIT)
+    rows = decode(DsseEnvelope, loads(data, where, ENVELOPE_LIMIT), where, "DSSE envelope")
     try:
-        envelope = Envelope.from_dict(document) if isinstance(document, dict) else None
-    except (KeyError, TypeError, ValueError, FormatError, AttributeError) as error:
+        envelope = Envelope.from_dict(encode(rows))
+    except (ValueError, FormatError) as error:
         raise IntegrityError("not a DSSE envelope", where=where, got=repr(error)[:120]) from error
-    if envelope is None or envelope.payload_type != PAYLOAD_TYPE:
+    if envelope.payload_type != PAYLOAD_TYPE:
         raise IntegrityError("not a DSSE envelope of in-toto", where=where, expected=PAYLOAD_TYPE)
     try:
         accepted = envelope.verify(list(keys), 1)

@@ -67,7 +67,9 @@ class FolderFetcher(FetcherInterface):
             is_there = beneath.is_file(path)
         if not is_there:
             raise DownloadHTTPError(f"no such file: {name}", 404)
-        data = atomic.read(path, MAX_BYTES)
+        with atomic.os_errors_at(path), beneath.reading(path) as stream:
+            # One byte more than there may be: what is longer is refused by whoever parses it
+            data = stream.read(MAX_BYTES + 1)
         metadata.parse_metadata(data, role, path)
         yield data
 

@@ -20,6 +20,7 @@ from tuf.api.serialization import DeserializationError
 from repack.codec.canonical import canonical, loads
 from repack.codec.sha256sums import SUMS, compose_sums
 from repack.errors import (
+    IntegrityError,
     KeyRefusedError,
     MetadataInvalidError,
     MetadataNotFoundError,
@@ -65,9 +66,8 @@ def parse_metadata(data: bytes, role: str, where: object) -> Metadata[Any]:
         MetadataUnsupportedError: written after a newer major version of the specification.
         MetadataInvalidError: malformed, or of another type than ``role`` has; a key in it is not
             the one that its identifier names.
-        IntegrityError: not strict JSON.
     """
-    document = loads(data, where, MAX_BYTES)
+    document = _read_json(data, where)
     signed = document.get("signed") if isinstance(document, dict) else None
     spec = signed.get("spec_version") if isinstance(signed, dict) else None
     if isinstance(spec, str) and spec.partition(".")[0] != SPEC_MAJOR:
@@ -93,6 +93,24 @@ def parse_metadata(data: bytes, role: str, where: object) -> Metadata[Any]:
         )
     _check_keys(metadata.signed, where)
     return metadata
+
+
+def _read_json(data: bytes, where: object) -> object:
+    """Read strict JSON: what a cut-off copy leaves is as invalid as what somebody forged.
+
+    Raises:
+        MetadataInvalidError: it is none, or too large.
+    """
+    try:
+        return loads(data, where, MAX_BYTES)
+    except IntegrityError as error:
+        raise MetadataInvalidError(
+            f"the metadata cannot be read: {error.what}",
+            where=where,
+            expected=error.expected,
+            got=error.got,
+            hint="copy it again from where it was made",
+        ) from error
 
 
 def _check_keys(signed: Signed, where: object) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from repack.keys.keyring import Keyring
 from tests.cli.test_license import run
 from tests.small_channel import channel_at
 from tests.world import TOKEN, World
@@ -15,6 +17,7 @@ OUT = ("--out", "var/dist/notary/")
 def site(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     channel_at(tmp_path / "channels" / "halkbank")
+    Keyring.open_or_create(Path("keys/halkbank"), {})
     return tmp_path
 
 
@@ -34,9 +37,10 @@ def test_notarise_and_check(site):
     assert "halkbank-1.json" in bad["issues"][0]
 
 
-def test_checking_makes_no_keys(site):
+def test_no_keys_are_made(site):
     run("notarize", "channels/halkbank", *OUT)
     (site / "keys").rename(site / "elsewhere")
+    run("notarize", "channels/halkbank", *OUT, code=6)
     error = run("notarize", "channels/halkbank", "--check", *OUT, "--json", code=6)
     assert error["error"] == "key-refused"
     assert not (site / "keys").exists()
@@ -60,6 +64,7 @@ def test_a_public_key_in_pem_will_do(site):
 
 @pytest.mark.parametrize("words", [(), ("--check",), ("nowhere",), ("nowhere", "--check")])
 def test_bad_calls(site, words):
+    (site / "keys").rename(site / "elsewhere")
     assert run("notarize", *words, *OUT, "--json", code=2)["exit_code"] == 2
     assert not (site / "keys").exists()
 
@@ -68,7 +73,7 @@ def test_a_channel_as_the_line_builds_it(tmp_path, monkeypatch):
     """Nothing here is made for the test: what `repack label` published is notarised whole."""
     monkeypatch.chdir(tmp_path)
     world = World(tmp_path)
-    world.build()
+    world.build(signing={"keys": "keys/bank"})
     done = run("notarize", world.channel, *OUT, "--json")
     good = run("notarize", world.channel, "--check", *OUT, "--json")
     assert (good["status"], good["release"]) == ("ok", "bank-1")

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from repack.provenance.statement import PublicHalf
 
 
-def open_ring(channel: Path | None, keys: Path | None, *, create: bool = False) -> Keyring:
+def open_ring(channel: Path | None, keys: Path | None) -> Keyring:
     """The key ring in the folder ``keys``, else that of the label whose channel it is.
 
-    Args:
-        create: make the label's development keys if there are none. For signing only: a check with
-            keys made for it would check nothing.
+    None is made: a check with keys made for it would check nothing, and a notarisation writes its
+    folder only.
 
     Raises:
         UsageError: neither is given.
@@ -39,7 +38,7 @@ def open_ring(channel: Path | None, keys: Path | None, *, create: bool = False) 
         raise UsageError("which keys?", hint="give --keys or --public-key, or the channel")
     path = channel / MANIFEST
     folder = Path("keys") / LabelName(parse(atomic.read(path, MAX_BYTES), path).id)
-    return (Keyring.open_or_create if create else Keyring.open)(folder, variables)
+    return Keyring.open(folder, variables)
 
 
 def signing_keys(ring: Keyring) -> list[PublicHalf]:
