@@ -56,7 +56,15 @@ DROPS = re.compile(r"\.repack-delta(-[0-9]+)?\.json")
 SITE = re.compile(r"licen[cs]e[^/]*\.json[^/]*|backups/[^/]+/(fingerprint|license_store)\.[^/]+")
 # Files that systems and tools drop: neither signed nor bad. As repack.fs.litter.HARMLESS.
 LITTER = re.compile(
-    r"(?i)(.*/)?(\._[^/]+|\.DS_Store|Thumbs\.db|desktop\.ini|\.repack-[^/]+)"
+    r"(?i)(.*/)?(\._[^/]+|\.DS_Store|Thumbs\.db|desktop\.ini|\.repack-[^/]+|\.nfs[0-9a-f]{8,32}"
+    r"|[^/]+:Zone\.Identifier"
+    r"|@eaDir/([^/]+@Syno(EAStream|Resource)|[^/]+/SYNO\w+(\.jpg|\.fail)?))"
+    r"|\.fseventsd/([0-9a-f]{16}|fseventsd-uuid|no_log)"
+    r"|\.Spotlight-V100/(VolumeConfiguration\.plist|Store-V[12]/([\w-]+/)*([\w.-]+"
+    r"\.(index\w+|shadow\w*|plist|db|updates|state|map|txt|created)|\.?[\w-]+))"
+    r"|\.Trash-[0-9]+/(info/[^/]+\.trashinfo|directorysizes"
+    r"|files/.+\.(conda|bz2|zst|json|yml|txt|md))"
+    r"|repack/\.repack-metadata/([1-9][0-9]*\.)?[a-z]+\.json|repack/\.repack-metadata/SHA256SUMS"
     r"|[a-z0-9-]+/\.cache/(cache\.db(-[a-z]+)?|[^/]+\.json)"
     r"|System Volume Information/(IndexerVolumeGuid|WPSettings\.dat)"
 )

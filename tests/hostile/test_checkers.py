@@ -127,6 +127,55 @@ def without_any_metadata(channel):
     self_made(channel)
 
 
+# What systems, desktops, servers and a killed writer drop into a folder that they are shown.
+DROPPED = (
+    "install.cmd:Zone.Identifier",
+    "noarch/a-1-0.conda:Zone.Identifier",
+    "@eaDir/index.html@SynoEAStream",
+    "noarch/@eaDir/a-1-0.conda@SynoResource",
+    "noarch/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg",
+    "noarch/@eaDir/a.jpg/SYNOINDEX_MEDIA_INFO",
+    "noarch/.nfs000000000a2b3c4d00000001",
+    ".Trash-1000/info/old.conda.trashinfo",
+    ".Trash-1000/files/old.conda",
+    ".Trash-1000/directorysizes",
+    ".Spotlight-V100/VolumeConfiguration.plist",
+    ".Spotlight-V100/Store-V2/5C4F2E0A-97B1/0.indexHead",
+    ".Spotlight-V100/Store-V2/5C4F2E0A-97B1/.store.db",
+    ".Spotlight-V100/Store-V2/5C4F2E0A-97B1/Cache/0000/0000/12.txt",
+    ".Spotlight-V100/Store-V2/5C4F2E0A-97B1/journalExclusion",
+    ".fseventsd/fseventsd-uuid",
+    ".fseventsd/0000000000a1b2c3",
+    "repack/.repack-metadata/timestamp.json",
+    "repack/.repack-metadata/12.root.json",
+    "repack/.repack-metadata/SHA256SUMS",
+    "repack/.repack-metadata/.repack-a1b2",
+)
+# Programs under cover of their names
+COVERED = (
+    "@eaDir/setup.exe",
+    "noarch/@eaDir/setup.exe",
+    "@eaDir/setup.exe@SynoEAStream/setup.exe",
+    "@eaDir/x/SYNO_setup.exe",
+    ".Trash-1000/setup.exe",
+    ".Trash-1000/files/setup.exe",
+    ".Trash-1000/files/install.sh",
+    ".Trash-1000/info/setup.exe",
+    ".Trash-x/info/a.trashinfo",
+    ".Spotlight-V100/setup.exe",
+    ".Spotlight-V100/Store-V2/x/setup.exe",
+    ".Spotlight-V100/Store-V2/x/setup.bat",
+    ".fseventsd/setup.exe",
+    ".nfs/setup.exe",
+    "noarch/.nfssetup.exe",
+    "setup.exe:Zone.Identifier.exe",
+    "setup:Zone.Identifier/setup.exe",
+    "repack/.repack-metadata/setup.exe",
+    "repack/.repack-metadata/x/timestamp.json",
+    "noarch/.repack-metadata/timestamp.json",
+    ".repack-metadata/timestamp.json",
+)
+
 GOOD = {
     "untouched": lambda _channel: None,
     "finder": lambda channel: write(channel, "noarch/._a"),
@@ -134,8 +183,10 @@ GOOD = {
     "conda-index": lambda channel: write(channel, "noarch/.cache/cache.db"),
     "windows": lambda channel: write(channel, "System Volume Information/WPSettings.dat"),
     "killed writer": lambda channel: write(channel, "noarch/.repack-a1b2"),
+    **{path: lambda channel, path=path: write(channel, path) for path in DROPPED},
 }
 BAD = {
+    **{path: lambda channel, path=path: write(channel, path) for path in COVERED},
     "flipped": lambda channel: channels.flip(channel / "noarch/repodata.json"),
     "missing": lambda channel: (channel / "linux-64/a-2-0.conda").unlink(),
     "flipped beside": lambda channel: channels.flip(channel / "linux-64/a-1-0.conda"),
