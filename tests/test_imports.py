@@ -91,7 +91,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "Source: the TUF specification. Signatures are checked before what they cover is parsed.",
     ),
     "prove": (
-        "archive channel conda fs label prefix solve store",
+        "archive channel conda fs label prefix solve store wheels",
         "Nothing is published that was not proved.",
     ),
     "bundle": (
@@ -115,7 +115,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "What happens to one label of a run stays with it.",
     ),
     "wheels": (
-        "archive codec conda fs inputs store upstream",
+        "archive codec conda fs inputs prefix store upstream",
         "A wheel is a package once per content and target; the same wheel gives the same bytes.",
     ),
     "update_package": (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import RepackError, UsageError
 from repack.fs import atomic, beneath
+from repack.prefix.distributions import site_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -76,20 +77,12 @@ def foreign_distributions(prefix: Path, metas: Iterable[Mapping[str, Any]]) -> t
                 owned.add(below.split("/", 1)[0])
     names: set[str] = set()
     with atomic.os_errors_at(prefix):
-        for folder in _site_packages(prefix):
+        for folder in site_packages(prefix):
             for entry in beneath.scan_if_there(folder):
                 match = _DIST_INFO.match(entry.name)
                 if match and entry.name.endswith("-info") and entry.name not in owned:
                     names.add(match["name"])
     return tuple(sorted(names))
-
-
-def _site_packages(prefix: Path) -> list[Path]:
-    lib = prefix / "lib"
-    versions = [e.name for e in beneath.scan_if_there(lib) if e.name.startswith("python")]
-    folders = [lib / name / "site-packages" for name in versions]
-    folders.append(prefix / "Lib" / "site-packages")
-    return [folder for folder in folders if folder.is_dir()]
 
 
 def _json_object(path: Path, limit: int) -> Mapping[str, Any]:

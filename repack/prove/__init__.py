@@ -1,4 +1,4 @@
-"""The proof: solve again from the staged channel alone, link, run the health check.
+"""The proof: solve again from the staged channel alone, link, check distributions where wheels come along, run the health check.
 
 Nothing is published that was not proved.
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from repack.errors import IntegrityError, ProofError, UnsolvableError
 from repack.prefix import sandbox
 from repack.prefix.link import link
 from repack.prove.proof import Proof
 from repack.solve.solver import solve_folder
+from repack.solve.wheels import machine_of
 from repack.urls import folder_url, package_url
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from repack.settings import Mode
     from repack.solve.solution import SolveRequest
     from repack.store.store import Store
+    from repack.wheels.requirements import Machine
 
 
 class ProofContext(Struct, frozen=True):
@@ -38,6 +40,7 @@ class ProofContext(Struct, frozen=True):
         modes: how each subdir is proved.
         scratch: the folder of the scratch prefix.
         hidden: folders that the health check must not see.
+        wheels: per subdir the distributions that come as wheels.
     """
 
     label: Label
@@ -46,6 +49,7 @@ class ProofContext(Struct, frozen=True):
     scratch: Path
     hidden: tuple[Path, ...]
     progress: Progress
+    wheels: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def prove(
@@ -75,7 +79,7 @@ def prove(
     _compare(subdir, records, expected.records)
     if context.modes[subdir] != "linked":
         return Proof("solved")
-    return _link(channel, expected, context)
+    return _link(channel, expected, context, subdir)
 
 
 def _compare(subdir: str, records: Sequence[Record], expected: Sequence[Record]) -> None:
@@ -92,8 +96,8 @@ def _compare(subdir: str, records: Sequence[Record], expected: Sequence[Record])
         )
 
 
-def _link(channel: Path, expected: CheckedEnvironment, context: ProofContext) -> Proof:
-    """Install everything into a scratch prefix and run the label's health check there."""
+def _link(channel: Path, expected: CheckedEnvironment, context: ProofContext, subdir: str) -> Proof:
+    """Install everything into a scratch prefix, check it, and run the label's health check there."""
     base = folder_url(channel)
     packages = expected.at(lambda record: package_url(base, record.subdir, record.fn))
     prefix, health_check = sandbox.fresh(context.scratch), context.label.health_check
@@ -101,6 +105,8 @@ def _link(channel: Path, expected: CheckedEnvironment, context: ProofContext) ->
         with context.progress.phase("link", len(packages.records), "packages") as done:
             link(packages, prefix, context.store.package_cache, done)
         clobbered = sandbox.clobbered(prefix)
+        if wheels := context.wheels.get(subdir):
+            _check_distributions(prefix, machine_of(expected.records, subdir), wheels, context)
         if not health_check:
             return Proof("linked", clobbered=clobbered)
         isolation = sandbox.run_in(prefix, health_check, context.hidden)
@@ -109,3 +115,27 @@ def _link(channel: Path, expected: CheckedEnvironment, context: ProofContext) ->
         raise ProofError("the packages do not install", got=error.got or error.what) from None
     finally:
         sandbox.discard(prefix)
+
+
+def _check_distributions(
+    prefix: Path, machine: Machine, wheels: frozenset[str], context: ProofContext
+) -> None:
+    """Check what ``pip check`` checks, by the metadata alone; code of a package runs in a sandbox only.
+
+    What conda packages say of each other is upstream's and only told.
+    """
+    from repack.prefix.distributions import installed_distributions
+    from repack.wheels.consistency import find_conflicts
+
+    conflicts = find_conflicts(installed_distributions(prefix), machine)
+    for conflict in conflicts:
+        if not conflict.names & wheels:
+            context.progress.note(f"{machine.subdir}: `pip check` will say: {conflict.text}")
+    texts = [conflict.text for conflict in conflicts if conflict.names & wheels]
+    if texts:
+        raise ProofError(
+            f"`pip check` would fail in the environment for {machine.subdir}",
+            got="".join(f"\n    {text}" for text in texts),
+            hint="name what is missing, or versions that fit, in `packages` or `wheels.packages`;"
+            " where conda's package is another one, say so in `wheels.names`",
+        )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from repack.progress import Progress
     from repack.prove.prove import ProofContext
     from repack.settings import Mode, Settings
+    from repack.solve.solution import Solution
     from repack.upstream.client import Upstream
 
 
@@ -102,15 +103,15 @@ class BuildContext(Struct, frozen=True):
         """The format of packages that repack makes for this label."""
         return ".tar.bz2" if self.label.package_format == "tar.bz2" else ".conda"
 
-    def proof(self, subdirs: Iterable[str]) -> ProofContext:
-        """What the proof of these subdirs works with."""
+    def proof(self, solution: Solution) -> ProofContext:
+        """What the proof of a solution works with."""
         # An unchanged label is not proved again, so most builds do not need this import.
         from repack.prove.prove import ProofContext
 
         return ProofContext(
             label=self.label,
             store=self.store,
-            modes=self.proof_modes(subdirs),
+            modes=self.proof_modes(solution.requests),
             scratch=self.store.scratch(self.key),
             hidden=(
                 self.settings.home,
@@ -119,6 +120,10 @@ class BuildContext(Struct, frozen=True):
                 self.channels.root,
             ),
             progress=self.progress,
+            wheels={
+                subdir: frozenset(pin.name for pin in pins)
+                for subdir, pins in solution.wheels.items()
+            },
         )
 
     def proof_modes(self, subdirs: Iterable[str]) -> dict[str, Mode]:

@@ -185,7 +185,7 @@ def prove_release(release: NewRelease, staged: Path, context: BuildContext) -> d
         IntegrityError: packages would write out of the prefix.
     """
     solution = release.draft.solution
-    proof_context = context.proof(solution.requests)
+    proof_context = context.proof(solution)
     return prove_channel(
         solution.requests, release.contents, release.requested, staged, proof_context
     )

@@ -5,5 +5,5 @@ subdir with the CPython and the glibc, macOS or Windows that their tag asks for.
 the same bytes. Formats: PyPA, "Binary distribution format" and "Core metadata specifications"; PEP
 425 and 600 (tags), 440 (versions), 508 (requirements), 503 (names).
 
-May import: archive, codec, conda, fs, inputs, store, upstream, besides the ground modules.
+May import: archive, codec, conda, fs, inputs, prefix, store, upstream, besides the ground modules.
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from repack.conda.subdir import host_subdir
 from tests import tiny
 from tests.wheels.wheels import make_wheel
 from tests.world import World, serving
@@ -20,6 +21,9 @@ PYTHON = tiny.Package(
     files={"bin/python": tiny.PYTHON, "bin/python3.11": tiny.PYTHON},
 )
 PACKAGES = (PYTHON, *tiny.PACKAGES[1:])
+linked = pytest.mark.skipif(
+    host_subdir() != "linux-64", reason="what is built here cannot be linked on this machine"
+)
 METADATA = "Requires-Python: >=3.9\nRequires-Dist: acme-helper>=1; python_version >= '3.9'\n"
 
 
@@ -28,6 +32,13 @@ def world(tmp_path):
     made = World(tmp_path / "vendor", {"platforms": {"linux-64": {}}})
     made.serve(*PACKAGES)
     return made
+
+
+def dist_info(name: str, version: str, metadata: str = "") -> dict[str, str]:
+    """What a conda package of a distribution brings of it."""
+    folder = f"site-packages/{name.replace('-', '_')}-{version}.dist-info"
+    head = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}"
+    return {f"{folder}/METADATA": head}
 
 
 class Index:
@@ -172,7 +183,7 @@ def test_what_conda_has_comes_from_conda(world, index):
         "noarch",
         "python",
         "py_0",
-        {"site-packages/acme_helper/__init__.py": ""},
+        {"site-packages/acme_helper/__init__.py": "", **dist_info("acme-helper", "1.1")},
     )
     world.serve(*PACKAGES, helper)
     policy = {"index": index.url, "packages": ["acme-scoring"]}
@@ -180,6 +191,55 @@ def test_what_conda_has_comes_from_conda(world, index):
     assert records(world)["acme-helper"]["version"] == "1.1"
     world.build("--update", wheels={**policy, "instead": "wheel"})
     assert records(world)["acme-helper"]["version"] == "1.2"
+
+
+def noarch(name: str, version: str, files: dict[str, str]) -> tiny.Package:
+    return tiny.Package(name, version, ("python >=3.6",), "noarch", "python", "py_0", files)
+
+
+@linked
+def test_conda_has_another_version_than_its_metadata_says(world, index):
+    world.serve(*PACKAGES, noarch("acme-helper", "1.1", dist_info("acme-helper", "0.5")))
+    text = world.fail(
+        7, packages=["python"], wheels={"index": index.url, "packages": ["acme-scoring"]}
+    )
+    assert "acme-scoring 2.1 needs acme-helper>=1, and acme-helper 0.5 is there" in text
+    assert "wheels.names" in text
+
+
+@linked
+def test_what_a_wheel_needs_is_no_distribution(world, index):
+    files = {"site-packages/acme_helper/__init__.py": ""}
+    world.serve(*PACKAGES, noarch("acme-helper", "1.1", files))
+    policy = {"index": index.url, "packages": ["acme-scoring"]}
+    text = world.fail(7, packages=["python"], wheels=policy)
+    assert "acme-scoring 2.1 needs acme-helper>=1, which is not there" in text
+    # The hint works.
+    world.build("--update", wheels={**policy, "instead": "wheel"})
+
+
+@linked
+def test_a_distribution_twice(world, index):
+    world.serve(*PACKAGES, noarch("acme-other", "1.1", dist_info("Acme.Helper", "1.1")))
+    text = world.fail(
+        7,
+        packages=["python", "acme-other"],
+        wheels={"index": index.url, "packages": ["acme-helper"]},
+    )
+    assert "acme-helper 1.1 and acme-helper 1.2 are both installed" in text
+
+
+@linked
+def test_what_conda_packages_say_of_each_other_is_a_note(world, index, capfd):
+    metadata = "Requires-Dist: nowhere>=3\nRequires-Dist: gone; sys_platform == 'win32'\n"
+    world.serve(*PACKAGES, noarch("acme-odd", "1.1", dist_info("acme-odd", "1.1", metadata)))
+    world.write(
+        packages=["python", "acme-odd"], wheels={"index": index.url, "packages": ["acme-helper"]}
+    )
+    assert world.repack("label", "bank") == 0
+    text = "".join(capfd.readouterr())
+    assert "acme-odd 1.1 needs nowhere>=3, which is not there" in text
+    assert "gone" not in text
 
 
 def test_binary_wheels_per_platform(tmp_path, index):
