@@ -54,8 +54,6 @@ def command(
     values["platforms"] = values["platforms"] or options.read_platforms(usual())
     label = begin_label(name, options.settings(values), source, output.progress())
     if not dry_run:
-        with atomic.os_errors_at(label.path.parent):
-            label.path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(label.path, label.text.encode("utf-8"))
     document = {
         "label": name,

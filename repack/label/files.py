@@ -172,7 +172,7 @@ def folder_fault(folder: str) -> str | None:
     try:
         if not path.is_dir():
             return f"{folder} is {'no folder' if path.exists() else 'not there'}"
-        return None if any(path.iterdir()) else f"{folder} is empty"
+        return None if beneath.scan(path) else f"{folder} is empty"
     except OSError as error:
         return f"{folder} cannot be read: {error.strerror}"
 

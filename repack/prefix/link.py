@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from repack.conda.rattler import run_async, to_rattler_records
 from repack.errors import IntegrityError
-from repack.fs import atomic
+from repack.fs import atomic, beneath
 from repack.prefix.compare import check_prefix
 from repack.urls import redact_text
 
@@ -85,7 +85,7 @@ def link(
             raise IntegrityError("the packages cannot be linked", got=text) from None
     # rattler writes these by temporary files, which nobody but their owner may read.
     with atomic.os_errors_at(prefix):
-        for record in (prefix / "conda-meta").iterdir():
-            if record.suffix == ".json":
-                record.chmod(0o644)
+        for entry in beneath.scan(prefix / "conda-meta"):
+            if entry.name.endswith(".json"):
+                beneath.set_mode(prefix / "conda-meta" / entry.name, 0o644)
     check_prefix(prefix, packages)

@@ -20,7 +20,7 @@ from repack.conda.repodata import read_rows
 from repack.conda.subdir import NOARCH
 from repack.conda.virtual_packages import TargetProfile, VirtualPackage
 from repack.errors import IntegrityError, ProofError, UnsolvableError, UsageError
-from repack.fs import atomic, links
+from repack.fs import atomic, beneath, links
 from repack.fs.walk import walk
 from repack.solve.solution import SolveRequest
 from repack.solve.solver import solve_folder
@@ -70,7 +70,7 @@ def reindex(channel: Path, environment: Mapping[str, str]) -> Reindexed:
         subdirs = (NOARCH, *profiles)
         for path in walk(channel):
             if path.split("/", 1)[0] in subdirs:
-                (copy / path).parent.mkdir(parents=True, exist_ok=True)
+                beneath.make_folders((copy / path).parent)
                 # The indexer may write over what it finds, so only archives may share their bytes.
                 put = links.place if path.endswith(ARCHIVE_SUFFIXES) else shutil.copyfile
                 put(channel / path, copy / path)

@@ -167,7 +167,8 @@ def test_two_at_once(work):
     package(work)
     done = install(work)
     program = (
-        "import fcntl, os, sys; fcntl.flock(os.open('live', os.O_RDONLY), fcntl.LOCK_EX);"
+        "import fcntl, os, sys; fcntl.flock(os.open('live/.repack-lock', os.O_RDWR | os.O_CREAT, 0o600),"
+        " fcntl.LOCK_EX);"
         "print('locked', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

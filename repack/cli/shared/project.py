@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from repack.errors import DefaultsError, PlaceError, Problem
+from repack.errors import DefaultsError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,14 +41,12 @@ def read(path: Path) -> dict[str, Any]:
         PlaceError: it cannot be read.
     """
     from repack.codec.schema import suggest
+    from repack.fs import atomic
 
     text = ""
     try:
-        with path.open("rb") as stream:
-            text = stream.read(_MAX).decode("utf-8")
+        text = atomic.read(path, _MAX).decode("utf-8")
         values = tomllib.loads(text)
-    except OSError as error:
-        raise PlaceError(f"cannot be read: {error.strerror}", where=path) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         hint = "in double quotes a backslash must be doubled; single quotes take it as it is"
         problem = Problem(str(path), f"is no TOML: {error}", hint if "\\" in text else None)
