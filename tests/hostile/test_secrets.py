@@ -125,11 +125,11 @@ def test_https_never_falls_to_http(world, monkeypatch, client, no_proxy):
 def requests_of(world: World):
     from repack.conda.match_spec import spec_fault
     from repack.label import files
-    from repack.solve.resolve import _read_request
+    from repack.solve.resolve import read_label_request
 
     world.write()
     label = files.load(world.labels / "bank.yaml", {}, spec_fault)
-    return _read_request(label).requests
+    return read_label_request(label).requests
 
 
 @pytest.mark.parametrize("fault", ["gone", "damaged", "refused", "unsolvable"])
