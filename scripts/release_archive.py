@@ -52,6 +52,7 @@ _OVERHEAD = 16 * _BLOCK  # what a member may cost beside its data
 _MAX_DEPTH = 64
 _SHOWN = 20
 _PREFIX = ".repack-"
+_PART = f"{_PREFIX}part-"  # what only an installation writes, under its lock
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,127}\Z")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z")
 _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
@@ -550,11 +551,11 @@ def _write_tar(
 
 
 @contextlib.contextmanager
-def writing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
+def writing(path: Path, mode: int = 0o644, prefix: str = _PREFIX) -> Iterator[IO[bytes]]:
     """A file that takes its place when the block ends well: beside it, flushed, renamed."""
     with system_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=str(path.parent))
+        handle, name = tempfile.mkstemp(prefix=prefix, dir=str(path.parent))
         try:
             with os.fdopen(handle, "wb") as stream:
                 yield stream
@@ -569,9 +570,9 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
             raise
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, prefix: str = _PREFIX) -> None:
     """Write a small file, all or nothing."""
-    with writing(path) as stream:
+    with writing(path, prefix=prefix) as stream:
         stream.write(data)
 
 
@@ -901,7 +902,7 @@ def install(
             moves = [[str(_new(path)), str(path), _inode(_new(path))] for path in targets.values()]
             moves = [[str(p), str(b), _inode(p)] for p, b in made.values()] + moves
             document = {"moves": moves, "path": str(backups / JOURNAL)}
-            write(backups / JOURNAL, json.dumps(document).encode())
+            write(backups / JOURNAL, json.dumps(document).encode(), _PART)
         except BaseException:
             _sweep(targets, backups)
             raise
@@ -999,7 +1000,7 @@ def _back_up(targets: dict[str, Path], backups: Path) -> dict[str, tuple[Path, P
         while os.path.lexists(backup):
             number += 1
             backup = backups / f"{section}-{stamp}-{number}"
-        part = backup.with_name(f"{_PREFIX}part-{backup.name}")
+        part = backup.with_name(_PART + backup.name)
         with system_errors(part):
             for path in _below(target):
                 mode = path.lstat().st_mode
@@ -1085,10 +1086,13 @@ def _sweep(targets: dict[str, Path], backups: Path) -> None:
         return
     left = [_new(target) for target in targets.values()]
     with system_errors(backups):
-        left += [p for p in backups.iterdir() if p.name.startswith(f"{_PREFIX}part-")]
+        left += [p for p in backups.iterdir() if p.name.startswith(_PART)]
     for path in left:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
+        elif path.name.startswith(_PART):
+            with contextlib.suppress(OSError):
+                path.unlink()  # half a journal
 
 
 @contextlib.contextmanager

@@ -426,6 +426,26 @@ def test_killed_at_any_instant(tmp_path):
     assert ended  # the state of each turn was one of the two
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_half_a_journal_goes_at_the_next_start(station):
+    """Killed before the journal has its name; what another command writes there stays."""
+    station.run("python scripts/package_offline_release.py --version 1 --output 1.tar.gz")
+    backups = station.root / "var/offline_updates/backups"
+    backups.mkdir(parents=True)
+    (backups / ".repack-abcd1234").write_text("a report that is being written")
+    kill = (
+        "import os, signal, sys; sys.path.insert(0, 'scripts'); import release_archive;"
+        "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
+        "release_archive.main('offline_update.py', sys.argv[1:])"
+    )
+    install = ["install-release", "--archive", "1.tar.gz"]
+    killed = subprocess.run([sys.executable, "-c", kill, *install], cwd=station.root, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path for path in backups.glob(".repack-part-*") if path.is_file()], "half a journal"
+    station.run("python scripts/offline_update.py install-release --archive 1.tar.gz")
+    assert [path.name for path in backups.glob(".repack-*")] == [".repack-abcd1234"]
+
+
 def test_half_a_report_goes_later(station):
     audit = station.root / "var/audit/offline_updates"
     audit.mkdir(parents=True)
