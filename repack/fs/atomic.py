@@ -120,13 +120,17 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
 def write_cached(path: Path, data: bytes) -> None:
     """Write what can be computed again, in place: there are many, and nothing is lost with one.
 
-    A crash may cut the file off, so whoever reads it checks it. Raises as :func:`writing` does.
+    A crash may cut the file off, so whoever reads it checks it. A file that is read-only or another
+    user's gives way where the folder is writable. Raises as :func:`writing` does.
     """
     with os_errors_at(path):
         try:
             _overwrite(path, data)
         except FileNotFoundError:
             beneath.make_folders(path.parent)
+            _overwrite(path, data)
+        except PermissionError:
+            unlink(path)
             _overwrite(path, data)
 
 

@@ -43,6 +43,11 @@ def test_a_read_only_file_is_replaced(sealed, tmp_path):
     assert sealed.read_bytes() == b"newer"
 
 
+def test_a_read_only_file_of_a_cache_gives_way(sealed):
+    atomic.write_cached(sealed, b"new")
+    assert sealed.read_bytes() == b"new"
+
+
 @pytest.mark.skipif(sys.platform != "win32", reason="only Windows holds on to what is open")
 def test_a_file_that_somebody_has_open_is_named(sealed):
     with sealed.open("rb"):

@@ -74,7 +74,8 @@ def test_every_published_file_can_be_written_by_its_owner(world):
 def test_an_older_store_s_read_only_archives_become_writable(world):
     world.build(packages=["tiny-data"])
     for path in world.store.rglob("*"):
-        if path.is_file():
+        # pkgs is the cache of rattler, which opens its own lock for writing.
+        if path.is_file() and "pkgs" not in path.relative_to(world.store).parts:
             path.chmod(0o444)
     world.build(packages=["tiny-app"])
     for path in world.channel.rglob("*"):
