@@ -359,6 +359,13 @@ class WrongTagError(TargetError):
     exit_code = 15
 
 
+class RecalledError(TargetError):
+    """The vendor has recalled the release: it is not installed, run or gone back to any more."""
+
+    kind = "recalled"
+    exit_code = 16
+
+
 class NoSuchReleaseError(TargetError):
     """The release that was named is not signed for at all."""
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from repack.agent.medium import Medium
     from repack.agent.state import State
     from repack.trust.client import TrustedMetadata
+    from repack.trust.recalls import Recalls
     from repack.trust.selection import SignedRelease
 
 _RELEASE_NAME: Final = re.compile(r"(?:(?P<label>[a-z0-9._-]+)@)?(?P<number>[1-9][0-9]{0,8})\Z")
@@ -45,10 +46,12 @@ class InstallRequest(Struct, frozen=True):
     Attributes:
         name: ``12`` or ``halkbank@12``; None for the newest that fits.
         trust: the folder of the metadata that was trusted before; it is updated.
+        remembers: whether recalls that are seen are remembered.
     """
 
     name: str | None
     trust: Path
+    remembers: bool = True
 
 
 class AcceptedRelease(Struct, frozen=True):
@@ -59,22 +62,32 @@ class AcceptedRelease(Struct, frozen=True):
             not whole on the medium, and only if it is newer than what runs.
         floor: the time that has certainly passed, now.
         clock_reset: the version of the root that last ordered the floor to be forgotten.
+        recalled: every release that was ever seen recalled.
         notes: what was passed over and why, what will expire soon, or is odd about the clock.
     """
 
     candidates: tuple[SignedRelease, ...]
     floor: datetime
     clock_reset: int
+    recalled: Recalls
     notes: tuple[str, ...]
 
 
-def accept(
-    context: AgentContext, medium: Medium, state: State, request: InstallRequest
-) -> AcceptedRelease:
-    """Check the medium's metadata by the TUF client workflow and choose a release.
+class _AcceptedMetadata(Struct, frozen=True):
+    """Metadata that was accepted, and what this target knows with it."""
+
+    trusted: TrustedMetadata
+    floor: datetime
+    recalled: Recalls
+
+
+def accept_metadata(
+    context: AgentContext, medium: Medium, request: InstallRequest
+) -> _AcceptedMetadata:
+    """Check the medium's metadata by the TUF client workflow.
 
     Raises:
-        TargetError: the metadata is refused, or nothing in it is for this target.
+        TargetError: it is refused.
     """
     now, step = context.clock(), timedelta(days=context.settings.clock_step)
     remembered = context.storage.clock()
@@ -89,32 +102,52 @@ def accept(
         # times are compared with the floor, too.
         check_times(trusted.metadata.expiries(), now, floor_under(trusted))
         check_not_future(trusted.metadata.signed_at(), now, step)
+        recalled = trusted.metadata.recalled
+        if request.remembers:
+            # Before the metadata itself: a recall that was seen is never forgotten
+            context.storage.save_recalled(recalled)
 
     trusted = client.refresh(medium.metadata, request.trust, context.pinned_root(), check)
-    expiries = trusted.metadata.expiries()
     floor = raised_floor(floor_under(trusted), trusted.metadata.signed_at(), now, step)
+    recalled = {**context.storage.recalled(), **trusted.metadata.recalled}
+    return _AcceptedMetadata(trusted, floor, recalled)
+
+
+def accept(
+    context: AgentContext, medium: Medium, state: State, request: InstallRequest
+) -> AcceptedRelease:
+    """Check the medium's metadata by the TUF client workflow and choose a release.
+
+    Raises:
+        TargetError: the metadata is refused, or nothing in it is for this target.
+    """
+    accepted = accept_metadata(context, medium, request)
+    trusted, floor, recalled = accepted.trusted, accepted.floor, accepted.recalled
+    now, expiries = context.clock(), trusted.metadata.expiries()
     number = None if request.name is None else _parse_name(context, request.name)
     settings = context.settings
     release_filter = ReleaseFilter(
         context.label, context.platform, settings.type, settings.tag, number
     )
     fitting = fitting_releases(
-        trusted.releases, release_filter, RollbackState(floor, state.highest)
+        trusted.releases, release_filter, RollbackState(floor, state.highest, recalled)
     )
     candidates, notes = fitting[:1], []
     if number is None:
         candidates = _untried(fitting, state, medium)
-        reasons = passed_over(trusted.releases, release_filter, candidates[0].number)
+        chosen = candidates[0].number
+        reasons = passed_over(trusted.releases, release_filter, chosen, recalled)
         reasons |= {
             release.number: "it failed here before"
             for release in fitting
-            if release.number > candidates[0].number
+            if release.number > chosen
         }
         notes = [_skipped(number, why) for number, why in sorted(reasons.items(), reverse=True)]
     notes += warnings(expiries, now)
     if now < floor:
         notes.append(f"the clock stands at {stamp(now)}, before a time seen signed, {stamp(floor)}")
-    return AcceptedRelease(candidates, floor, trusted.metadata.clock_reset, tuple(notes))
+    reset = trusted.metadata.clock_reset
+    return AcceptedRelease(candidates, floor, reset, recalled, tuple(notes))
 
 
 def _untried(

@@ -6,18 +6,20 @@ whole, was compared with the manifest, and is flushed to the disk.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from repack import host
 from repack.agent import environment, run
-from repack.agent.accept import InstallRequest, accept, take_first_whole
+from repack.agent.accept import InstallRequest, accept, accept_metadata, take_first_whole
 from repack.agent.context import AgentResult
 from repack.agent.fill import fill
 from repack.agent.medium import Medium
 from repack.agent.storage import RememberedClock
-from repack.errors import ChangedByHandError
+from repack.errors import ChangedByHandError, RepackError
+from repack.trust.recalls import describe_recalls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,12 +41,15 @@ def install(context: AgentContext, source: Path, name: str | None = None) -> Age
 
     Raises:
         RunAwaitedError: another release waits for ``run``.
+        RecalledError: the release that is named, or every one that fits, was recalled.
         TargetError: the medium is refused; or the release failed in ``run``, see there.
         LicenseError: the label asks for a licence, and this device has none.
         TargetSpaceError: the disk is full, or would be.
         BusyError: another agent works on it.
     """
     with context.locked("install"):
+        run.take_back_filling(context)
+        _learn_recalls(context, source)
         state = _ready(context)
         medium = Medium.find(source, context.label)
         accepted = accept(context, medium, state, InstallRequest(name, context.storage.trust))
@@ -97,14 +102,31 @@ def _take(
     return AgentResult(context.label, action, number, state.current)
 
 
+def _learn_recalls(context: AgentContext, source: Path) -> None:
+    """While a release waits for ``run``, see whether the medium recalls it.
+
+    A medium that is refused says nothing here; why it is refused is said when it is installed from.
+    """
+    if context.storage.load().phase in ("pending", "trying"):
+        with contextlib.suppress(RepackError):
+            medium = Medium.find(source, context.label)
+            accept_metadata(context, medium, InstallRequest(None, context.storage.trust))
+
+
 def _ready(context: AgentContext) -> State:
     """Finish or undo what was cut off before, and read the journal.
 
     Raises:
         RunAwaitedError: a release waits for ``run``.
     """
-    run.take_back_filling(context)
     state = context.storage.load()
+    if state.phase == "pending" and state.release in (recalled := context.storage.recalled()):
+        # Nothing was switched to it yet; waiting for a `run` that refuses it would last for ever
+        note = describe_recalls(recalled, [state.release])
+        context.progress.note(f"{note}; it is given up")
+        context.log("given-up", release=state.release, current=state.current, why=note)
+        context.storage.save(state.dropped())
+        state = context.storage.load()
     if state.phase == "reverting":
         run.go_back(context, state, None)
     elif state.phase in ("pending", "trying") and state.awaits == "none":

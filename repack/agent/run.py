@@ -15,6 +15,7 @@ from repack.agent.context import AgentResult
 from repack.channel.install_plan import TargetPolicy
 from repack.errors import (
     NothingPendingError,
+    NothingToRollBackToError,
     PlaceError,
     RepackError,
     RollbackAwaitsRebootError,
@@ -22,6 +23,7 @@ from repack.errors import (
     RolledBackError,
 )
 from repack.prefix import commands
+from repack.trust.recalls import recalled_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +48,7 @@ def run(context: AgentContext, *, assume_rebooted: bool = False) -> AgentResult:
         RolledBackError: it failed; the release before runs again.
         RollbackAwaitsRebootError: it failed; the release before runs again after a reboot.
         RollbackFailedError: it failed, and so did the way back.
+        RecalledError: the release that waits was recalled meanwhile; it waits on.
         LicenseError: the label asks for a licence, and this device has none; it waits on.
         BusyError: another agent works on it.
     """
@@ -56,7 +59,10 @@ def run(context: AgentContext, *, assume_rebooted: bool = False) -> AgentResult:
 
 def finish(context: AgentContext, *, assume_rebooted: bool = False) -> AgentResult:
     """Do what :func:`run` does while the label is locked already."""
-    state = context.storage.load()
+    state, recalled = context.storage.load(), context.storage.recalled()
+    if state.phase == "pending" and state.release in recalled:
+        hint = "install another release, or give it up by `repack target rollback`"
+        raise recalled_error(recalled, [_release(state)], hint)
     waits = state.awaits == "reboot" and state.phase in ("pending", "awaiting")
     if waits and not assume_rebooted and host.is_same_boot(state.boot, host.boot_id()):
         return _ask_for_reboot(context, state, "this machine was not restarted since then")
@@ -74,6 +80,8 @@ def finish(context: AgentContext, *, assume_rebooted: bool = False) -> AgentResu
     context.storage.save(state)
     context.log("trying", release=release, current=state.current, start=state.starts)
     try:
+        if release in recalled:  # cut off in the middle, and recalled before it went on
+            raise recalled_error(recalled, [release], "install another release")
         switch(context, release)
         start(context, release, policy)
     except RepackError as error:
@@ -97,6 +105,7 @@ def roll_back(context: AgentContext, *, assume_rebooted: bool = False) -> AgentR
 
     Raises:
         NothingToRollBackToError: there is none.
+        RecalledError: each that there is was recalled.
         RollbackFailedError: the way back failed.
         BusyError: another agent works on it.
     """
@@ -114,13 +123,30 @@ def roll_back(context: AgentContext, *, assume_rebooted: bool = False) -> AgentR
         if state.phase == "awaiting":
             return finish(context, assume_rebooted=assume_rebooted)
         if state.phase != "reverting":
-            state = state.roll_back(context.storage.installed())
+            state = _earlier(context, state)
             if (left := _release(state)) in context.storage.installed():
                 plan = context.storage.install_plan(left)
                 state = replace(state, awaits=context.action_after(plan, state.current))
         state = replace(state, phase="reverting", cause="wish")
         context.storage.save(state)
         return go_back(context, state, None)
+
+
+def _earlier(context: AgentContext, state: State) -> State:
+    """The way back to the last good release that was not recalled.
+
+    Raises:
+        NothingToRollBackToError: there is no earlier one.
+        RecalledError: each that there is was recalled.
+    """
+    recalled, installed = context.storage.recalled(), context.storage.installed()
+    try:
+        return state.roll_back([number for number in installed if number not in recalled])
+    except NothingToRollBackToError:
+        state.roll_back(installed)  # raises for the same reason, if recalls are not the reason
+        earlier = [n for n in state.good if n in installed and n in recalled and n != state.current]
+        hint = "install a newer release from a medium"
+        raise recalled_error(recalled, earlier[::-1], hint) from None
 
 
 def take_back_filling(context: AgentContext) -> None:

@@ -14,13 +14,15 @@ from repack import host
 from repack.agent import environment
 from repack.agent.accept import InstallRequest, accept, take_first_whole
 from repack.agent.medium import Medium
-from repack.errors import ChangedByHandError, ContentMissingError
+from repack.errors import ChangedByHandError, ContentMissingError, RecalledError
 from repack.fs import volume
+from repack.trust.recalls import describe_recalls, recall_rows, recalled_error
 
 if TYPE_CHECKING:
     from repack.agent.context import AgentContext
     from repack.agent.state import State
     from repack.channel.install_plan import InstallPlan
+    from repack.trust.recalls import Recalls
     from repack.trust.selection import SignedRelease
 
 
@@ -30,6 +32,7 @@ class Status(Struct, frozen=True):
     Attributes:
         in_use: the release that ``current`` points to.
         installed: the releases whose environments are whole.
+        recalled: every release that was seen recalled.
     """
 
     label: str
@@ -38,7 +41,18 @@ class Status(Struct, frozen=True):
     in_use: int | None
     installed: tuple[int, ...]
     folder: Path
+    recalled: Recalls
     notes: tuple[str, ...] = ()
+
+    @property
+    def recalled_in_use(self) -> tuple[int, ...]:
+        """The release in use, if it was recalled."""
+        return tuple(n for n in self.recalled if n in (self.in_use, self.state.current))
+
+    @property
+    def exit_code(self) -> int:
+        """That of a recall, if what is in use was recalled."""
+        return RecalledError.exit_code if self.recalled_in_use else 0
 
     @property
     def awaits(self) -> Literal["reboot", "restart", "run"] | None:
@@ -66,6 +80,7 @@ class Status(Struct, frozen=True):
             "good": list(self.state.good),
             "failed": list(self.state.failed),
             "installed": list(self.installed),
+            "recalled": recall_rows(self.recalled),
             "prefix": str(self.folder / "current") if self.in_use is not None else None,
             "folder": str(self.folder),
             "notes": list(self.notes),
@@ -102,7 +117,7 @@ def status(context: AgentContext) -> Status:
     storage = context.storage
     return Status(
         context.label, context.platform, storage.load(), storage.pointer.get(), storage.installed(),
-        storage.folder, context.settings.notes,
+        storage.folder, storage.recalled(), context.settings.notes,
     )  # fmt: skip
 
 
@@ -110,6 +125,7 @@ def check_installed(context: AgentContext) -> Status:
     """Compare every file of the release in use with what was installed.
 
     Raises:
+        RecalledError: it was recalled; ``got`` names what differs besides.
         ChangedByHandError: names what differs; nothing is changed.
         PlaceError: something cannot be read.
     """
@@ -123,6 +139,11 @@ def check_installed(context: AgentContext) -> Status:
     # In the other phases a switch was cut off, and either release may be the one in use.
     if result.state.phase in ("idle", "filling", "pending") and result.in_use != current:
         differing.append(f"{context.storage.current.name} does not point to it")
+    if numbers := result.recalled_in_use:
+        hint = "install a newer release; this one is not gone back to"
+        error = recalled_error(result.recalled, numbers, hint)
+        error.got = "\n    ".join(differing[:50]) or None
+        raise error
     if differing:
         raise ChangedByHandError(
             f"release {current} was changed by hand since it was installed",
@@ -147,8 +168,11 @@ def check_medium(context: AgentContext, source: Path, name: str | None) -> Mediu
         trust = Path(folder) / "trust"
         if context.storage.trust.is_dir():
             shutil.copytree(context.storage.trust, trust)
-        accepted = accept(context, medium, state, InstallRequest(name, trust))
+        accepted = accept(context, medium, state, InstallRequest(name, trust, False))
         plan, notes = take_first_whole(accepted, lambda signed: _check(context, medium, signed))
+    if state.current is not None and state.current in accepted.recalled:
+        in_use = describe_recalls(accepted.recalled, [state.current])
+        notes = (f"{in_use}; it is in use here", *notes)
     return MediumOffer(
         label=context.label,
         release=plan.release,

@@ -12,6 +12,7 @@
         trust/         the metadata that was trusted last, kept by python-tuf
         clock          the latest time seen signed
         receipt/       the device's key, and the number of its last receipt
+        recalled.json  every release seen recalled, which no older metadata can take back
         incoming/      packages on their way from the medium
         lock, conda.lock
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import sys
@@ -33,10 +35,12 @@ from repack.agent import environment
 from repack.agent.pointer import Pointer
 from repack.agent.state import JOURNAL_LIMIT, State, parse_journal
 from repack.channel.install_plan import LIMIT, InstallPlan
-from repack.errors import RepackError
+from repack.codec.canonical import loads
+from repack.errors import IntegrityError, MetadataInvalidError, PlaceError, RepackError
 from repack.fs import atomic, beneath, locks
 from repack.fs.ownership import check_own_file, make_own_folder, readable_for_all
 from repack.timestamps import read_time, stamp
+from repack.trust.recalls import parse_recalls, recall_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -46,8 +50,10 @@ if TYPE_CHECKING:
     from repack.agent.pointer import Style
     from repack.file_entry import FileEntry
     from repack.names import LabelName
+    from repack.trust.recalls import Recalls
 
 _CLOCK_LIMIT: Final = 64
+_RECALLS_LIMIT: Final = 1 << 24  # more than metadata can hold
 _RESET: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -169,6 +175,33 @@ class AgentStorage:
         """Remember the time: the floor, and after how many resets by the vendor it was set."""
         if clock.floor is not None and clock != self.clock():
             atomic.write(self._state / "clock", f"{stamp(clock.floor)} {clock.reset}\n".encode())
+
+    def recalled(self) -> dict[int, str]:
+        """Every release that was seen recalled -> why.
+
+        Raises:
+            PlaceError: the list is damaged. It is written atomically, so somebody changed it.
+        """
+        path = self._state / "recalled.json"
+        if not check_own_file(path, "list of recalled releases"):
+            return {}
+        data = atomic.read(path, _RECALLS_LIMIT)
+        try:
+            return parse_recalls(loads(data, path, _RECALLS_LIMIT), path)
+        except (IntegrityError, MetadataInvalidError) as error:
+            raise PlaceError(
+                "the list of recalled releases is damaged",
+                where=path,
+                got=error.what,
+                hint="remove it, then run `repack target install` with the newest medium",
+            ) from error
+
+    def save_recalled(self, recalls: Recalls) -> None:
+        """Remember ``recalls`` beside those seen before."""
+        remembered = self.recalled()
+        if remembered != (recalls := {**remembered, **recalls}):
+            data = json.dumps(recall_rows(recalls), ensure_ascii=False, indent=1).encode() + b"\n"
+            atomic.write(self._state / "recalled.json", data)
 
     def install_plan(self, release: int) -> InstallPlan:
         """Read what an installed release consists of.

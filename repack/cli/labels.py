@@ -112,6 +112,8 @@ def _notes(state: LabelState, now: datetime, stale: int) -> Iterator[str]:
         yield f"the last build failed, {failure.when}: {failure.kind}: {failure.what}"
     if state.watched:
         yield state.watched
+    if state.recalled:
+        yield f"release {state.release} was recalled: {state.recalled}; build a newer one"
     left = until(state.signed.expires, now)
     if left is not None and left < _EXPIRES_SOON:
         ends = "has expired" if left < 0 else f"expires in {left} days"

@@ -40,6 +40,7 @@ GROUPS: Final = {
     "Trust": {
         "key": ("repack.cli.key", "Make, rotate and show a label's signing keys."),
         "promote": ("repack.cli.promote", "Sign a release for production."),
+        "recall": ("repack.cli.recall", "Take a release back: targets refuse it from then on."),
         "verify": ("repack.cli.verify", "Check a channel's files, signatures and consistency."),
         "notarize": (
             "repack.cli.notarize",

@@ -161,11 +161,11 @@ def rollback(configs: tuple[Path, ...], *, assume_rebooted: bool, as_json: bool)
 @command.command()
 @_config
 @options.as_json
-def status(configs: tuple[Path, ...], *, as_json: bool) -> None:
-    """Say what is installed, what waits, what failed."""
+def status(configs: tuple[Path, ...], *, as_json: bool) -> int:
+    """Say what is installed, what waits, what failed. 16: what is in use was recalled."""
     from repack.agent import status
 
-    _emit_status(status.status(_context(configs)), as_json=as_json)
+    return _emit_status(status.status(_context(configs)), as_json=as_json)
 
 
 @command.command()
@@ -236,7 +236,8 @@ def _emit_result(result: AgentResult, *, as_json: bool) -> int:
     return result.exit_code
 
 
-def _emit_status(status: Status, *, as_json: bool) -> None:
+def _emit_status(status: Status, *, as_json: bool) -> int:
+    """Print what is installed and return the exit code."""
     state = status.state
     in_use = "nothing" if status.in_use is None else f"release {status.in_use}"
     lines = [f"{status.label}: {in_use} in use, {status.platform}, {status.folder}"]
@@ -247,4 +248,8 @@ def _emit_status(status: Status, *, as_json: bool) -> None:
     for outcome, numbers in (("ran well", state.good), ("failed", state.failed)):
         if numbers:
             lines.append(f"  {outcome}: {', '.join(map(str, numbers))}")
+    for number, why in sorted(status.recalled.items()):
+        place = ", which is in use," if number in status.recalled_in_use else ""
+        lines.append(f"  release {number}{place} was recalled: {why}")
     output.emit(status, lines, as_json=as_json)
+    return status.exit_code

@@ -17,8 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
-from repack.errors import UsageError, WrongTypeError
+from repack.errors import RecalledError, UsageError, WrongTypeError
 from repack.names import windows_fault
+from repack.trust.recalls import recalled_error
 from repack.trust.selection import ReleaseFilter, RollbackState, choose
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from repack.label.label import Installer
     from repack.names import LabelName
     from repack.sync.plan import SyncResult
+    from repack.trust.recalls import Recalls
     from repack.trust.selection import SignedFor, SignedRelease
 
 CHECKLIST: Final = "CHECKLIST.md"
@@ -58,21 +60,32 @@ class ReleaseChoice(Struct, frozen=True):
 
 
 def select(
-    label: LabelName, signed: Sequence[SignedRelease], choice: ReleaseChoice, published: int
+    label: LabelName,
+    signed: Sequence[SignedRelease],
+    choice: ReleaseChoice,
+    kept: Sequence[int],
+    recalled: Recalls,
 ) -> int:
     """The number of the release that is asked for.
 
     Args:
         signed: what the label's metadata signs.
-        published: the release that is published now.
+        kept: the releases that there are, the published one first.
+        recalled: those that are not written unless they are named.
 
     Raises:
         WrongTypeError: it is not signed for production.
         WrongTagError: it is signed for other tags only.
         NoSuchReleaseError: it is not signed at all.
+        RecalledError: every one that could be meant was recalled.
     """
     if not choice.needs_signature:
-        return choice.release or published
+        if choice.release or kept[0] not in recalled:
+            return choice.release or kept[0]
+        if usable := [number for number in kept if number not in recalled]:
+            return max(usable)
+        hint = f"build a new one: repack label {label}; or name it: --release {kept[0]}"
+        raise recalled_error(recalled, kept[:1], hint)
     if not signed:
         raise WrongTypeError(
             "the label is not signed, so nothing of it is for production or for a tag",
@@ -83,16 +96,19 @@ def select(
     candidates = [
         release for release in signed if choice.release is None or choice.release == release.number
     ]
-    numbers = {
-        choose(
-            signed,
-            ReleaseFilter(label, platform, choice.type, choice.tag, choice.release),
-            RollbackState(),
-        ).number
-        for platform in sorted({name for release in candidates for name in release.platforms})
-    }
+    # A recalled release is only written where it is named
+    state = RollbackState(recalled={} if choice.release else recalled)
+    numbers, refusals = set(), []
+    for platform in sorted({name for release in candidates for name in release.platforms}):
+        request = ReleaseFilter(label, platform, choice.type, choice.tag, choice.release)
+        try:
+            numbers.add(choose(signed, request, state).number)
+        except RecalledError as error:
+            refusals.append(error)
+    if refusals and not numbers:
+        raise refusals[0]
     # Platforms come and go with releases; the newest that fits any of them is meant.
-    return max(numbers, default=published)
+    return max(numbers, default=kept[0])
 
 
 def file_names(installers: Sequence[Installer]) -> dict[str, Installer]:
@@ -165,13 +181,18 @@ def checklist(
 
 
 class MediumResult(Struct, frozen=True):
-    """What was written to a medium."""
+    """What was written to a medium.
+
+    Attributes:
+        warnings: which of its releases were recalled, or were passed over for that.
+    """
 
     sent: SyncResult
     type: SignedFor
     tag: str | None
     installers: tuple[str, ...]
     releases: tuple[int, ...]
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """The document ``repack medium --json`` prints."""
@@ -181,4 +202,5 @@ class MediumResult(Struct, frozen=True):
             "tag": self.tag,
             "installers": list(self.installers),
             "releases": list(self.releases),
+            "warnings": list(self.warnings),
         }

@@ -101,6 +101,8 @@ def _list_release(channel: Path, manifest: Manifest, data: bytes) -> ListedRelea
     signed_for = "nobody"
     for role, tags in summary.signed_for(manifest.release).items():
         signed_for = ", tags ".join((role, *filter(None, [", ".join(tags)])))
+    if manifest.release in summary.recalled:
+        signed_for = "nobody any more: recalled"
     expires = min(summary.expiries.values(), default="unknown")[:10]
     platform = manifest.platform
     platforms = (platform,) if isinstance(platform, str) else platform

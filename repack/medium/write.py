@@ -38,15 +38,17 @@ from repack.sync.copy import LocalCopy, RateLimit
 from repack.sync.deliver import check_apart, published_files
 from repack.sync.plan import ReleaseFiles
 from repack.sync.sync import compare, sync
+from repack.trust.recalls import describe_recalls
 from repack.trust.selection import check_times
 from repack.trust.sign import load
+from repack.trust.summary import summarize_metadata
 from repack.upstream.client import Upstream
 from repack.upstream.errors import TransientError
 from repack.upstream.response import AdaptiveReader
 from repack.urls import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -223,6 +225,7 @@ def write_medium(
         WrongTagError: it is signed for other tags only.
         FetchError: an installer, or a past release's package, cannot be had.
         SpaceError: it does not fit; nothing was written if that could be known before.
+        RecalledError: every release that could be meant was recalled.
         IntegrityError: a source is damaged, or the medium does not hold what is written to it.
         PlaceError: the medium cannot be written, or was pulled.
     """
@@ -263,7 +266,24 @@ def write_medium(
         if not options.dry_run:
             put_top_files(root, f"{context.now:%Y-%m-%d %H:%M} UTC")
     numbers = sorted({release.release, *(other.manifest.release for other in others)})
-    return MediumResult(result, choice.type, choice.tag, tuple(installers), tuple(numbers))
+    notes = _recall_notes(context, label, numbers)
+    for note in notes:
+        options.progress.note(f"warning: {note}")
+    return MediumResult(result, choice.type, choice.tag, tuple(installers), tuple(numbers), notes)
+
+
+def _recall_notes(
+    context: MediumContext, label: LabelName, numbers: Sequence[int]
+) -> tuple[str, ...]:
+    """What to say of the releases on a medium that were recalled, and of newer ones that were."""
+    recalled = summarize_metadata(newest(context.channels, label)).recalled
+    notes = []
+    for number in sorted(recalled):
+        if number in numbers:
+            notes.append(f"{describe_recalls(recalled, [number])}; targets refuse it")
+        elif number > max(numbers):
+            notes.append(f"{describe_recalls(recalled, [number])}; an older one was written")
+    return tuple(notes)
 
 
 def _other_releases(channel: Path, release: int, progress: Progress) -> list[StoredRelease]:
@@ -298,13 +318,16 @@ def find_release(
             where=published,
             hint=f"build it: repack label {label}",
         )
-    current = published_files(channels, label)
+    current, metadata = published_files(channels, label), newest(channels, label)
     signed: list[SignedRelease] = []
-    if choice.needs_signature and (metadata := newest(channels, label)):
+    if choice.needs_signature and metadata:
         trusted = load(label, metadata)
         check_times(trusted.expiries(), context.now, None)
         signed = [*trusted.releases("ci"), *trusted.releases("production")]
-    number = select(label, signed, choice, current.release)
+    # Unverified: whoever could forge it here could leave the recall out of what is sent as well
+    recalled = summarize_metadata(metadata).recalled
+    kept = (current.release, *channels.releases(label))
+    number = select(label, signed, choice, kept, recalled)
     if number == current.release:
         return current, {path: published / path for path in current.packages}
     tree = past_tree(channels, label, number, context.store)

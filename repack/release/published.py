@@ -151,7 +151,7 @@ def keep_published(published: PublishedRelease, draft: Draft, context: BuildCont
         platforms=published.platform_results(draft),
         warnings=(
             *check_scripts(draft.contents, context.label),
-            *outlook(metadata, context.settings.now),
+            *outlook(metadata, context.settings.now, published.release),
         ),
     )
 

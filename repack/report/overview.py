@@ -21,6 +21,7 @@ from repack.report.document import REPORT_PAGE
 from repack.report.html import render
 from repack.report.watch import kept_report
 from repack.timestamps import read_time
+from repack.trust.recalls import recall_rows
 from repack.trust.summary import MetadataSummary, summarize_metadata
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class LabelState(Struct, frozen=True):
         return [f"{role}: {' '.join(tags)}" if tags else role for role, tags in roles.items()]
 
     @property
+    def recalled(self) -> str | None:
+        """Why this release was recalled, if it was."""
+        return self.signed.recalled.get(self.release or 0)
+
+    @property
     def trust(self) -> str:
         """Who vouches for it, in a word or two."""
         if self.release is None:
@@ -94,6 +100,7 @@ class LabelState(Struct, frozen=True):
             "lock_age_days": days(self.lock_since, now),
             "last_failure": encode(self.failure) if self.failure else None,
             "watch": self.watched,
+            "recalled": recall_rows(self.signed.recalled),
             "problem": self.problem,
         }
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from repack.codec.canonical import canonical, loads
 from repack.codec.decode import Document, decode
-from repack.errors import KeyRefusedError, MixAndMatchError, NoSuchReleaseError
+from repack.errors import KeyRefusedError, MixAndMatchError, NoSuchReleaseError, UsageError
 from repack.keys.keyset import parse_keyset
 from repack.timestamps import read_time
 from repack.trust.dates import check_signing_date
@@ -27,8 +27,10 @@ from repack.trust.metadata import (
     MAX_BYTES,
     SIGNED_AT,
     parse_metadata,
+    recalls_in,
     releases_in,
 )
+from repack.trust.recalls import check_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,6 +167,24 @@ def promote(editor: MetadataEditor, number: int, tags: Sequence[str]) -> None:
     editor.add(release, base.roles["ci"].signed.targets[built.path].hashes)
 
 
+def recall(editor: MetadataEditor, numbers: Sequence[int], why: str) -> None:
+    """Let ``targets`` recall releases that were signed, for good.
+
+    Raises:
+        UsageError: one was never signed; or ``why`` is no reason.
+    """
+    base, reason = editor.base, check_reason(why)
+    signed = {release.number for release in base.releases("ci")} if base.roots else set()
+    if unknown := sorted(set(numbers) - signed):
+        raise UsageError(
+            f"release {', '.join(map(str, unknown))} of label {base.label} was never signed",
+            where="--release",
+            expected=", ".join(map(str, sorted(signed))) or "none: nothing was signed yet",
+            hint=f"see its releases: repack history {base.label}",
+        )
+    editor.recall(dict.fromkeys(numbers, reason))
+
+
 def prepare(
     editor: MetadataEditor,
     keys: Keyring,
@@ -185,7 +205,7 @@ def prepare(
     }
     before: dict[str, Metadata[Any]] = {
         role: editor.base.roles[role]
-        for role in DELEGATED
+        for role in (*DELEGATED, "targets")
         if role in editor.base.roles and role in editor.opened
     }
     return Ceremony(editor.base.label, editor.opened, signers, keyset, before, manifests)
@@ -256,6 +276,14 @@ def resume(ceremony: Ceremony, editor: MetadataEditor) -> None:
         editor.opened[role] = metadata
     for role in DELEGATED:
         _check_continues(role, editor)
+    if "targets" in editor.opened and base.roles:
+        recalled = recalls_in(editor.opened["targets"].signed)
+        if gone := sorted(base.recalled.keys() - recalled.keys()):
+            raise MixAndMatchError(
+                f"the recall of release {', '.join(map(str, gone))} has gone",
+                where=f"targets of label {base.label}",
+                hint="prepare a new one",
+            )
 
 
 def _check_continues(role: SignedFor, editor: MetadataEditor) -> None:

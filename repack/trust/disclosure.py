@@ -17,7 +17,14 @@ from repack.channel.manifest import parse as parse_manifest
 from repack.display import visible
 from repack.errors import IntegrityError, KeyRefusedError
 from repack.keys.keyset import key_fingerprint
-from repack.trust.metadata import CLOCK_RESET, DELEGATED, SIGNED_AT, is_signed, releases_in
+from repack.trust.metadata import (
+    CLOCK_RESET,
+    DELEGATED,
+    SIGNED_AT,
+    is_signed,
+    recalls_in,
+    releases_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,6 +55,8 @@ def describe(ceremony: Ceremony) -> tuple[str, ...]:
             lines += _releases(ceremony, role, _published_before(ceremony, role))
         else:
             lines += _roles(metadata)
+        if role == "targets":
+            lines += _recalls(ceremony)
     return tuple(visible(line) for line in lines)
 
 
@@ -78,6 +87,15 @@ def _roles(metadata: Metadata[Any]) -> Iterator[str]:
             fingerprint = key_fingerprint(key.keytype, str(key.keyval["public"]))
             yield f"    key {keyid}"
             yield f"      {key.scheme}, fingerprint {fingerprint}"
+
+
+def _recalls(ceremony: Ceremony) -> Iterator[str]:
+    """What *targets* recalls; the reasons are part of what is signed."""
+    before = ceremony.before.get("targets")
+    published = recalls_in(before.signed) if before is not None else {}
+    for number, why in sorted(recalls_in(ceremony.opened["targets"].signed).items()):
+        is_new = published.get(number) != why
+        yield f"  release {number} is RECALLED for good{', new here' if is_new else ''}: {why}"
 
 
 def _delegator(metadata: Metadata[Any]) -> tuple[Mapping[str, Key], Mapping[str, Role]]:

@@ -41,8 +41,10 @@ from repack.trust.metadata import (
     SIGNED_AT,
     MetadataSet,
     is_signed,
+    recalls_in,
     releases_in,
 )
+from repack.trust.recalls import RECALLED, recall_rows
 from repack.trust.selection import DEVELOPMENT, ReleaseCustom
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
     from repack.keys.keyset import KeySet, RoleName
+    from repack.trust.recalls import Recalls
     from repack.trust.selection import SignedRelease
 
 TARGET_PATTERN: Final = "releases/*/manifest.json"
@@ -138,6 +141,16 @@ class MetadataEditor:
         signed.targets[release.path] = TargetFile(
             release.length, dict(hashes), release.path, fields
         )
+
+    def recall(self, recalls: Recalls) -> None:
+        """Add ``recalls`` to those that *targets* signs; of a release recalled again, the reason.
+
+        Raises:
+            MetadataInvalidError: those that are signed already are malformed.
+        """
+        signed = self.open("targets")
+        rows = recall_rows({**recalls_in(signed), **recalls})
+        signed.unrecognized_fields[RECALLED] = rows
 
     def reset_clock(self) -> None:
         """Order targets to forget the time that they remember, by a new root."""

@@ -31,6 +31,7 @@ from repack.errors import (
 )
 from repack.keys.keyset import check_distinct, check_key_id
 from repack.timestamps import read_time
+from repack.trust.recalls import RECALLED, parse_recalls
 from repack.trust.selection import DEVELOPMENT, parse_release
 
 if TYPE_CHECKING:
@@ -234,6 +235,15 @@ class MetadataSet(Struct, frozen=True):
         version = self.root.unrecognized_fields.get(CLOCK_RESET)
         return version if type(version) is int else 0
 
+    @property
+    def recalled(self) -> dict[int, str]:
+        """Number of every recalled release -> why.
+
+        Raises:
+            MetadataInvalidError: malformed.
+        """
+        return recalls_in(self.roles["targets"].signed) if self.roles else {}
+
     def files(self) -> dict[str, bytes]:
         """Every file in the order of writing: roots, delegated roles … timestamp, SHA256SUMS."""
         names = [f"{root.signed.version}.root.json" for root in self.roots]
@@ -277,6 +287,15 @@ def is_signed(role: str, metadata: Metadata[Any], delegators: tuple[Root | Targe
         )
     except ValueError:  # no delegation to that role
         return False
+
+
+def recalls_in(signed: Targets) -> dict[int, str]:
+    """The recalls in the metadata of *targets*: number of the release -> why.
+
+    Raises:
+        MetadataInvalidError: malformed.
+    """
+    return parse_recalls(signed.unrecognized_fields.get(RECALLED, []), "targets.json")
 
 
 def releases_in(signed: Targets, role: SignedFor) -> list[SignedRelease]:

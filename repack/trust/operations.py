@@ -1,4 +1,4 @@
-"""Promote a release, rotate keys, add keys to a key set, carry out ceremonies.
+"""Promote or recall a release, rotate keys, add keys to a key set, carry out ceremonies.
 
 Each change takes the label's lock, verifies the published metadata before it builds on it, and ends
 in one exchange of the metadata folder. No release is built: the published one is signed.
@@ -131,6 +131,28 @@ def promote(context: TrustContext, release: int, tags: Sequence[str]) -> Metadat
         editor = context.editor()
         ceremony.promote(editor, release, tags)
         return context.publish(editor.publish(context.keys.signer))
+
+
+def recall(context: TrustContext, releases: Sequence[int], why: str) -> MetadataSet:
+    """Recall ``releases`` for good, with keys that can be used here.
+
+    Raises:
+        UsageError: one was never signed, or ``why`` is no reason.
+        KeyRefusedError: a key that is needed is not here.
+    """
+    with context.channels.exclusive(context.label):
+        editor = context.editor()
+        ceremony.recall(editor, releases, why)
+        return context.publish(editor.publish(context.keys.signer))
+
+
+def prepare_recall(
+    context: TrustContext, releases: Sequence[int], why: str, file: Path
+) -> list[str]:
+    """Write what has to be signed for a recall; say what it is. Raises as :func:`recall`."""
+    editor = context.editor()
+    ceremony.recall(editor, releases, why)
+    return _write(ceremony.prepare(editor, context.keys, {}), file)
 
 
 def prepare_promotion(

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from repack.codec.decode import Document, decode
 from repack.errors import (
@@ -37,6 +37,7 @@ from repack.errors import (
 from repack.keys.keyset import WARN_DAYS
 from repack.names import Digest
 from repack.timestamps import stamp
+from repack.trust.recalls import Recalls, recalled_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,10 +89,11 @@ class ReleaseFilter(Struct, frozen=True):
 
 
 class RollbackState(Struct, frozen=True):
-    """What a target remembers: the clock floor, and the highest release it has installed."""
+    """What a target remembers: the clock floor, the highest release it has installed, recalls."""
 
     floor: datetime | None = None
     release: int = 0
+    recalled: Recalls = field(default_factory=dict)
 
 
 def target_path(number: int) -> str:
@@ -145,6 +147,7 @@ def fitting_releases(
     Raises:
         MixAndMatchError: a release is another label's.
         NoSuchReleaseError: the named one is not signed at all.
+        RecalledError: the named one, or every one that fits, was recalled.
         WrongTypeError: it is signed for the other type only.
         WrongTagError: it is signed for other tags only.
         NoMatchError: nothing fits both tag and platform.
@@ -163,6 +166,9 @@ def fitting_releases(
             expected=", ".join(map(str, numbers)) or "none",
             hint="take one of these, or another medium",
         )
+    if request.release in state.recalled:
+        numbers, hint = [release.number for release in numbered[:1]], "take a newer release"
+        raise recalled_error(state.recalled, numbers, hint)
     if not (typed := [release for release in numbered if release.type == request.type]):
         only_type = "ci" if request.type == "production" else "production"
         raise WrongTypeError(
@@ -184,7 +190,14 @@ def fitting_releases(
         raise NoMatchError(
             "no release is for this platform", expected=request.platform, got=", ".join(platforms)
         )
-    newest = max(fitting, key=lambda release: release.number)
+    fitting.sort(key=lambda release: release.number, reverse=True)
+    recalled = [release.number for release in fitting if release.number in state.recalled]
+    fitting = [release for release in fitting if release.number not in state.recalled]
+    if recalled and (not fitting or fitting[0].number < state.release <= recalled[0]):
+        # Going back to an older release is for a person to decide, even after a recall
+        older = f", or go back on purpose: --name {fitting[0].number}" if fitting else ""
+        raise recalled_error(state.recalled, recalled, f"bring a medium with a newer one{older}")
+    newest = fitting[0]
     if request.release is None and newest.number < state.release:
         raise RollbackError(
             "the newest release here is older than the one this target has had",
@@ -192,14 +205,13 @@ def fitting_releases(
             got=newest.number,
             hint="name the release to go back on purpose",
         )
-    fitting.sort(key=lambda release: release.number, reverse=True)
     return tuple(
         release for release in fitting if request.release or release.number >= state.release
     )
 
 
 def passed_over(
-    releases: Sequence[SignedRelease], request: ReleaseFilter, chosen: int
+    releases: Sequence[SignedRelease], request: ReleaseFilter, chosen: int, recalled: Recalls
 ) -> dict[int, str]:
     """Why releases that are newer than the chosen one are not for this target, by their number."""
     reasons: dict[int, str] = {}
@@ -207,7 +219,9 @@ def passed_over(
         signed = [release for release in releases if release.number == number]
         typed = [release for release in signed if release.type == request.type]
         tagged = [release for release in typed if _has_tag(release, request.tag)]
-        if not typed:
+        if number in recalled:
+            reasons[number] = f"it was recalled: {recalled[number]}"
+        elif not typed:
             reasons[number] = (
                 f"it is signed for {signed[0].type}, and this target takes {request.type}"
             )

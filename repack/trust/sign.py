@@ -19,6 +19,7 @@ from repack.channel.manifest import IntegrityRef, build
 from repack.keys.keyset import EXPIRY_DAYS
 from repack.names import Digest, RelPath
 from repack.timestamps import read_time
+from repack.trust.recalls import describe_recalls
 from repack.trust.selection import SignedRelease, warnings
 from repack.trust.summary import summarize_metadata
 
@@ -118,14 +119,17 @@ def sign(
     return files
 
 
-def outlook(metadata: Mapping[str, bytes] | None, now: datetime) -> tuple[str, ...]:
-    """Warnings about one's own metadata: expiry within thirty days, and development keys.
+def outlook(
+    metadata: Mapping[str, bytes] | None, now: datetime, release: int | None = None
+) -> tuple[str, ...]:
+    """Warnings about one's own metadata: expiry within thirty days, development keys, a recall.
 
     Nothing is verified here: the release was just signed, or its receivers verify it.
 
     Args:
         metadata: the files by name, if there are any.
         now: the time.
+        release: the one that is published.
     """
     summary = summarize_metadata(metadata or {})
     expiries = {
@@ -134,7 +138,8 @@ def outlook(metadata: Mapping[str, bytes] | None, now: datetime) -> tuple[str, .
         if role != "root" and (expires := read_time(text)) is not None
     }
     development = ("the release is signed with development keys",) if summary.development else ()
-    return (*development, *warnings(expiries, now))
+    recalled = describe_recalls(summary.recalled, [n for n in summary.recalled if n == release])
+    return (*filter(None, [recalled]), *development, *warnings(expiries, now))
 
 
 def load(label: str, previous: Mapping[str, bytes] | None) -> MetadataSet:

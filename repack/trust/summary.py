@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from repack.codec.canonical import loads
-from repack.errors import IntegrityError
+from repack.errors import IntegrityError, MetadataInvalidError
 from repack.timestamps import read_time
+from repack.trust.recalls import RECALLED, parse_recalls
 from repack.trust.selection import DEVELOPMENT, SignedFor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from repack.trust.recalls import Recalls
 
 _ROLES: Final[tuple[SignedFor, ...]] = ("ci", "production")
 
@@ -28,11 +31,13 @@ class MetadataSummary(Struct, frozen=True):
         expiries: role -> when its metadata expires, as RFC 3339 text; of roots the newest alone.
         development: whether the newest root says that its keys are development keys.
         tags: ``ci`` and ``production`` -> number of each release signed there -> its tags.
+        recalled: the releases that were recalled.
     """
 
     expiries: Mapping[str, str] = field(default_factory=dict)
     development: bool = False
     tags: Mapping[SignedFor, Mapping[int, tuple[str, ...]]] = field(default_factory=dict)
+    recalled: Recalls = field(default_factory=dict)
 
     @property
     def expires(self) -> str | None:
@@ -59,6 +64,7 @@ def summarize_metadata(files: Mapping[str, bytes]) -> MetadataSummary:
         },
         development=root.get(DEVELOPMENT) is True,
         tags={role: _tags_by_release(parts.get(role, {})) for role in _ROLES},
+        recalled=_recalls(parts.get("targets", {})),
     )
 
 
@@ -74,6 +80,13 @@ def _signed_part(data: bytes, name: str) -> dict[str, Any]:
 def _version(root: Mapping[str, Any]) -> int:
     version = root.get("version")
     return version if isinstance(version, int) else 0
+
+
+def _recalls(signed: Mapping[str, Any]) -> dict[int, str]:
+    try:
+        return parse_recalls(signed.get(RECALLED, []), "targets.json")
+    except MetadataInvalidError:
+        return {}
 
 
 def _tags_by_release(signed: Mapping[str, Any]) -> dict[int, tuple[str, ...]]:

@@ -25,6 +25,7 @@ from repack.errors import IntegrityError, RootChainError, SignatureError, Target
 from repack.fs import atomic
 from repack.fs.inventory import take_inventory
 from repack.timestamps import stamp
+from repack.trust.recalls import describe_recalls
 from repack.trust.selection import check_not_future, check_times, warnings
 from repack.verify.consistency import (
     MAX_REPODATA,
@@ -259,6 +260,7 @@ def _check_metadata(
         trusted = _refresh(folder, metadata_files, requirements)
         check_times(trusted.metadata.expiries(), now, None)
         check_not_future(trusted.metadata.signed_at(), now)
+        recalled = trusted.metadata.recalled
     except (TargetError, IntegrityError) as error:
         verdict.metadata = "bad"
         verdict.refusals.append(error)
@@ -270,6 +272,8 @@ def _check_metadata(
             f"the clock stands at {stamp(now)}, before the signing, {stamp(latest)}"
         )
     verdict.warnings += warnings(trusted.metadata.expiries(), now)
+    numbers = [number for number in recalled if str(number) == verdict.release]
+    verdict.warnings += [describe_recalls(recalled, [number]) for number in numbers]
     verdict.findings += _check_target(channel, data, trusted, verdict)
 
 

@@ -133,13 +133,19 @@ LISTS = st.lists(
         st.sampled_from([None, "a", "b"]),
         st.none() | st.integers(1, 4),
     ),
-    st.builds(RollbackState, st.none(), st.integers(0, 4)),
+    st.builds(
+        RollbackState,
+        st.none(),
+        st.integers(0, 4),
+        st.dictionaries(st.integers(1, 4), st.just("why"), max_size=3),
+    ),
 )
 def test_what_is_chosen_is_what_was_asked_for(releases, asked, seen):
     try:
         found = choose(releases, asked, seen)
     except TargetError:
         return
+    assert found.number not in seen.recalled
     assert found.type == asked.type
     assert asked.platform in found.platforms
     assert asked.release in {None, found.number}

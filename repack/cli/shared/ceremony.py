@@ -97,6 +97,8 @@ def _confirm(statements: list[str]) -> None:
 
 def metadata_state(metadata: MetadataSet) -> dict[str, object]:
     """What the metadata says now."""
+    from repack.trust.recalls import recall_rows
+
     return {
         "development_keys": metadata.development,
         "root": metadata.root.version,
@@ -109,6 +111,7 @@ def metadata_state(metadata: MetadataSet) -> dict[str, object]:
             }
             for release in metadata.releases("production")
         ],
+        "recalled": recall_rows(metadata.recalled),
     }
 
 
@@ -127,5 +130,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"{document['label']}: published, root {document['root']}"
     for row in document.get("production", ()):
         yield f"  production: release {row['release']}, tags {', '.join(row['tags'])}"
+    for row in document.get("recalled", ()):
+        yield f"  recalled: release {row['release']}, {row['why']}"
     if document.get("development_keys"):
         output.echo("warning: these are development keys", err=True)
