@@ -74,8 +74,12 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "archive codec conda fs store",
         "Each change to a record is listed.",
     ),
+    "advisories": (
+        "codec conda fs",
+        "What cannot be mapped or compared is unknown or affected, never clean. Nobody is asked.",
+    ),
     "label": (
-        "archive codec conda fs inputs",
+        "advisories archive codec conda fs inputs",
         "Every mistake of a file is told at once, each with its line.",
     ),
     "solve": (
@@ -103,7 +107,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "One comparison of a folder with its list serves everybody.",
     ),
     "report": (
-        "archive channel codec conda fs label solve trust",
+        "advisories archive channel codec conda fs label solve trust",
         "Every text that comes from a package is shortened, cleaned and escaped.",
     ),
     "watch": (
@@ -127,7 +131,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "A receipt is believed by the device's key, taken over once, and a number that only rises.",
     ),
     "agent": (
-        "archive channel codec conda fs prefix receipt trust",
+        "advisories archive channel codec conda fs prefix receipt trust",
         "It imports neither solver nor network nor store. What it does can be done again after a power cut.",
     ),
     "provenance": (
@@ -143,7 +147,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "A package that was rebuilt from a patch has upstream's bytes, or the delta is refused.",
     ),
     "release": (
-        "archive bundle channel codec conda fs keys label old_conda prove report solve store trust upstream wheels",
+        "advisories archive bundle channel codec conda fs keys label old_conda prove report solve store trust upstream wheels",
         "Read ``line.py`` from top to bottom: one step a line.",
     ),
     "medium": (
@@ -218,6 +222,11 @@ DOORS: dict[str, set[str]] = {
 WORLD = frozenset({"os", "pathlib", "time", "socket", "subprocess", "shutil", "tempfile"})
 PURE = frozenset(
     [
+        "advisories/document.py",
+        "advisories/judge.py",
+        "advisories/osv.py",
+        "advisories/policy.py",
+        "advisories/severity.py",
         "agent/settings.py",
         "agent/state.py",
         "archive/facts.py",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--output", type=options.PATH, help="Write into this file instead.")
 @click.option("--open", "opening", is_flag=True, help="Show the page in the browser.")
+@click.option("--advisories", is_flag=True, help="Known vulnerabilities, as of when it was built.")
 @options.as_json
 def command(name: str, channels_dir: Path, release: int | None, **values: Any) -> None:
     """Show what is inside a release of label NAME, what changed, and who vouches for it."""
@@ -39,6 +40,14 @@ def command(name: str, channels_dir: Path, release: int | None, **values: Any) -
 
     form = "json" if values["as_json"] else values["form"]
     channels, label, output = Channels(channels_dir), LabelName(name), values["output"]
+    if values["advisories"]:
+        from repack.cli.shared.output import emit
+        from repack.codec.decode import encode
+        from repack.report.render import read_judgement
+
+        judgement = read_judgement(channels, label, release)
+        emit(encode(judgement), judgement.lines(), as_json=values["as_json"])
+        return
     page = page_of(channels, label, release)
     if values["opening"]:
         click.launch(str(page))

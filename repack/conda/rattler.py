@@ -133,3 +133,18 @@ def is_older(first: str, second: str) -> bool:
         return bool(Version(first) < Version(second))
     except (InvalidVersionError, ValueError, TypeError):
         return False
+
+
+def version_order(version: str) -> Any:
+    """What orders versions as conda does.
+
+    Raises:
+        ValueError: it is no version.
+    """
+    from rattler import Version
+    from rattler.exceptions import InvalidVersionError
+
+    try:
+        return Version(version)
+    except InvalidVersionError as error:
+        raise ValueError(str(error)) from None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from msgspec import Struct, field
 
+from repack.advisories.policy import AdvisoryPolicy
 from repack.conda.spdx import LicencePolicy
 from repack.inputs.wheel_policy import WheelPolicy
 from repack.structs import Value
@@ -104,6 +105,7 @@ class Label(Value, frozen=True):
     installers: tuple[Installer, ...] = ()
     strict: bool = False
     licences: LicencePolicy = field(default_factory=LicencePolicy)
+    advisories: AdvisoryPolicy = field(default_factory=AdvisoryPolicy)
     wheels: WheelPolicy = field(default_factory=WheelPolicy)
     license: Literal["none", "required"] = "none"
     keep_releases: int = 3

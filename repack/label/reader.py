@@ -10,6 +10,7 @@ import datetime as dt
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
+from repack.advisories.policy import DEFAULT_AGE, Acceptance, AdvisoryPolicy
 from repack.codec.document import parse_document
 from repack.codec.schema import check_schema
 from repack.codec.tree import Line, ProblemList, Scalar, Table, View
@@ -31,6 +32,7 @@ from repack.urls import redact_text, remember_secrets, secrets_in_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from repack.advisories.policy import DeniedFrom
     from repack.codec.tree import Node
     from repack.conda.virtual_packages import TargetProfile
     from repack.label.label import AfterInstall, PackageFormat
@@ -109,7 +111,7 @@ class _Reader:
         bundles = self._bundles()
         signing = self._signing()
         installers = self._installers()
-        wheels = self._wheels()
+        wheels, advisories = self._wheels(), self._advisories()
         self._problems.end()
         licences = top.view("licences")
         return Label(
@@ -135,6 +137,7 @@ class _Reader:
                 cast('Literal["warn", "deny"]', licences.word("unknown", "warn")),
             ),
             wheels=wheels,
+            advisories=advisories,
             license=cast('Literal["none", "required"]', top.word("license", "none")),
             keep_releases=top.number("keep_releases") or 3,
             secrets=frozenset(self._secrets),
@@ -347,6 +350,28 @@ class _Reader:
             keys=self._path(keys) if keys else None,
             expiry=table.view("expiry").numbers(),
             thresholds=table.view("thresholds").numbers(),
+        )
+
+    def _advisories(self) -> AdvisoryPolicy:
+        table = self._top.view("advisories")
+        source, accepted = table.text("source"), []
+        age = re.fullmatch("([1-9][0-9]{0,3})d", table.word("max_age", ""))
+        for row in table.views("accept"):
+            until = row.text("until")
+            try:
+                day = dt.date.fromisoformat(until.text) if until else dt.date.min
+            except ValueError:
+                what = (
+                    f"'advisories.accept.until' must be a day, not {row.word('until', '')[:60]!r}"
+                )
+                self._problems.add(row.line, what, "such as 2027-01-31")
+                continue
+            accepted.append(Acceptance(row.word("id", ""), day, row.word("why", "")))
+        return AdvisoryPolicy(
+            source=self._path(source) if source else "",
+            max_age=int(age[1]) if age else DEFAULT_AGE,
+            deny=cast("DeniedFrom | None", table.word("deny", "") or None),
+            accept=tuple(accepted),
         )
 
     def _wheels(self) -> WheelPolicy:

@@ -149,6 +149,42 @@ _INSTALLER: Final = _table(
     ("url", "sha256"),
 )
 
+_ADVISORIES: Final = _table(
+    {
+        "source": {**_PATH, "description": "A zip, a folder or a JSON file of OSV entries."},
+        "max_age": {
+            "type": "string",
+            "pattern": "^[1-9][0-9]{0,3}d$",
+            "form": "a number of days such as '7d'",
+            "description": "An older database is told. Default: 7d.",
+        },
+        "deny": {
+            "type": "string",
+            "enum": ["low", "medium", "high", "critical"],
+            "description": "Vulnerabilities this grave and graver fail the build. Default: none do.",
+        },
+        "accept": {
+            "type": "array",
+            "items": _table(
+                {
+                    "id": {
+                        "type": "string",
+                        "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$",
+                        "form": "an identifier such as 'CVE-2026-1234'",
+                    },
+                    "until": {"type": "string", "format": "date"},
+                    "why": {"type": "string", "pattern": r"\S", "form": "a reason"},
+                },
+                "An advisory that does not concern this label, up to the end of a day.",
+                ("id", "until", "why"),
+            ),
+            "description": "Advisories that are accepted, each with a last day and a reason.",
+        },
+    },
+    "Which vulnerabilities of packages are known, and which are refused.",
+    ("source",),
+)
+
 SCHEMA: Final[Schema] = _table(
     {
         "$schema": {"type": "string", "description": "For editors; repack ignores it."},
@@ -237,6 +273,7 @@ SCHEMA: Final[Schema] = _table(
             },
             "Which licences of packages are allowed.",
         ),
+        "advisories": _ADVISORIES,
         "wheels": {
             "type": ["string", "object"],
             "pattern": "^(take|skip|refuse)$",

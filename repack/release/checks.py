@@ -106,6 +106,26 @@ def check_scripts(contents: ChannelContents, label: Label) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def chains_by_subdir(
+    contents: ChannelContents, requests: Mapping[str, SolveRequest]
+) -> dict[str, Mapping[str, tuple[str, ...]]]:
+    """Per subdir and package the names from what the label asks for to it."""
+    return {
+        subdir: dependency_chains(
+            dependency_graph(records), map(dependency_name, requests[subdir].specs)
+        )
+        for subdir, records in contents.records_by_subdir.items()
+    }
+
+
+def shortest_chain(
+    name: str, chains: Mapping[str, Mapping[str, tuple[str, ...]]]
+) -> tuple[str, ...]:
+    """The shortest way to package ``name`` in any subdir."""
+    paths = [chain.get(name.lower(), (name,)) for chain in chains.values()]
+    return min(paths, key=lambda path: (path == (name,), len(path)))
+
+
 def check_licences(
     contents: ChannelContents, requests: Mapping[str, SolveRequest], label: Label
 ) -> tuple[str, ...]:
@@ -122,12 +142,7 @@ def check_licences(
 
     policy, own = label.licences, package_names(label)
     closed = policy.unknown == "deny" or label.strict
-    chains = {
-        subdir: dependency_chains(
-            dependency_graph(records), map(dependency_name, requests[subdir].specs)
-        )
-        for subdir, records in contents.records_by_subdir.items()
-    }
+    chains = chains_by_subdir(contents, requests)
     denied, unknown = [], []
     for path, item in contents.items.items():
         name = item.record.name
@@ -136,9 +151,8 @@ def check_licences(
             continue
         unknown += [path] if licence.verdict == "unknown" else []
         if licence.verdict == "denied" or closed:
-            paths = [chain.get(name.lower(), (name,)) for chain in chains.values()]
-            shortest = min(paths, key=lambda path: (path == (name,), len(path)))
-            denied.append(f"{path}: {licence.text or 'no licence'}; {' -> '.join(shortest)}")
+            way = " -> ".join(shortest_chain(name, chains))
+            denied.append(f"{path}: {licence.text or 'no licence'}; {way}")
     if denied:
         raise ProofError(
             f"the label's licence policy denies {len(denied)} of its packages",

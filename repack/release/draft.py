@@ -13,6 +13,7 @@ from repack.channel.install_plan import TARGET, TargetPolicy
 from repack.channel.manifest import Artifact, Release
 from repack.channel.scripts import InstallerPlan, PlatformPlan, installers, sync_scripts, verifier
 from repack.codec.canonical import canonical
+from repack.codec.decode import encode
 from repack.conda.match_spec import spec_name
 from repack.file_entry import FileEntry
 from repack.label.label import package_names
@@ -24,6 +25,7 @@ from repack.store.inspect import inspect
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from repack.advisories.document import Judgement
     from repack.archive.facts import Depth
     from repack.conda.record import Record
     from repack.label.label import Label
@@ -45,6 +47,7 @@ class Draft(Struct, frozen=True):
         modes: per subdir how it is going to be proved.
         roots: per subdir the packages that the label itself names.
         texts: metadata files that do not depend on the number, by path in the channel.
+        judgement: what the label's database of advisories says; None without one.
     """
 
     label: Label
@@ -54,6 +57,7 @@ class Draft(Struct, frozen=True):
     modes: Mapping[str, Mode]
     roots: Mapping[str, tuple[Record, ...]]
     texts: Mapping[RelPath, bytes]
+    judgement: Judgement | None = None
 
     @property
     def digest(self) -> str:
@@ -73,6 +77,10 @@ class Draft(Struct, frozen=True):
         # Another policy judges the licences anew, and the report says so in another release.
         if policy := self.label.licences.in_words(strict=self.label.strict):
             document["policy"] = list(policy)
+        # Another database is another release when it says something else of these packages.
+        if self.judgement is not None:
+            said = encode(replace(self.judgement, database=None))
+            document["advisories"] = hashlib.sha256(canonical(said)).hexdigest()
         return hashlib.sha256(canonical(document)).hexdigest()
 
     def release(self, number: int, generated_at: str) -> Release:
@@ -86,8 +94,13 @@ class Draft(Struct, frozen=True):
                 "content": self.digest,
                 "proof": dict(self.modes),
                 TARGET: TargetPolicy.of_label(self.label).to_json(),
+                **self._database(),
             },
         )
+
+    def _database(self) -> dict[str, object]:
+        """By which database of advisories the release was judged, for the manifest."""
+        return {"advisories": encode(self.judgement.database)} if self.judgement else {}
 
 
 def inspect_packages(
@@ -113,7 +126,13 @@ def inspect_packages(
 def compose_draft(
     solution: Solution, contents: ChannelContents, signing: Signing, context: BuildContext
 ) -> Draft:
-    """Describe the packages in every file that does not depend on the release's number."""
+    """Describe the packages in every file that does not depend on the release's number.
+
+    Raises:
+        ProofError: the label refuses a vulnerability of a package.
+        UsageError: its database of advisories is missing.
+        IntegrityError: it is none, or damaged.
+    """
     label, roots = context.label, {}
     if context.archive_format == ".tar.bz2":
         warnings = (*solution.warnings, *warn_of_old_conda(contents))
@@ -128,8 +147,15 @@ def compose_draft(
         **verifier(),
         **sync_scripts("repack/"),
     }
+    judgement = None
+    if label.advisories.source:
+        from repack.release.advisories import check_advisories, judge_packages
+
+        judgement = judge_packages(contents, context)
+        advice = check_advisories(judgement, contents, solution.requests, context)
+        solution = replace(solution, warnings=(*solution.warnings, *advice))
     modes = context.proof_modes(solution.requests)
-    return Draft(label, solution, contents, signing, modes, roots, texts)
+    return Draft(label, solution, contents, signing, modes, roots, texts, judgement)
 
 
 def installer_files(

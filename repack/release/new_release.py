@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from repack.advisories.document import ADVISORIES_PATH
 from repack.bundle.package import manifest_package, metapackage
 from repack.channel import history, manifest
 from repack.channel.contents import ChannelContents, check_same_content
@@ -127,10 +128,13 @@ def compose_release(
         bundles=describe_bundles(label, contents, archives),
         read_whole=len(solution.unique_records),
         warnings=(*solution.warnings, *warnings),
+        judgement=draft.judgement,
     )
     since = published.release if published else None
     report = compose_report(subject, earlier_releases(channels, label.name, since))
     texts |= render_report(report)
+    if draft.judgement is not None:
+        texts[ADVISORIES_PATH] = draft.judgement.to_bytes()
     files = Contents(file_entries(contents, texts), artifacts(contents))
     with context.progress.phase("sign", None, "files"):
         texts |= sign(release, files, signing, newest(channels, label.name), now)

@@ -30,6 +30,7 @@ from repack.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from repack.advisories.document import Judgement
     from repack.channel.contents import ChannelContents, ChannelPackage
     from repack.channel.manifest import Release
     from repack.conda.record import Record
@@ -68,6 +69,7 @@ class ReportSubject(Struct, frozen=True):
     bundles: tuple[ReportBundle, ...]
     read_whole: int
     warnings: tuple[str, ...]
+    judgement: Judgement | None = None
 
     @property
     def own(self) -> frozenset[str]:
@@ -132,6 +134,8 @@ def compose_report(subject: ReportSubject, earlier: EarlierReleases) -> Report:
         checks=_checks(subject, earlier.kept, packages),
         warnings=tuple(map(subject.cleaned, subject.warnings)),
         new_bytes=new_bytes,
+        # What it says of other versions stands in a file of its own.
+        advisories=subject.judgement and replace(subject.judgement, advisories=()),
     )
 
 
@@ -286,6 +290,7 @@ def _checks(
             f"no file name of {kept_releases} earlier releases came back with other bytes",
         ),
         ("Licences", "noted" if unknown else "passed", f"{policy}; unknown: {unknown}"),
+        *_judged(subject),
         (
             "Link scripts",
             "noted" if scripted else "passed",
@@ -302,6 +307,16 @@ def _checks(
         for subdir in sorted(subject.solution.requests)
     ]
     return tuple(Check(*check, subject.release.generated_at) for check in checks)
+
+
+def _judged(subject: ReportSubject) -> list[tuple[str, Result, str]]:
+    if (judgement := subject.judgement) is None:
+        return []
+    database = judgement.database
+    by = f"by {database.source} of {database.date or 'no date'}, SHA-256 {database.sha256}"
+    is_noted = judgement.open or judgement.unknown
+    text = f"{judgement.summary()}; {by}; {judgement.policy}"
+    return [("Advisories", "noted" if is_noted else "passed", text)]
 
 
 def _proof(subdir: str, subject: ReportSubject) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
+from repack.advisories.document import Judgement
 from repack.codec.canonical import encode_rows, loads
 from repack.codec.decode import Document, decode, encode
 from repack.conda.spdx import Verdict
@@ -164,6 +165,7 @@ class Report(Document, frozen=True):
         since: the release that ``changes`` compares with; None for the first.
         new_bytes: what has to be fetched by somebody who has that release.
         policy: the label's licence policy, in words.
+        advisories: known vulnerabilities; None where nothing was judged.
     """
 
     repack: str
@@ -186,6 +188,7 @@ class Report(Document, frozen=True):
     checks: tuple[Check, ...]
     warnings: tuple[str, ...]
     new_bytes: int
+    advisories: Judgement | None = None
 
     @property
     def size(self) -> int:

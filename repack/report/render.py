@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from repack.advisories.document import ADVISORIES_PATH, Judgement
 from repack.errors import UsageError
 from repack.fs import atomic
 from repack.report.charts import HEIGHT, STEP, bars, layout
@@ -23,6 +24,7 @@ from repack.report.sbom import cyclonedx, spdx, table
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from repack.advisories.document import Finding
     from repack.channel.folder import Channels
     from repack.names import LabelName, RelPath
     from repack.report.document import ReportPackage
@@ -53,7 +55,16 @@ def page(report: Report) -> bytes:
         bars=bars(report.releases),
         bar_step=STEP,
         bar_height=HEIGHT,
+        findings=_findings(report),
     )
+
+
+def _findings(report: Report) -> dict[str, list[Finding]]:
+    """The vulnerabilities that the label does not accept, by package."""
+    groups: dict[str, list[Finding]] = defaultdict(list)
+    for finding in report.advisories.open if report.advisories else ():
+        groups[finding.package].append(finding)
+    return groups
 
 
 class LicenceRow(Struct, frozen=True):
@@ -121,6 +132,25 @@ def read_report(channels: Channels, label: LabelName, release: int | None) -> Re
     """The report of a release; raises as :func:`page_of` and :func:`document` do."""
     page_of(channels, label, release)
     return Report.parse(document(channels, label, release, "json"), REPORT_DATA)
+
+
+def read_judgement(channels: Channels, label: LabelName, release: int | None) -> Judgement:
+    """What the database of advisories said when a release was built.
+
+    Raises:
+        UsageError: that release is not kept, or was not judged.
+        IntegrityError: the file is damaged.
+        PlaceError: it cannot be read.
+    """
+    page_of(channels, label, release)
+    path = _folder(channels, label, release) / ADVISORIES_PATH
+    if not path.is_file():
+        raise UsageError(
+            "the release was not judged by advisories",
+            where=path,
+            hint="say in the label: advisories: {source: FILE}; then build it",
+        )
+    return Judgement.parse(atomic.read(path, MAX_BYTES), path)
 
 
 def _folder(channels: Channels, label: LabelName, release: int | None) -> Path:

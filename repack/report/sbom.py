@@ -22,6 +22,7 @@ from repack.codec.canonical import canonical, encode_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from repack.advisories.document import Finding
     from repack.report.document import Report, ReportBundle, ReportPackage
 
 Document = dict[str, Any]
@@ -81,6 +82,8 @@ def cyclonedx(report: Report) -> bytes:
             ),
         ],
     }
+    if report.advisories is not None and report.advisories.findings:
+        document["vulnerabilities"] = [_vulnerability(row) for row in report.advisories.findings]
     document["serialNumber"] = f"urn:uuid:{_serial(document)}"
     return encode_rows(document)
 
@@ -203,6 +206,27 @@ def _component(package: ReportPackage, bundle: ReportBundle | None) -> Document:
             for file in bundle.files
         ]
     return component
+
+
+def _vulnerability(finding: Finding) -> Document:
+    row: Document = {
+        "bom-ref": f"{finding.id}#{finding.package}",
+        "id": finding.id,
+        "ratings": [{"severity": finding.severity}],
+        "affects": [{"ref": finding.package}],
+    }
+    if finding.aliases:
+        row["references"] = [
+            {"id": alias, "source": {"name": alias.partition("-")[0]}} for alias in finding.aliases
+        ]
+    if finding.summary:
+        row["description"] = finding.summary
+    if finding.fixed:
+        row["recommendation"] = f"Update {finding.name} to {finding.fixed}"
+    if finding.accepted_until:
+        detail = f"accepted until {finding.accepted_until}: {finding.why_accepted}"
+        row["analysis"] = {"response": ["will_not_fix"], "detail": detail}
+    return row
 
 
 def _licence(package: ReportPackage) -> Document:
