@@ -271,6 +271,7 @@ PURE = frozenset(
         "keys/keyset.py",
         "keys/shared_key.py",
         "keys/signed_json.py",
+        "label/advisories.py",
         "label/agent.py",
         "label/channels.py",
         "label/label.py",

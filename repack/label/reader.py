@@ -10,7 +10,6 @@ import datetime as dt
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
-from repack.advisories.policy import DEFAULT_AGE, Acceptance, AdvisoryPolicy
 from repack.codec.document import parse_document
 from repack.codec.schema import check_schema
 from repack.codec.tree import Line, ProblemList, Scalar, Table, View
@@ -21,6 +20,7 @@ from repack.conda.virtual_packages import read_profile
 from repack.errors import UsageError
 from repack.inputs.source import Source
 from repack.inputs.wheel_policy import WheelMode, WheelPolicy
+from repack.label.advisories import read_advisories
 from repack.label.channels import ChannelFault, read_channel
 from repack.label.label import BundleSpec, Installer, Label, LabelSigning
 from repack.label.schema import SCHEMA
@@ -32,7 +32,6 @@ from repack.urls import redact_text, remember_secrets, secrets_in_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from repack.advisories.policy import DeniedFrom
     from repack.codec.tree import Node
     from repack.conda.virtual_packages import TargetProfile
     from repack.label.label import AfterInstall, PackageFormat
@@ -111,7 +110,8 @@ class _Reader:
         bundles = self._bundles()
         signing = self._signing()
         installers = self._installers()
-        wheels, advisories = self._wheels(), self._advisories()
+        wheels = self._wheels()
+        advisories = read_advisories(top.view("advisories"), self._path, self._problems)
         self._problems.end()
         licences = top.view("licences")
         return Label(
@@ -350,28 +350,6 @@ class _Reader:
             keys=self._path(keys) if keys else None,
             expiry=table.view("expiry").numbers(),
             thresholds=table.view("thresholds").numbers(),
-        )
-
-    def _advisories(self) -> AdvisoryPolicy:
-        table = self._top.view("advisories")
-        source, accepted = table.text("source"), []
-        age = re.fullmatch("([1-9][0-9]{0,3})d", table.word("max_age", ""))
-        for row in table.views("accept"):
-            until = row.text("until")
-            try:
-                day = dt.date.fromisoformat(until.text) if until else dt.date.min
-            except ValueError:
-                what = (
-                    f"'advisories.accept.until' must be a day, not {row.word('until', '')[:60]!r}"
-                )
-                self._problems.add(row.line, what, "such as 2027-01-31")
-                continue
-            accepted.append(Acceptance(row.word("id", ""), day, row.word("why", "")))
-        return AdvisoryPolicy(
-            source=self._path(source) if source else "",
-            max_age=int(age[1]) if age else DEFAULT_AGE,
-            deny=cast("DeniedFrom | None", table.word("deny", "") or None),
-            accept=tuple(accepted),
         )
 
     def _wheels(self) -> WheelPolicy:
