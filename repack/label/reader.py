@@ -102,10 +102,9 @@ class _Reader:
         top = self._top
         name = self._name()
         channels = self._channels()
-        packages = self._specs("packages")
+        packages, constraints = self._specs("packages"), self._specs("constraints")
         source = self._source()
         platforms = self._platforms()
-        constraints = self._specs("constraints")
         exclude_newer = self._exclude_newer()
         bundles = self._bundles()
         signing = self._signing()
