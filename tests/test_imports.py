@@ -449,7 +449,7 @@ def test_one_library_one_door(file):
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_modules_stay_small(file):
     # The tree of errors is one thing, however many it has; the shipped verifier is one file alone.
-    limit = {"errors.py": 600, "shipped/verify.py": 820}.get(name_of(file), 400)
+    limit = {"errors.py": 600, "shipped/verify.py": 850}.get(name_of(file), 400)
     assert len(file.read_text(encoding="utf-8").splitlines()) <= limit
 
 

@@ -87,13 +87,13 @@ def _created_lines(result: DeltaResult) -> Iterator[str]:
 def apply_(channel: Path, file: Path, key: str | None, *, as_json: bool) -> None:
     """Bring the channel in folder CHANNEL to the release that FILE leads to."""
     from repack.delta import apply
-    from repack.medium.write import is_medium, put_checklist
+    from repack.medium.top import is_medium, put_page
 
     # The real clock, not SOURCE_DATE_EPOCH: expiry is about today.
     now = dt.datetime.now(dt.UTC)
     applied = apply.apply(channel, file, key_options.resolve(key, "--key"), now, output.progress())
     if is_medium(channel.parent):
-        put_checklist(channel.parent, f"{now:%Y-%m-%d %H:%M} UTC")
+        put_page(channel.parent, f"{now:%Y-%m-%d %H:%M} UTC")
     for warning in applied.verdict.warnings:
         output.echo(f"warning: {warning}", err=True)
     output.emit(applied, _applied_lines(applied), as_json=as_json)

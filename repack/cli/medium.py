@@ -67,8 +67,8 @@ if TYPE_CHECKING:
 def command(name: str, dest: Path, *, as_json: bool, **values: Any) -> None:
     """Write a release of label NAME to the medium DEST, as DEST/NAME, beside what is there.
 
-    With it go its signed metadata, installers/, CHECKLIST.md, verify.py and the plain scripts that
-    copy a channel in the right order. With --oem also oem/ and notary/, for sites that have a
+    With it go its signed metadata, installers/, index.html, verify.py, SHA256SUMS and the plain
+    scripts that check the hashes and copy a channel in the right order. With --oem also oem/ and notary/, for sites that have a
     stick and a phone.
     """
     from repack.medium.contents import ReleaseChoice

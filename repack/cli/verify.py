@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.keys.shared_key import SharedKey
+    from repack.verify.medium import MediumVerdict
     from repack.verify.verdict import Verdict
 
 
@@ -36,11 +37,13 @@ if TYPE_CHECKING:
 def command(path: Path, key: str | None, root: Path | None, *, as_json: bool, **flags: bool) -> int:
     """Check every hash and signature of the channel in PATH, and that it says one thing.
 
-    PATH may be an update package as well: a folder that scripts/update_package.py made.
+    PATH may be a medium as well: all channels on it are checked, and what lies beside them. Or an
+    update package: a folder that scripts/update_package.py made.
     """
     from repack.fs import atomic
     from repack.trust.metadata import MAX_BYTES
     from repack.update_package.verify import is_update_package
+    from repack.verify.medium import channels_on, verify_medium
     from repack.verify.verdict import Requirements
     from repack.verify.verify import verify
 
@@ -52,7 +55,12 @@ def command(path: Path, key: str | None, root: Path | None, *, as_json: bool, **
         need="signature" if flags["require_signature"] else "nothing",
     )
     # The real clock, not SOURCE_DATE_EPOCH: expiry is about today.
-    verdict = verify(path, requirements, dt.datetime.now(dt.UTC))
+    now = dt.datetime.now(dt.UTC)
+    if channels_on(path):
+        medium = verify_medium(path, requirements, now)
+        output.emit(medium, _medium_lines(medium), as_json=as_json)
+        return medium.exit_code
+    verdict = verify(path, requirements, now)
     if not flags["reindex"] or verdict.exit_code:
         output.emit(verdict, _lines(verdict), as_json=as_json)
         return verdict.exit_code
@@ -65,6 +73,21 @@ def command(path: Path, key: str | None, root: Path | None, *, as_json: bool, **
     line = f"  indexed anew: {records} records are the same; solved again for {solved}"
     output.emit(document, [*_lines(verdict), line], as_json=as_json)
     return 0
+
+
+def _medium_lines(medium: MediumVerdict) -> Iterator[str]:
+    """The verdict on a medium for people: each channel's, then what lies beside them."""
+    for verdict in medium.channels:
+        yield from _lines(verdict)
+    yield from (f"{finding.kind}: {finding}" for finding in medium.findings)
+    for path in medium.litter:
+        output.echo(f"ignored: {printable(path)}", err=True)
+    bad = sum(1 for verdict in medium.channels if verdict.exit_code)
+    count, beside = len(medium.channels), len(medium.findings)
+    if bad or beside:
+        yield f"the medium is NOT as it should be: {bad} of {count} channels, {beside} files beside them"
+    else:
+        yield f"the medium is as it should be: {count} channels, and all beside them"
 
 
 def _verify_update_package(folder: Path, key: SharedKey | None, *, as_json: bool) -> int:

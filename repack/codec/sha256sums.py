@@ -32,8 +32,11 @@ def format_sums(digests: Mapping[str, str]) -> bytes:
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 
 
-def parse_sums(data: bytes, where: object) -> dict[str, Digest]:
+def parse_sums(data: bytes, where: object, *, has_folders: bool = False) -> dict[str, Digest]:
     """Read a list as :func:`format_sums` writes it, by file name.
+
+    Args:
+        has_folders: whether it is for files in folders below, too.
 
     Raises:
         IntegrityError: a line is malformed, or a file is listed twice.
@@ -41,7 +44,9 @@ def parse_sums(data: bytes, where: object) -> dict[str, Digest]:
     digest_by_name: dict[str, Digest] = {}
     for line in data.decode("utf-8", "replace").splitlines():
         digest, _, name = line.partition("  ")
-        if not _SHA256.fullmatch(digest) or not name or "/" in name or name in digest_by_name:
+        if not _SHA256.fullmatch(digest) or not name or name in digest_by_name:
+            raise IntegrityError("a line is malformed", where=where, got=repr(line)[:120])
+        if "/" in name and not has_folders:
             raise IntegrityError("a line is malformed", where=where, got=repr(line)[:120])
         digest_by_name[name] = Digest(digest)
     return digest_by_name

@@ -1,7 +1,7 @@
-"""A medium: which release it is to carry, what lies on it, and the checklist that goes with it.
+"""A medium: which release it is to carry, and what lies on it.
 
 ```
-CHECKLIST.md  verify.py  sync.sh  sync.cmd
+index.html  verify.py  SHA256SUMS  check-sha256.cmd  sync.sh  sync.cmd     repack/medium/top.py
 installers/             what a bare target needs first, and SHA256SUMS
 oem/  notary/           what OEM sites need as well: repack/medium/oem_bundle.py
 LABEL/                  a channel: the release that was written last
@@ -23,7 +23,7 @@ from repack.trust.recalls import recalled_error
 from repack.trust.selection import ReleaseFilter, RollbackState, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from repack.label.label import Installer
     from repack.names import LabelName
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from repack.trust.recalls import Recalls
     from repack.trust.selection import SignedFor, SignedRelease
 
-CHECKLIST: Final = "CHECKLIST.md"
+PAGE: Final = "index.html"
 INSTALLERS: Final = "installers"
 OEM: Final = "oem"
 NOTARY: Final = "notary"
@@ -130,7 +130,7 @@ def file_names(installers: Sequence[Installer]) -> dict[str, Installer]:
 
 
 class ListedRelease(Struct, frozen=True):
-    """One release on a medium, as the checklist shows it.
+    """One release on a medium, as the page shows it.
 
     Attributes:
         sha256: of its manifest, to be compared with what came another way.
@@ -145,39 +145,6 @@ class ListedRelease(Struct, frozen=True):
     sha256: str
     signed_for: str
     expires: str
-
-    def row(self) -> str:
-        """A row of the checklist's table."""
-        cells = (
-            self.label, str(self.release), ", ".join(self.platforms), str(self.packages),
-            f"{self.bytes / 1e6:.1f} MB", self.signed_for, self.expires, f"`{self.sha256}`",
-        )  # fmt: skip
-        return f"| {' | '.join(cells)} |"
-
-
-def checklist(
-    template: str, releases: Sequence[ListedRelease], installers: Mapping[str, str], time: str
-) -> str:
-    """The checklist, from its template.
-
-    Args:
-        template: with ``@RELEASES@``, ``@INSTALLERS@``, ``@LABELS@`` and ``@MADE@``.
-        releases: what is on the medium.
-        installers: SHA-256 by file name.
-        time: when it was written, for people.
-    """
-    labels = list(dict.fromkeys(release.label for release in releases))
-    steps = [f"- [ ] `repack target install --src-dir .` takes **{label}**" for label in labels]
-    files = [f"- `{INSTALLERS}/{name}` sha256 `{digest}`" for name, digest in installers.items()]
-    marks = {
-        "@RELEASES@": "\n".join(release.row() for release in releases),
-        "@INSTALLERS@": "\n".join(files) or "None: the targets have what they need.",
-        "@LABELS@": "\n".join(steps),
-        "@MADE@": time,
-    }
-    for mark, text in marks.items():
-        template = template.replace(mark, text)
-    return template
 
 
 class MediumResult(Struct, frozen=True):

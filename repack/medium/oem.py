@@ -20,6 +20,7 @@ from repack.fs.digests import file_entry
 from repack.medium import oem_bundle
 from repack.medium.contents import NOTARY
 from repack.medium.oem_bundle import OemChecklist, OemFiles
+from repack.medium.top import put_sums
 from repack.medium.write import find_release, write_medium
 from repack.names import Digest, LabelName, RelPath
 from repack.provenance.notarize import read_release
@@ -118,6 +119,7 @@ def write_oem(
         counted = replace(context, options=replace(options, extra_files=beside))
         written = write_medium(name, root, choice, counted)
         files.put(root, label, context.rate, keep_others=choice.keep_others)
+        put_sums(root)
     paths = [entry.path for entry in sources]
     return OemWritten(written, site.fingerprint, (*paths, *texts))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -16,21 +15,19 @@ from repack.channel.layout import MANIFEST
 from repack.channel.manifest import parse
 from repack.channel.metadata_folder import newest
 from repack.channel.releases import stored_releases
-from repack.channel.scripts import sync_scripts
 from repack.codec.sha256sums import SUMS, format_sums
 from repack.errors import IntegrityError, UsageError
 from repack.fs import atomic, beneath, digests
 from repack.label import files
 from repack.medium import folder
 from repack.medium.contents import (
-    CHECKLIST,
     INSTALLERS,
     RESERVED,
     MediumResult,
-    checklist,
     file_names,
     select,
 )
+from repack.medium.top import put_top_files
 from repack.names import LabelName, RelPath
 from repack.progress import SILENT, Progress
 from repack.store.store import Store
@@ -125,48 +122,6 @@ def put_installers(root: Path, entries: Mapping[str, FileEntry], cache: Path) ->
     if entries:
         listed |= {name: entry.sha256 for name, entry in entries.items()}
         atomic.write(root / INSTALLERS / SUMS, format_sums(listed))
-
-
-def put_top_files(root: Path, time: str) -> None:
-    """Write what stands at the top of a medium: checklist, verifier, the plain ways to copy.
-
-    Args:
-        time: of writing, for people.
-
-    Raises:
-        SpaceError: the medium is full.
-        PlaceError: it cannot be written.
-    """
-    put_checklist(root, time)
-    texts = {RelPath("verify.py"): _shipped("verify.py"), **sync_scripts()}
-    for name, data in texts.items():
-        atomic.write(root / name, data, atomic.file_mode(name))
-
-
-def put_checklist(root: Path, time: str) -> None:
-    """Write the checklist of what is on a medium now. As :func:`put_top_files`."""
-    releases, installers = folder.inventory(root), folder.read_sums(root / INSTALLERS)
-    text = checklist(_shipped(CHECKLIST).decode(), releases, installers, time)
-    text = text.replace("@VERIFIER@", hashlib.sha256(_shipped("verify.py")).hexdigest())
-    atomic.write(root / CHECKLIST, text.encode())
-
-
-def is_medium(root: Path) -> bool:
-    """Whether a folder has the checklist that repack writes at the top of a medium."""
-    title = _shipped(CHECKLIST).split(b"\n", 1)[0]
-    return _starts_with(root / CHECKLIST, title)
-
-
-def _starts_with(path: Path, text: bytes) -> bool:
-    with atomic.os_errors_at(path):
-        if not beneath.is_file(path):
-            return False
-        with beneath.reading(path) as stream:
-            return bool(stream.read(len(text)) == text)
-
-
-def _shipped(name: str) -> bytes:
-    return resources.files("repack.shipped").joinpath(name).read_bytes()
 
 
 class MediumContext(Struct, frozen=True):

@@ -72,7 +72,8 @@ LITTER = re.compile(
 METADATA = re.compile(r"([1-9][0-9]*\.root|timestamp|snapshot|targets|ci|production)\.json")
 # Of a medium: what says itself who signed it, and what is read or run by people.
 TOP = re.compile(
-    r"licence[^/]*\.json|CHECKLIST\.md|verify\.py|sync\.sh|sync\.cmd|\.locks/[^/]+\.lock|notary/[^/]+\.json"
+    r"licence[^/]*\.json|index\.html|CHECKLIST\.md|SHA256SUMS|verify\.py|check-sha256\.cmd"
+    r"|sync\.sh|sync\.cmd|\.locks/[^/]+\.lock|notary/[^/]+\.json"
 )
 
 
@@ -720,14 +721,21 @@ def loose(root, channels):
     """Problems of what lies beside the channels of a medium: no list, or not what its list says."""
     problems, sums, prefixes = [], {}, tuple(name + "/" for name in channels)
     there = {p: size for p, size in walk(root) if not p.startswith(prefixes)}
-    for path in [p for p in there if re.match(r"(installers|notary|oem/[^/]+)/SHA256SUMS\Z", p)]:
+    lists = r"((installers|notary|oem/[^/]+)/)?SHA256SUMS\Z"
+    for path in [p for p in there if re.match(lists, p) and there[p] is not None]:
         folder = path[: -len("SHA256SUMS")]
-        sums[path] = None
-        for line in read(root, path)[0].decode("utf-8", "replace").splitlines():
-            sums[folder + line[66:]] = line[:64]
-    for path, sha256 in sums.items():
-        if sha256 and (path not in there or hash_file(root, path) != sha256):
-            problems.append("%s: %s" % ("changed" if path in there else "missing", path))
+        rows = read(root, path)[0].decode("utf-8", "replace").splitlines()
+        if any(not re.match(r"[0-9a-f]{64}  .", line) for line in rows):
+            problems.append("malformed: " + path)
+        rows = {folder + line[66:]: line[:64] for line in rows if line[66:]}
+        for name, sha256 in rows.items():
+            if not name.startswith(prefixes) and (
+                name not in there or hash_file(root, name) != sha256
+            ):
+                problems.append("%s: %s" % ("changed" if name in there else "missing", name))
+        if folder:  # the one at the top lets nothing lie there
+            sums[path] = None
+            sums.update(rows)
     beside = [p for p in there if p not in sums]
     known = {
         p

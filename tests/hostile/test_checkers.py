@@ -16,12 +16,15 @@ import pytest
 
 from repack import shipped
 from repack.channel.releases import stored_releases
+from repack.cli.main import run
 from repack.codec.sha256sums import compose_sums
 from repack.display import printable
 from repack.fs.litter import HARMLESS
 from repack.keys.shared_key import parse_key
+from repack.medium.top import put_sums
 from repack.names import RelPath
 from repack.trust.sign import Signing
+from repack.verify.medium import SITE, TOP, verify_medium
 from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
 from tests import channels
@@ -376,7 +379,7 @@ def stick(channel):
     root = channel.parent
     for name in ("verify.py",):
         shutil.copy(channels.VERIFY, root / name)
-    for name in ("CHECKLIST.md", "sync.sh", "sync.cmd"):
+    for name in ("index.html", "check-sha256.cmd", "sync.sh", "sync.cmd"):
         write(root, name)
     write(root, "installers/mini.sh", b"sh")
     row = f"{hashlib.sha256(b'sh').hexdigest()}  mini.sh\n"
@@ -384,7 +387,16 @@ def stick(channel):
     return root
 
 
+def judge_medium(stick):
+    """As :func:`judge`, of a whole medium."""
+    code = verify_medium(stick, Requirements(key=KEY), channels.now()).exit_code
+    done = plain(stick, "--key", TEXT)
+    return code, done.returncode, done.stdout
+
+
 def test_a_medium_is_checked_by_ones_own_copy(stick):
+    put_sums(stick)
+    assert judge_medium(stick)[:2] == (0, 0)
     done = plain(stick, "--key", TEXT)
     assert done.returncode == 0, done.stdout
     assert "halkbank release 2, signature: good" in done.stdout
@@ -407,14 +419,82 @@ def test_a_medium_is_checked_by_ones_own_copy(stick):
 )
 def test_what_lies_beside_the_channels_is_refused(stick, path):
     write(stick, path)
-    done = plain(stick, "--key", TEXT)
-    assert done.returncode == 6
-    assert f"extra: {path}" in done.stdout
+    first, second, text = judge_medium(stick)
+    assert (first, second) == (6, 6)
+    assert f"extra: {path}" in text
+    # A list that nobody signed changes nothing
+    digest = hashlib.sha256(b"x").hexdigest()
+    write(stick, "SHA256SUMS", f"{digest}  {path}\n".encode())
+    assert judge_medium(stick)[:2] == (6, 6)
+
+
+@pytest.mark.parametrize("name", ["index.html", "sync.sh", "check-sha256.cmd"])
+def test_what_the_list_of_the_medium_names_is_compared(stick, name):
+    put_sums(stick)
+    write(stick, name, b"echo changed")
+    first, second, text = judge_medium(stick)
+    assert (first, second) == (6, 6)
+    assert f"changed: {name}" in text
+    (stick / name).unlink()
+    assert judge_medium(stick)[:2] == (6, 6)
+
+
+def test_the_list_is_for_sha256sum_and_keeps_no_damage(stick):
+    put_sums(stick)
+    command = ["sha256sum", "--quiet", "-c", "SHA256SUMS"]
+    assert subprocess.run(command, cwd=stick, check=False).returncode == 0
+    listed = {line[66:] for line in (stick / "SHA256SUMS").read_text().splitlines()}
+    there = {p.relative_to(stick).as_posix() for p in stick.rglob("*") if p.is_file()}
+    assert listed == there - {"SHA256SUMS"}
+    channels.flip(stick / "halkbank/noarch/repodata.json")
+    put_sums(stick)
+    done = subprocess.run(command, cwd=stick, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "halkbank/noarch/repodata.json: FAILED" in done.stdout
+
+
+@pytest.mark.parametrize("content", [b"x", b"\xff" * 100, b"no digest  index.html\n", b"../a\n"])
+def test_a_malformed_list_of_the_medium(stick, content):
+    write(stick, "SHA256SUMS", content)
+    assert judge_medium(stick)[:2] == (6, 6)
+
+
+def test_repack_verify_takes_a_medium(stick, capsys):
+    put_sums(stick)
+    assert run(["verify", str(stick), "--key", TEXT]) == 0
+    said = capsys.readouterr().out
+    assert "halkbank release 2 is whole and unchanged" in said
+    assert "the medium is as it should be: 1 channels" in said
+    write(stick, "setup.exe")
+    channels.flip(stick / "halkbank/noarch/repodata.json")
+    assert run(["verify", str(stick), "--key", TEXT, "--json"]) == 6
+    document = json.loads(capsys.readouterr().out)
+    assert document["status"] == "error"
+    assert [row["path"] for row in document["findings"]] == ["setup.exe"]
+    assert document["channels"][0]["status"] == "error"
+
+
+def test_a_package_that_channels_share_lies_in_one_of_them(stick):
+    """On FAT there are no links."""
+    channels.build(stick / "other", Signing(KEY), label="halkbank")
+    shutil.copytree(stick / "other", stick / "third")
+    (stick / "third/linux-64/a-1-0.conda").unlink()
+    assert judge_medium(stick)[:2] == (0, 0), judge_medium(stick)[2]
+    channels.flip(stick / "other/linux-64/a-1-0.conda")
+    assert judge_medium(stick)[:2] == (6, 6)
+
+
+def test_both_know_what_may_lie_on_a_medium():
+    namespace = {"__name__": "verify"}
+    exec(compile(channels.VERIFY.read_text(), "verify.py", "exec"), namespace)
+    assert namespace["TOP"].pattern == TOP.pattern
+    assert namespace["SITE"].pattern == SITE.pattern
 
 
 def test_a_medium_with_a_bad_channel_or_installer(stick):
     channels.flip(stick / "halkbank/noarch/repodata.json")
     write(stick, "installers/mini.sh", b"sz")
+    assert judge_medium(stick)[:2] == (6, 6)
     done = plain(stick)
     assert done.returncode == 6
     assert "changed: installers/mini.sh" in done.stdout
@@ -422,8 +502,6 @@ def test_a_medium_with_a_bad_channel_or_installer(stick):
 
 
 def test_file_names_reach_a_terminal_escaped(channel, capsys):
-    from repack.cli.main import run
-
     name = "noarch/a\x1b]0;owned\x07\u202etxt\nok: all is well"
     write(channel, name)
     assert run(["verify", str(channel), "--key", TEXT]) == 6
@@ -446,7 +524,7 @@ def test_the_checkers_hash_is_on_the_page_and_on_the_checklist():
     digest = "{{ verifier }}"
     page = channels.VERIFY.parent.parent / "report/templates/report.html.j2"
     assert digest in page.read_text()
-    checklist = (channels.VERIFY.parent / "CHECKLIST.md").read_text()
+    checklist = (channels.VERIFY.parent / "medium.html").read_text()
     assert "@VERIFIER@" in checklist
     for text in (page.read_text(), checklist):
         assert "python -I verify.py" in text

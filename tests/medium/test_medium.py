@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -73,16 +74,22 @@ def test_a_medium_is_whole(world, tmp_path):
     assert (said["release"], said["releases"], said["type"]) == (1, [1], "ci")
     assert content(stick / "bank") == content(world.channel)
     assert {path.name for path in stick.iterdir()} == {
-        "CHECKLIST.md", "verify.py", "sync.sh", "sync.cmd", "bank",
+        "index.html", "verify.py", "SHA256SUMS", "check-sha256.cmd", "sync.sh", "sync.cmd", "bank",
     }  # fmt: skip
     assert check(stick, "--key", "hex:" + "ab" * 32).returncode == 0, check(
         stick, "--key", "hex:" + "ab" * 32
     ).stdout
     manifest = (stick / "bank/repack/manifest.json").read_bytes()
-    checklist = (stick / "CHECKLIST.md").read_text()
+    checklist = (stick / "index.html").read_text()
     assert hashlib.sha256(manifest).hexdigest() in checklist
     assert hashlib.sha256((stick / "verify.py").read_bytes()).hexdigest() in checklist
-    assert "@" not in checklist
+    assert not re.search("@[A-Z]+@", checklist)
+    done = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=stick, check=False)
+    assert done.returncode == 0
+    assert run(["verify", str(stick), "--key", "hex:" + "ab" * 32]) == 0
+    for command in ('sh "bank/install.sh"', '"bank\\install.cmd"', 'sh sync.sh "bank"'):
+        assert command in checklist
+    assert 'href="bank/index.html"' in checklist
     assert medium(world, stick)["copied"] == []
 
 
@@ -98,30 +105,30 @@ def delta(world, stick, *arguments):
 def test_a_delta_brings_the_checklist_up_to_date(world, tmp_path):
     stick = tmp_path / "stick ü"
     medium(world, stick)
-    before = (stick / "CHECKLIST.md").read_text()
+    before = (stick / "index.html").read_text()
     second_release(world)
     assert delta(world, stick) == 0
-    text = (stick / "CHECKLIST.md").read_text()
+    text = (stick / "index.html").read_text()
     manifest = (stick / "bank/repack/manifest.json").read_bytes()
     assert hashlib.sha256(manifest).hexdigest() in text
-    assert "| bank | 1 |" in before
-    assert "| bank | 2 |" in text
-    assert "| bank | 1 |" not in text
+    assert ">bank 1</a>" in before
+    assert ">bank 2</a>" in text
+    assert ">bank 1</a>" not in text
     assert check(stick, "--key", "hex:" + "ab" * 32).returncode == 0, check(
         stick, "--key", "hex:" + "ab" * 32
     ).stdout
     # cut off before that line, the next call writes it
-    (stick / "CHECKLIST.md").write_text(before)
+    (stick / "index.html").write_text(before)
     assert delta(world, stick) == 0
-    assert "| bank | 2 |" in (stick / "CHECKLIST.md").read_text()
+    assert ">bank 2</a>" in (stick / "index.html").read_text()
 
 
 def test_a_delta_leaves_somebody_elses_checklist_alone(world, tmp_path):
     shutil.copytree(world.channel, tmp_path / "srv" / world.name)
-    (tmp_path / "srv/CHECKLIST.md").write_text("# Things to buy\n")
+    (tmp_path / "srv/index.html").write_text("<h1>Things to buy</h1>\n")
     second_release(world)
     assert delta(world, tmp_path / "srv") == 0
-    assert (tmp_path / "srv/CHECKLIST.md").read_text() == "# Things to buy\n"
+    assert (tmp_path / "srv/index.html").read_text() == "<h1>Things to buy</h1>\n"
 
 
 def test_the_verifier_finds_what_is_wrong(world, tmp_path):
@@ -219,7 +226,7 @@ def test_installers_travel(world, tmp_path):
     stick = tmp_path / "m"
     assert medium(world, stick)["installers"] == ["micro mamba"]
     assert (stick / "installers/micro mamba").read_bytes() == tool.read_bytes()
-    assert digest in (stick / "CHECKLIST.md").read_text()
+    assert digest in (stick / "index.html").read_text()
     tool.unlink()
     medium(world, stick)
     channels.flip(stick / "installers/micro mamba")
@@ -243,7 +250,7 @@ def test_production_needs_a_signature_for_it(world, tmp_path):
     assert not stick.exists()
     said = medium(world, stick, "--prod", "--tag", "wave1")
     assert (said["release"], said["type"], said["tag"]) == (1, "production", "wave1")
-    assert "production, tags wave1" in (stick / "CHECKLIST.md").read_text()
+    assert "production, tags wave1" in (stick / "index.html").read_text()
     assert sound(stick / "bank").tags == ("wave1",)
     assert medium(world, tmp_path / "ci", "--tag", "any")["release"] == 2
 

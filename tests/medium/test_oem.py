@@ -84,7 +84,8 @@ def test_everything_is_on_the_stick(world, tmp_path):
     assert check_copy(stick) == {"status": "ok", "entries": 0, "release": "bank-2", "issues": []}
     assert not list(world.store.rglob(f"{atomic.TEMP_PREFIX}*")), "scratch was left behind"
     assert {path.name for path in stick.iterdir()} == {
-        "CHECKLIST.md", "verify.py", "sync.sh", "sync.cmd", "bank", "oem", "notary",
+        "index.html", "verify.py", "SHA256SUMS", "check-sha256.cmd", "sync.sh", "sync.cmd", "bank", "oem",
+        "notary",
     }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def run(channel, *arguments, python=sys.executable, environment=None, cwd=None):
 
 def test_it_is_short_and_needs_nothing():
     text = channels.VERIFY.read_text(encoding="ascii")
-    assert len(text.splitlines()) <= 820, "it checks channels, media and public keys"
+    assert len(text.splitlines()) <= 850, "it checks channels, media and public keys"
     tree = ast.parse(text, feature_version=(3, 6))
     imports = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(tree))
