@@ -20,6 +20,11 @@ from repack.errors import FetchError, IntegrityError
 from repack.fs import atomic
 from repack.fs.digests import ArchiveHashes, hash_archive
 from repack.inputs.conda_info import MAX_ENV_INFO, EnvInfo, parse_env_info
+from repack.inputs.pip_distributions import (
+    PipDistribution,
+    developed_paths,
+    pip_distributions,
+)
 from repack.inputs.prefix_record import (
     PrefixRecord,
     is_poor,
@@ -53,6 +58,7 @@ class Harvest(Value, frozen=True):
         archives: those in package caches, by SHA-256; the others are to be fetched.
         secrets: those in the records' URLs.
         warnings: a line each.
+        distributions: what pip installed beside them.
     """
 
     hidden_fields: ClassVar = ("secrets",)
@@ -62,6 +68,7 @@ class Harvest(Value, frozen=True):
     archives: Mapping[Digest, Path]
     secrets: frozenset[str]
     warnings: tuple[str, ...] = ()
+    distributions: tuple[PipDistribution, ...] = ()
 
     @property
     def subdir(self) -> str:
@@ -120,7 +127,7 @@ def harvest(
     info = read_env_info(env_file)
     access = access or PackageAccess()
     prefix, caches = Path(info.prefix), tuple(Path(folder) for folder in info.pkgs_dirs)
-    metas = conda_meta.read_meta(prefix, env_file)
+    metas, piped = _split_packages(conda_meta.read_meta(prefix, env_file))
 
     with (
         progress.phase("harvest", len(metas), "packages") as done,
@@ -139,19 +146,33 @@ def harvest(
         packages = list(pool.map(take, metas.items()))
     _report_faults([package.fault for package in packages if package.fault], prefix)
     pairs = [(package.record, package.archive) for package in packages if package.record]
-    foreign = conda_meta.foreign_distributions(prefix, metas.values())
     warnings = [warning for package in packages for warning in package.warnings]
-    if foreign:
-        warnings.append(
-            f"not conda packages, so left out (installed by pip?): {', '.join(foreign)}"
-        )
+    warnings += [
+        f"{path} is on Python's path by `conda develop`, so left out"
+        for path in developed_paths(prefix)
+    ]
     return Harvest(
         info=info,
         records=tuple(sorted((record for record, _ in pairs), key=lambda record: record.path)),
         archives={record.sha256: archive for record, archive in pairs if archive},
         secrets=frozenset(secret for record, _ in pairs for secret in secrets_in_url(record.url)),
         warnings=tuple(warnings),
+        distributions=pip_distributions(prefix, metas.values(), piped),
     )
+
+
+def _split_packages(
+    metas: Mapping[str, Mapping[str, Any]],
+) -> tuple[dict[str, Mapping[str, Any]], list[PipDistribution]]:
+    """The conda packages, and what clients wrote beside them of what pip installed."""
+    packages, distributions = {}, []
+    for name, meta in metas.items():
+        package = parse_prefix_record(meta, "noarch")
+        if package is not None and package.origin == "pypi":
+            distributions.append(PipDistribution(package.raw["name"], package.raw["version"]))
+        else:
+            packages[name] = meta
+    return packages, distributions
 
 
 def _report_faults(faults: list[str], prefix: Path) -> None:
@@ -170,8 +191,6 @@ def _take(
 ) -> _Package:
     if package is None:
         raise _UnavailableError(f"{name}: names no package, version and build")
-    if package.origin == "pypi":
-        raise _UnavailableError(f"{package.raw['name']}: is no conda package, it came from PyPI")
     warnings: list[str] = []
     package = _with_hashes(package, caches)
     archive, hashes = _find_archive(package, caches, warnings)

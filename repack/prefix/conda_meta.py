@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from repack.errors import RepackError, UsageError
 from repack.fs import atomic, beneath
-from repack.prefix.distributions import site_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 _MAX_META: Final = 256 << 20
 _MAX_RECORD: Final = 8 << 20
 _META: Final = re.compile(r"[^.].*\.json")
-_DIST_INFO: Final = re.compile(r"(?P<name>[^-]+)-[^/]*\.(dist|egg)-info\Z")
 
 
 def read_meta(prefix: Path, where: object) -> dict[str, Mapping[str, Any]]:
@@ -64,25 +62,6 @@ def cached_records(caches: Iterable[Path], dist: str) -> Iterator[tuple[str, Map
                 yield name, _json_object(path, _MAX_RECORD)
             except RepackError:
                 continue
-
-
-def foreign_distributions(prefix: Path, metas: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Python distributions in ``prefix`` that no conda package owns, such as pip installed."""
-    owned: set[str] = set()
-    for meta in metas:
-        listed = meta.get("files")
-        for path in listed if isinstance(listed, list) else []:
-            _, separator, below = str(path).partition("site-packages/")
-            if separator:
-                owned.add(below.split("/", 1)[0])
-    names: set[str] = set()
-    with atomic.os_errors_at(prefix):
-        for folder in site_packages(prefix):
-            for entry in beneath.scan_if_there(folder):
-                match = _DIST_INFO.match(entry.name)
-                if match and entry.name.endswith("-info") and entry.name not in owned:
-                    names.add(match["name"])
-    return tuple(sorted(names))
 
 
 def _json_object(path: Path, limit: int) -> Mapping[str, Any]:

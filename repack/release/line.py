@@ -212,15 +212,13 @@ def _solve_label(context: BuildContext) -> Solution:
     settings, label, store = context.settings, context.label, context.store
     published = context.channels.published(label.name)
     baseline = Baseline(context.lock, published, is_kept=settings.lock != "update")
+    wheels = WheelSettings(settings.environment, settings.home, store.root / "uv")
+    solving = SolveContext(store, context.session.repodata, context.progress, wheels)
     if settings.env_file is not None:
         from repack.solve.from_environment import solution_of_environment
 
-        solution = solution_of_environment(
-            label, settings, store, context.upstream, context.progress
-        )
+        solution = solution_of_environment(label, settings, baseline, solving)
     else:
-        wheels = WheelSettings(settings.environment, settings.home, store.root / "uv")
-        solving = SolveContext(store, context.session.repodata, context.progress, wheels)
         solution = resolve(label, baseline, solving)
         if settings.refresh == "hotfixes":
             from repack.solve.refresh import with_hotfixes

@@ -19,6 +19,7 @@ from repack.label import files
 from repack.label.variables import fill
 from repack.label.without_file import UnwrittenLabel
 from repack.solve import lockfile
+from repack.solve.environment_wheels import wheels_of_environment
 from repack.solve.solution import Solution, SolveRequest
 from repack.upstream.channel_tokens import ChannelTokens, configured_urls, is_hidden
 from repack.urls import redact_url
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 
     from repack.inputs.conda_info import EnvInfo
     from repack.label.label import Label
-    from repack.progress import Progress
     from repack.settings import Settings
-    from repack.store.store import Store
-    from repack.upstream.client import Upstream
+    from repack.solve.resolve import Baseline, SolveContext
 
 _CHANNELS: Final = "REPACK_CHANNELS"
 _SUBDIR: Final = re.compile(r"/(noarch|(linux|osx|win)-[a-z0-9]+)/?\Z")
@@ -86,18 +85,21 @@ def requested_specs(settings: Settings) -> tuple[str, ...]:
 
 
 def solution_of_environment(
-    label: Label, settings: Settings, store: Store, upstream: Upstream, progress: Progress
+    label: Label, settings: Settings, baseline: Baseline, context: SolveContext
 ) -> Solution:
     """Exactly the packages of the environment that ``settings.env_file`` describes.
 
-    Archives found in its package caches go into the store; the rest is left to be fetched.
+    Archives found in its package caches go into the store; the rest is left to be fetched. What pip
+    installed comes as wheels, by the label's policy.
 
     Raises:
-        LabelError: the label is for other platforms than the environment.
+        LabelError: the label is for other platforms than the environment, or a distribution is none
+            that a wheel can stand for.
         UsageError: the file is no ``conda info --json``.
         FetchError: packages can neither be found nor fetched.
     """
     env_file = _env_file(settings)
+    store, upstream = context.store, context.repodata.upstream
     info = read_env_info(env_file)
     profile = _profile(info.subdir, env_file, label)
     tokens = _tokens(info, label.channels, settings)
@@ -111,7 +113,7 @@ def solution_of_environment(
         )
         return None if needs_token and upstream.network.credential(url) is None else full
 
-    taken = harvest(env_file, progress, PackageAccess(find_url, store.contains))
+    taken = harvest(env_file, context.progress, PackageAccess(find_url, store.contains))
     for sha256, archive in taken.archives.items():
         if not store.contains(sha256, archive.stat().st_size):
             store.add(archive, sha256)
@@ -119,9 +121,23 @@ def solution_of_environment(
     add_pip = label.add_pip and any(record.name == "pip" for record in taken.records)
     request = SolveRequest(profile, specs, add_pip=add_pip)
     records = {taken.subdir: taken.records}
-    lock = lockfile.write_lock(label.channels, {profile: taken.records})
-    warnings = (*label.notes, *_differences(label, info), *taken.warnings)
-    return Solution({taken.subdir: request}, records, lock, "harvested", warnings, taken.secrets)
+    wheels = wheels_of_environment(label, taken, request, baseline, context.wheel_settings)
+    if wheels.pins:
+        listed = ", ".join(f"{pin.name} {pin.version}" for pin in wheels.pins)
+        context.progress.note(f"as wheels, since conda did not install them: {listed}")
+    lock = lockfile.write_lock(
+        label.channels, {profile: taken.records}, {taken.subdir: wheels.pins}
+    )
+    warnings = (*label.notes, *_differences(label, info), *taken.warnings, *wheels.warnings)
+    return Solution(
+        {taken.subdir: request},
+        records,
+        lock,
+        "harvested",
+        warnings,
+        taken.secrets,
+        wheels={taken.subdir: wheels.pins},
+    )
 
 
 def _env_file(settings: Settings) -> Path:

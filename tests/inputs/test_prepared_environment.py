@@ -126,10 +126,10 @@ def test_all_that_cannot_be_had_is_reported_together(tmp_path):
     with pytest.raises(FetchError) as caught:
         harvest(environment.info())
     text = caught.value.text()
-    assert "5 packages of the environment can neither be found nor fetched" in text
+    assert "4 packages of the environment can neither be found nor fetched" in text
     assert "thing-1.0-0.tar.bz2: in no package cache, and without a recorded SHA-256" in text
     assert "data-2.0-py_0.tar.bz2: in no package cache, and no URL is recorded" in text
-    assert "pipped: is no conda package, it came from PyPI" in text
+    assert "pipped" not in text
     assert "odd.json: names no package, version and build" in text
     assert "torn-1.0-0.tar.bz2: its record is incomplete" in text
     assert "fine" not in text
@@ -252,9 +252,11 @@ def test_what_pip_installed_is_named(current):
     site = current.prefix / "lib" / "python3.11" / "site-packages"
     for name in ("thing.dist-info", "requests-2.32.0.dist-info", "old_egg-1.0-py3.11.egg-info"):
         (site / name).mkdir(parents=True)
-    assert harvest(current.info()).warnings == (
-        "not conda packages, so left out (installed by pip?): old_egg, requests",
-    )
+    current.add(Package("pipped"))
+    change_meta(current, "pipped-1.0-0", channel="pypi")
+    got = harvest(current.info())
+    assert list(map(str, got.distributions)) == ["old-egg 1.0", "pipped 1.0", "requests 2.32.0"]
+    assert [record.name for record in got.records] == ["thing"]
 
 
 @pytest.mark.parametrize(
