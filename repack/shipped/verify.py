@@ -444,6 +444,18 @@ def check_dates(parts):
             raise Bad("signed in the future: %s on %s; is the clock right?" % (name, signed_at))
 
 
+def recall_text(targets, release):
+    """What to say of a release that the vendor has recalled; nothing of others."""
+    recalls = {}
+    rows = targets.get("x-repack-recalled", [])
+    for row in rows if isinstance(rows, list) else [None]:
+        number, why = str(whole(row["release"])), row["why"]
+        if number in recalls or not (0 < len(why) <= 300 and why.isprintable()):
+            raise Bad("malformed: targets.json: the list of recalled releases")
+        recalls[number] = "; RECALLED by the vendor, do not install it: " + why
+    return recalls.get(release, "")
+
+
 def check_metadata(root, manifest, digest, given):
     """Who signed this release by public keys, in words."""
     try:
@@ -468,12 +480,15 @@ def check_metadata(root, manifest, digest, given):
             raise Bad("contradiction: the metadata is another label's: %s" % label)
         if "ci" not in roles:
             raise Bad("contradiction: the metadata does not sign for this release")
+        recalled = recall_text(parts["targets"].signed, number)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise Bad("malformed: repack/metadata: %r" % error)
     development = parts["root"].signed.get("x-repack-development") is True
     text = "good, for %s%s" % (", ".join(roles), ", with development keys" if development else "")
-    return text + (
-        "" if given.root_data else "; root not pinned, give the one you were sent as --root"
+    return (
+        text
+        + recalled
+        + ("" if given.root_data else "; root not pinned, give the one you were sent as --root")
     )
 
 

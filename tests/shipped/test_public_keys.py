@@ -15,9 +15,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from repack.channel.folder import Channels
 from repack.codec.sha256sums import compose_sums
 from repack.keys.keyring import Keyring
 from repack.keys.keyset import ROLES
+from repack.names import LabelName
+from repack.trust.operations import TrustContext
+from repack.trust.recalls import RECALLED
 from repack.trust.sign import Signing
 from repack.verify.verdict import Requirements
 from repack.verify.verify import verify
@@ -316,3 +320,52 @@ def test_both_look_at_the_clock(tmp_path, days, word):
     assert word in text
     # A machine whose clock is wrong, and somebody who knows that it is
     assert shipped(channel, "--any-date").returncode == 0
+
+
+def recall(tmp_path, rows):
+    """A channel whose vendor has signed ``rows`` as its list of recalled releases."""
+    ring, place = channels.keyring(tmp_path / "keys"), Channels(tmp_path / "channels")
+    label = LabelName("halkbank")
+    channels.build(place.published(label), Signing(None, ring), number=2)
+    context = TrustContext(place, label, ring, channels.now())
+    editor = context.editor()
+    editor.open("targets").unrecognized_fields[RECALLED] = rows
+    context.publish(editor.publish(ring.signer))
+    return place.published(label)
+
+
+def test_both_say_that_a_release_was_recalled(tmp_path):
+    """It is genuine all the same: neither makes a damaged channel of it."""
+    rows = [{"release": 1, "why": "another"}, {"release": 2, "why": "CVE-2026-1234, ü"}]
+    channel = recall(tmp_path, rows)
+    root = (channel / METADATA / "1.root.json").read_bytes()
+    first, second, text = judge(channel, root)
+    assert (first, second) == (0, 0), text
+    assert "RECALLED by the vendor, do not install it: CVE-2026-1234, " in text
+    assert "another" not in text
+    warnings = verify(channel, Requirements(root=root), channels.now()).warnings
+    assert "release 2 was recalled: CVE-2026-1234, ü" in warnings
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {},
+        7,
+        [7],
+        [{"release": 1}],
+        [{"release": 0, "why": "x"}],
+        [{"release": True, "why": "x"}],
+        [{"release": 1, "why": ""}],
+        [{"release": 1, "why": 5}],
+        [{"release": 1, "why": ["x"]}],
+        [{"release": 1, "why": "x" * 301}],
+        [{"release": 1, "why": "a\nb"}],
+        [{"release": 1, "why": "x"}, {"release": 1, "why": "y"}],
+    ],
+    ids=str,
+)
+def test_both_refuse_a_malformed_list_of_recalls(tmp_path, rows):
+    channel = recall(tmp_path, rows)
+    first, second, text = judge(channel, (channel / METADATA / "1.root.json").read_bytes())
+    assert (first, second) == (11, 6), text
