@@ -96,7 +96,7 @@ def _debian(system: Path, suite: str) -> list[str]:
         shutil.rmtree(system, ignore_errors=True)
         system.mkdir(parents=True)
         _run(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", suite, str(system),
-              _mirror()])  # fmt: skip
+              *_mirror()])  # fmt: skip
         done.touch()
     options = ["--bind", str(system), "/"]
     for path in ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt"):
@@ -105,16 +105,16 @@ def _debian(system: Path, suite: str) -> list[str]:
     return options
 
 
-def _mirror() -> str:
-    """The Debian mirror of this machine's apt."""
+def _mirror() -> list[str]:
+    """The Debian mirror of this machine's apt; none for debootstrap's own."""
     for path in sorted(Path("/etc/apt").glob("sources.list*")):
         for file in [path] if path.is_file() else sorted(path.iterdir()):
             lines = re.findall(
                 r"(?m)^(?:deb\s.*?|URIs:\s*)(https?://\S+/debian)/?\s", file.read_text()
             )
             if lines:
-                return str(lines[0])
-    return "http://deb.debian.org/debian"
+                return [str(lines[0])]
+    return []
 
 
 def _sandbox(folder: Path, system: list[str], user: int) -> list[str]:
