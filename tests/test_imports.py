@@ -147,7 +147,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
         "A package that was rebuilt from a patch has upstream's bytes, or the delta is refused.",
     ),
     "release": (
-        "advisories archive bundle channel codec conda fs keys label old_conda prove report solve store trust upstream wheels",
+        "advisories archive bundle channel codec conda fs keys label old_conda prefix prove report solve store trust upstream wheels",
         "Read ``line.py`` from top to bottom: one step a line.",
     ),
     "medium": (
@@ -275,6 +275,7 @@ PURE = frozenset(
         "label/agent.py",
         "label/channels.py",
         "label/label.py",
+        "label/on_target.py",
         "label/reader.py",
         "label/schema.py",
         "label/variables.py",

@@ -191,7 +191,7 @@ def _members(package: Package) -> dict[str, bytes]:
     members = {f"info/{name}": json.dumps(data).encode() for name, data in info.items()}
     members["info/files"] = "".join(f"{name}\n" for name in sorted(files)).encode()
     if prefixed:
-        lines = [f'"{PLACEHOLDER}" text "{name}"\n' for name in sorted(prefixed)]
+        lines = [f'"{PLACEHOLDER}" {_mode(files[name])} "{name}"\n' for name in sorted(prefixed)]
         members["info/has_prefix"] = "".join(lines).encode()
     return {**members, **files}
 
@@ -203,4 +203,10 @@ def _path(name: str, data: bytes, prefixed: bool) -> dict[str, Any]:  # noqa: FB
         "sha256": hashlib.sha256(data).hexdigest(),
         "size_in_bytes": len(data),
     }
-    return {**path, "file_mode": "text", "prefix_placeholder": PLACEHOLDER} if prefixed else path
+    return (
+        {**path, "file_mode": _mode(data), "prefix_placeholder": PLACEHOLDER} if prefixed else path
+    )
+
+
+def _mode(data: bytes) -> str:
+    return "binary" if b"\0" in data else "text"

@@ -7,12 +7,15 @@ the line ends are all that is filled in. What differs per label is data, ``repac
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from repack.errors import IntegrityError
 from repack.names import RelPath
 
 if TYPE_CHECKING:
@@ -81,6 +84,48 @@ def install_cmd(plan: InstallerPlan) -> bytes:
     """The script for Windows' cmd: plain ASCII with CRLF, whatever the code page is."""
     text = _data("install.cmd").replace("@LABEL@", plan.label)
     return text.replace("\n", "\r\n").encode("ascii")
+
+
+class PackedEnvironment(Struct, frozen=True):
+    """A packed environment, as its ``unpack.sh`` must know it.
+
+    Attributes:
+        archive: the file's name, beside the script.
+        packed: the prefix that stands in its files.
+        health_check: a command to run in the end, or nothing.
+    """
+
+    label: LabelName
+    release: int
+    archive: str
+    sha256: str
+    packed: str
+    health_check: tuple[str, ...]
+
+
+def unpack_sh(environment: PackedEnvironment) -> bytes:
+    """The script that unpacks an environment where there is no conda and no Python."""
+    words = {
+        "LABEL": environment.label,
+        "RELEASE": str(environment.release),
+        "ARCHIVE": environment.archive,
+        "SHA256": environment.sha256,
+        "PACKED": environment.packed,
+        "PACKED_LENGTH": str(len(environment.packed)),
+        "HEALTH_CHECK": shlex.join(environment.health_check) or ":",
+    }
+    text = _data("unpack.sh")
+    return re.sub(r"@([A-Z0-9_]+)@", lambda match: words[match[1]], text).encode()
+
+
+def self_extracting(script: bytes) -> bytes:
+    """``script`` of :func:`unpack_sh`, so that its archive can be appended to it."""
+    before, assignment, after = script.partition(b"\npayload_at=0\n")
+    if not assignment:
+        raise IntegrityError("the script is of another repack", hint="build the label anew")
+    # A fixed width, so that the number does not move what it counts.
+    size = len(script) + 11
+    return before + b"\npayload_at=%-12d\n" % (size + 1) + after
 
 
 def _data(name: str) -> str:

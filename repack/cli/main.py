@@ -52,6 +52,7 @@ GROUPS: Final = {
         "sync": ("repack.cli.sync", "Bring a label's channel to a share or another machine."),
         "medium": ("repack.cli.medium", "Write a release to a stick or folder for targets."),
         "sites": ("repack.cli.sites", "Take receipts of sites over; say what runs where."),
+        "installer": ("repack.cli.installer", "Write one file that installs a label anywhere."),
         "delta": ("repack.cli.delta", "Carry only what changed between two releases."),
         "bundle": ("repack.cli.bundle", "Package, check and install models and strategies."),
     },

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from repack.label.agent import AGENT_PACKAGE
 
 PackageFormat = Literal["keep", "tar.bz2"]
+Bootstrap = Literal["none", "repack"]
 AfterInstall = Literal["none", "restart", "reboot"]
 
 
@@ -75,6 +76,7 @@ class Label(Value, frozen=True):
         secrets: every secret in this label, to be hidden in texts and searched for in channels.
         after_install: what a target does after an update of packages.
         after_bundles: the same after one of bundles alone; None: what ``after_install`` says.
+        bootstrap: what a target with nothing on it starts from.
         notes: what the reader found worth a warning.
         places: where in the file stands what a solve may fail at, for messages: by ``packages:SPEC``,
             ``constraints:SPEC``, ``platforms:SUBDIR`` and key.
@@ -103,6 +105,7 @@ class Label(Value, frozen=True):
     signing: LabelSigning | None = None
     agent: bool = False
     installers: tuple[Installer, ...] = ()
+    bootstrap: Bootstrap = "none"
     strict: bool = False
     licences: LicencePolicy = field(default_factory=LicencePolicy)
     advisories: AdvisoryPolicy = field(default_factory=AdvisoryPolicy)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
 from repack.codec.document import parse_document
 from repack.codec.schema import check_schema
@@ -23,6 +23,7 @@ from repack.inputs.wheel_policy import WheelMode, WheelPolicy
 from repack.label.advisories import read_advisories
 from repack.label.channels import ChannelFault, read_channel
 from repack.label.label import BundleSpec, Installer, Label, LabelSigning
+from repack.label.on_target import read_after_install, read_bootstrap
 from repack.label.schema import SCHEMA
 from repack.label.variables import fill
 from repack.names import Digest, LabelName
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from repack.codec.tree import Node
     from repack.conda.virtual_packages import TargetProfile
-    from repack.label.label import AfterInstall, PackageFormat
+    from repack.label.label import PackageFormat
 
 PackagesFrom = Literal["label", "env"]
 
@@ -111,6 +112,7 @@ class _Reader:
         installers = self._installers()
         wheels = self._wheels()
         advisories = read_advisories(top.view("advisories"), self._path, self._problems)
+        bootstrap = read_bootstrap(top, platforms, self._problems)
         self._problems.end()
         licences = top.view("licences")
         return Label(
@@ -125,11 +127,12 @@ class _Reader:
             package_format=cast("PackageFormat", top.word("package_format", "keep")),
             add_pip=top.flag("add_pip", default=True),
             bundles=bundles,
-            **self._after_install(),
+            **read_after_install(top),
             health_check=top.words("health_check"),
             signing=signing,
             agent=top.flag("agent", default=False),
             installers=installers,
+            bootstrap=bootstrap,
             strict=top.flag("strict", default=False),
             licences=LicencePolicy(
                 licences.words("deny"),
@@ -154,16 +157,6 @@ class _Reader:
         for subdir, number, _ in top.view("platforms").entries():
             places[f"platforms:{subdir}"] = place(number)
         return places
-
-    def _after_install(self) -> dict[str, Any]:
-        top = self._top
-        if not top.is_table("after_install"):
-            return {"after_install": cast("AfterInstall", top.word("after_install", "none"))}
-        words = top.view("after_install")
-        return {
-            "after_install": cast("AfterInstall", words.word("packages", "none")),
-            "after_bundles": cast("AfterInstall", words.word("bundles", "none")),
-        }
 
     def _name(self) -> str:
         line = self._top.text("label")

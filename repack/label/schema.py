@@ -261,6 +261,14 @@ SCHEMA: Final[Schema] = _table(
             "items": _INSTALLER,
             "description": "Files that a bare target needs first.",
         },
+        "bootstrap": {
+            "type": "string",
+            "enum": ["none", "repack"],
+            "description": (
+                "What a Linux target with nothing on it starts from. repack: the environment"
+                " itself, packed so that a shell unpacks it anywhere. Default: none."
+            ),
+        },
         "strict": {"type": "boolean", "description": "Warnings fail the build. Default: false."},
         "licences": _table(
             {

@@ -42,12 +42,17 @@ def load() -> bool:
 
 
 def link(
-    packages: CheckedEnvironment, prefix: Path, cache: Path, done: Callable[[int], None]
+    packages: CheckedEnvironment,
+    prefix: Path,
+    cache: Path,
+    done: Callable[[int], None],
+    *,
+    written: str | None = None,
 ) -> None:
     """Install ``packages``, whose URLs name local files, into a new prefix.
 
     Link scripts are not run. ``cache`` is rattler's package cache, shared by all labels, so that
-    a package is extracted once.
+    a package is extracted once. ``written`` is the prefix that stands in the files, if not ``prefix``.
 
     Raises:
         IntegrityError: an archive cannot be extracted or linked, or the prefix is not what the
@@ -67,6 +72,7 @@ def link(
                     installed_packages=[],
                     show_progress=False,
                     execute_link_scripts=False,
+                    alternative_target_prefix=written,
                     reporter=_LinkReporter(done),  # type: ignore[arg-type]
                 )
             )

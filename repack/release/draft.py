@@ -74,6 +74,8 @@ class Draft(Struct, frozen=True):
             TARGET: TargetPolicy.of_label(self.label).to_json(),
             "texts": {path: hashlib.sha256(data).hexdigest() for path, data in self.texts.items()},
         }
+        if self.label.bootstrap != "none":
+            document["bootstrap"] = [self.label.bootstrap, *self.label.health_check]
         # Another policy judges the licences anew, and the report says so in another release.
         if policy := self.label.licences.in_words(strict=self.label.strict):
             document["policy"] = list(policy)

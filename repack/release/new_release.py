@@ -22,6 +22,7 @@ from repack.fs.atomic import write
 from repack.fs.walk import read_or_none
 from repack.names import RelPath
 from repack.prove.channel import prove_channel
+from repack.release.bootstrap import pack_environments
 from repack.release.checks import check_licences, check_scripts, search_secrets
 from repack.release.draft import artifacts, file_entries, installer_files
 from repack.release.outcome import Outcome, platform_results
@@ -117,7 +118,16 @@ def compose_release(
     release = draft.release(next_number(channels, label.name, published), stamp(now))
     contents, requested = add_release_packages(draft, release, context)
     archives = {path: context.store.path(p.record.sha256) for path, p in contents.items.items()}
-    texts = {**draft.texts, **installer_files(requested, contents, label), **index(contents)}
+    environments = pack_environments(contents, release.number, context)
+    archives |= {
+        path: context.store.path(entry.sha256) for path, entry in environments.by_path.items()
+    }
+    texts = {
+        **draft.texts,
+        **installer_files(requested, contents, label),
+        **environments.scripts,
+        **index(contents),
+    }
     subject = ReportSubject(
         label=label,
         release=release,
@@ -135,7 +145,10 @@ def compose_release(
     texts |= render_report(report)
     if draft.judgement is not None:
         texts[ADVISORIES_PATH] = draft.judgement.to_bytes()
-    files = Contents(file_entries(contents, texts), artifacts(contents))
+    files = Contents(
+        (*file_entries(contents, texts), *environments.entries),
+        (*artifacts(contents), *environments.artifacts),
+    )
     with context.progress.phase("sign", None, "files"):
         texts |= sign(release, files, signing, newest(channels, label.name), now)
     tree = ChannelTree(archives, texts)

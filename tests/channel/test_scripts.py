@@ -19,7 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repack.archive.path_length import PathLengths
-from repack.channel.scripts import InstallerPlan, PlatformPlan, install_cmd, install_sh, installers
+from repack.channel.scripts import (
+    InstallerPlan,
+    PackedEnvironment,
+    PlatformPlan,
+    install_cmd,
+    install_sh,
+    installers,
+    unpack_sh,
+)
 from repack.cli.main import run
 from repack.errors import UsageError
 from repack.names import LabelName
@@ -152,10 +160,13 @@ def test_sh_is_plain_posix(shell, tmp_path):
 def test_shellcheck_finds_nothing(tmp_path):
     if shutil.which("shellcheck") is None:
         pytest.skip("no shellcheck here")
-    script = tmp_path / "install.sh"
-    script.write_bytes(install_sh(PLAN))
-    done = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    environment = PackedEnvironment(PLAN.label, 1, "a.tar.gz", "0" * 64, "/opt/x", ("a b", "it's"))
+    for name, data in (("install.sh", install_sh(PLAN)), ("unpack.sh", unpack_sh(environment))):
+        script = tmp_path / name
+        script.write_bytes(data)
+        words = ["shellcheck", str(script)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
 
 
 def test_the_program_needs_no_newer_python_than_3_6():
