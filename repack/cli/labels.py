@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,11 +32,27 @@ _EXPIRES_SOON = 30
     show_default=True,
     help="Days after which an unchanged lock is worth a look.",
 )
+@click.option("--advisory", help="Say instead which releases this advisory concerns (CVE, GHSA …).")
+@click.option(
+    "--database",
+    type=options.PATH,
+    help="Judge all labels by this database of OSV [default: each label's own].",
+)
+@options.store
 @options.as_json
 def command(
-    labels_dir: Path, channels_dir: Path, sites_dir: Path, *, stale: int, as_json: bool
+    labels_dir: Path,
+    channels_dir: Path,
+    sites_dir: Path,
+    *,
+    stale: int,
+    as_json: bool,
+    **values: Any,
 ) -> None:
     """Show the state of all labels; write it into channels/index.html too."""
+    if values["advisory"]:
+        _emit_exposures(labels_dir, channels_dir, values, as_json=as_json)
+        return
     from repack.channel.folder import Channels
     from repack.receipt.sites import Sites, running
     from repack.report.overview import overview, write_page
@@ -51,6 +67,30 @@ def command(
     output.emit(
         rows, _table(states, now, stale, runs) if states else ["no labels here"], as_json=as_json
     )
+
+
+def _emit_exposures(
+    labels_dir: Path, channels_dir: Path, values: dict[str, Any], *, as_json: bool
+) -> None:
+    """Print which releases of which labels an advisory concerns."""
+    from repack.channel.folder import Channels
+    from repack.codec.decode import encode
+    from repack.report.exposure import ExposureRequest, find_exposures
+    from repack.store.store import Store
+
+    rows = find_exposures(
+        Channels(channels_dir),
+        ExposureRequest(
+            advisory=values["advisory"],
+            database=values["database"],
+            labels_dir=labels_dir,
+            environment=options.environment(),
+            cache=Store(values["store"]).root / "advisories",
+            day=options.now().date(),
+        ),
+    )
+    lines = [row.line for row in rows] or ["no labels here"]
+    output.emit([encode(row) for row in rows], lines, as_json=as_json)
 
 
 def _table(
