@@ -95,8 +95,9 @@ def build(label: str, **options: Unpack[Options]) -> Outcome:
             the command line. What was published before still is.
     """
     from repack.progress import SILENT
-    from repack.release import line
+    from repack.release.line import build as run_line
+    from repack.release.preview import preview
     from repack.settings import Settings
 
-    run = line.preview if options.get("dry_run") else line.build
+    run = preview if options.get("dry_run") else run_line
     return run(label, Settings.of(options), options.get("progress", SILENT))

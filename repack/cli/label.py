@@ -83,7 +83,8 @@ def command(words: tuple[str, ...], *, dry_run: bool, as_json: bool, **values: A
     With -c no label file is needed: the first word is the label's name, the others are its
     packages.
     """
-    from repack.release.line import build, preview
+    from repack.release.line import build
+    from repack.release.preview import preview
 
     names, values["packages"] = read_words(words, **values)
     if not names or fleet.is_fleet(names, values):
@@ -126,7 +127,7 @@ def read_words(
 @options.as_json
 def diff(name: str, *, as_json: bool, **values: object) -> None:
     """Say what a rebuild of label NAME would change; write nothing."""
-    from repack.release.line import preview
+    from repack.release.preview import preview
 
     outcome = preview(name, options.settings(values), output.progress())
     output.emit(outcome, _changelog(outcome), as_json=as_json)
@@ -137,6 +138,7 @@ def _summary(outcome: Outcome) -> Iterator[str]:
     yield f"{_headline(outcome)} ({outcome.seconds:.1f} s)"
     yield from _platforms(outcome)
     yield from _differences(outcome, _SHOWN)
+    yield from _settings(outcome, _SHOWN)
     yield from (f"  changed: {change}" for change in outcome.changes)
     yield from _warnings(outcome.warnings)
     if outcome.archives == "believed":
@@ -156,6 +158,7 @@ def _changelog(outcome: Outcome) -> Iterator[str]:
     if outcome.since is None:
         yield from _platforms(outcome)
     yield from _differences(outcome, len(outcome.differences) + len(outcome.added))
+    yield from _settings(outcome, len(outcome.settings))
     yield from _warnings(outcome.warnings)
 
 
@@ -164,7 +167,7 @@ def _headline(outcome: Outcome) -> str:
         return f"{outcome.label}: release {outcome.release} {_STATES[outcome.state]}"
     if not outcome.changed:
         return f"{outcome.label}: nothing would change"
-    return f"{outcome.label}: would become release {outcome.release + 1}"
+    return f"{outcome.label}: would become release {outcome.next_release}"
 
 
 def _platforms(outcome: Outcome) -> Iterator[str]:
@@ -193,6 +196,12 @@ def _differences(outcome: Outcome, most: int) -> Iterator[str]:
     yield from _lines(outcome.differences[:most])
     if len(outcome.differences) > most:
         yield f"    and {len(outcome.differences) - most} more; see index.html"
+
+
+def _settings(outcome: Outcome, most: int) -> Iterator[str]:
+    yield from (f"  = {change}" for change in outcome.settings[:most])
+    if len(outcome.settings) > most:
+        yield f"  = and {len(outcome.settings) - most} more settings; see index.html"
 
 
 def _lines(changes: tuple[Difference, ...]) -> Iterator[str]:

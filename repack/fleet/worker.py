@@ -61,7 +61,8 @@ def work(connection: Connection, task: WorkerTask) -> None:
 
 
 def _run(label: str, task: WorkerTask, session: BuildSession) -> Outcome:
-    from repack.release.line import build, preview
+    from repack.release.line import build
+    from repack.release.preview import preview
 
     if task.is_preview:
         return preview(label, task.settings)

@@ -76,6 +76,9 @@ class Draft(Struct, frozen=True):
         }
         if self.label.bootstrap != "none":
             document["bootstrap"] = [self.label.bootstrap, *self.label.health_check]
+        # It stands on the page, which is made anew with a release only.
+        if self.label.description:
+            document["description"] = self.label.description
         # Another policy judges the licences anew, and the report says so in another release.
         if policy := self.label.licences.in_words(strict=self.label.strict):
             document["policy"] = list(policy)

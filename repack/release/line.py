@@ -16,16 +16,14 @@ from msgspec.structs import replace
 
 from repack.channel.folder import Channels, DamagedPackagesError
 from repack.errors import IntegrityError
-from repack.names import LabelName, RelPath
+from repack.names import LabelName
 from repack.progress import SILENT, Progress
-from repack.prove.proof import Proof
 from repack.release.checks import check_locks, check_watch
 from repack.release.context import BuildContext
 from repack.release.conversion import archives_needed, convert_packages
 from repack.release.draft import compose_draft, inspect_packages
-from repack.release.outcome import Outcome, PlatformResult
-from repack.release.own_packages import check_names, find_bundle_paths, pack_bundles
-from repack.release.published import keep_published, read_published
+from repack.release.own_packages import check_names, pack_bundles
+from repack.release.published import keep_published, read_published, restored_release
 from repack.release.reread import drop_damaged, heal_history, is_damaged, is_due, reread
 from repack.release.signing_keys import read_signing_keys
 from repack.report.failures import recording_failure
@@ -39,7 +37,7 @@ from repack.store.write_behind import flushing
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from repack.conda.record import Record
+    from repack.release.outcome import Outcome
     from repack.release.session import BuildSession
     from repack.settings import Settings
     from repack.solve.solution import Solution
@@ -77,11 +75,12 @@ def _build_once(context: BuildContext) -> Outcome:
     began = time.monotonic()
     channels, label, progress = context.channels, context.label.name, context.progress
     reads_everything = is_due(context)
-    solution = _solve_label(context)
+    solution = solve_label(context)
     published = read_published(channels, label)
+    restored = restored_release(channels, label, published)
     check_locks(solution, context.label)
     watched = check_watch(solution, context.label, published, channels)
-    solution = _with_wheels(solution, context)
+    solution = with_wheels(solution, context)
     check_names(solution, context.label)
     with flushing(context.store) as write_behind:
         needed = archives_needed(solution, context)
@@ -105,6 +104,9 @@ def _build_once(context: BuildContext) -> Outcome:
             proofs = prove_release(release, staged, context)
             publish_release(release, context)
         outcome = release.outcome(proofs, context)
+        if restored is not None:
+            what = f"release {restored} had been restored; this release undoes that"
+            outcome = replace(outcome, warnings=(what, *outcome.warnings))
     warnings = heal_history(context)
     # Last, so that a channel that was never published cannot be missing. Until then its
     # archives are too young for any sweep.
@@ -116,55 +118,6 @@ def _build_once(context: BuildContext) -> Outcome:
         archives="read" if reads_everything or outcome.state != "unchanged" else "believed",
         warnings=(*draft.solution.warnings, *watched, *outcome.warnings, *warnings),
         seconds=time.monotonic() - began,
-    )
-
-
-def preview(name: str, settings: Settings, progress: Progress = SILENT) -> Outcome:
-    """Say what :func:`build` would change; nothing is fetched or written but upstream's repodata.
-
-    Raises:
-        RepackError: the label or its upstream is at fault.
-    """
-    from repack.conda.rattler import is_older
-    from repack.conda.subdir import package_name
-    from repack.label.label import numbered_names, package_names
-    from repack.report.changes import compare
-    from repack.report.history import earlier_releases
-
-    began = time.monotonic()
-    context = BuildContext.open(name, settings, progress)
-    channels, label = context.channels, context.label
-    solution = _solve_label(context)
-    published = read_published(channels, label.name)
-    watched = check_watch(solution, label, published, channels)
-    since = published.release if published else None
-    old_paths = published.packages.keys() if published else set()
-    new_paths = {_path_in_channel(record, context) for record in solution.unique_records}
-    new_paths |= find_bundle_paths(context)
-    numbered, own = numbered_names(label.name), package_names(label)
-    earlier = earlier_releases(channels, label.name, since)
-    foreign = [record for record in earlier.records if record.name not in own]
-    modes = context.proof_modes(solution.requests)
-    return Outcome(
-        label=label.name,
-        state="previewed",
-        release=since or 0,
-        channel=str(channels.published(label.name)),
-        platforms={
-            subdir: PlatformResult(len(records), sum(r.size for r in records), Proof(modes[subdir]))
-            for subdir, records in solution.records.items()
-        },
-        added=tuple(sorted(new_paths - old_paths)),
-        removed=tuple(sorted(p for p in old_paths - new_paths if package_name(p) not in numbered)),
-        since=since,
-        differences=compare(foreign, solution.unique_records, is_older) if published else (),
-        new_bytes=sum(
-            record.size
-            for record in solution.unique_records
-            if _path_in_channel(record, context) not in old_paths
-        ),
-        seconds=time.monotonic() - began,
-        warnings=(*solution.warnings, *watched),
     )
 
 
@@ -192,14 +145,7 @@ def restore(name: str, release: int, channels_dir: Path, store_dir: Path) -> Pat
     return channels.published(label)
 
 
-def _path_in_channel(record: Record, context: BuildContext) -> RelPath:
-    """Where a record's package will be in the channel, converted or not."""
-    if context.label.package_format != "tar.bz2":
-        return record.path
-    return RelPath(f"{record.subdir}/{record.dist}.tar.bz2")
-
-
-def _with_wheels(solution: Solution, context: BuildContext) -> Solution:
+def with_wheels(solution: Solution, context: BuildContext) -> Solution:
     """The solution with its wheels as packages; most have none and pay for no import."""
     if not any(solution.wheels.values()):
         return solution
@@ -208,7 +154,8 @@ def _with_wheels(solution: Solution, context: BuildContext) -> Solution:
     return with_wheel_packages(solution, context)
 
 
-def _solve_label(context: BuildContext) -> Solution:
+def solve_label(context: BuildContext) -> Solution:
+    """What the label resolves to; raises as :func:`build` does."""
     settings, label, store = context.settings, context.label, context.store
     published = context.channels.published(label.name)
     baseline = Baseline(context.lock, published, is_kept=settings.lock != "update")

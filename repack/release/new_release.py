@@ -86,6 +86,7 @@ class NewRelease(Struct, frozen=True):
             since=self.report.since,
             differences=self.report.changes,
             new_bytes=self.report.new_bytes,
+            settings=self.report.setting_changes,
             warnings=(
                 *self.warnings,
                 *outlook(read_folder(folder / METADATA_DIR), context.settings.now),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from repack.channel.contents import ChannelContents
     from repack.old_conda.records import ConversionChange
     from repack.prove.proof import Proof
-    from repack.report.document import Difference
+    from repack.report.document import Difference, SettingChange
 
 State = Literal["published", "unchanged", "repaired", "previewed"]
 
@@ -55,6 +55,9 @@ class Outcome(Struct, frozen=True):
         since: the release that was compared with; None when there is none.
         differences: the same as ``added`` and ``removed``, package by package.
         new_bytes: what somebody who has that release needs of this one.
+        settings: what the label says otherwise than in release ``since``.
+        would_change: of a preview, whether a build would publish a release.
+        next_release: of a preview, the number which that would have.
         changes: how packages were changed on the way.
         archives: whether every archive was hashed by this build, or size and time were believed.
         warnings: what a release engineer should know; errors when the label is ``strict``.
@@ -72,6 +75,9 @@ class Outcome(Struct, frozen=True):
     new_bytes: int = 0
     bytes_fetched: int = 0
     seconds: float = 0.0
+    settings: tuple[SettingChange, ...] = ()
+    would_change: bool = False
+    next_release: int | None = None
     changes: tuple[ConversionChange, ...] = ()
     archives: Literal["read", "believed"] | None = None
     warnings: tuple[str, ...] = ()
@@ -79,7 +85,7 @@ class Outcome(Struct, frozen=True):
     @property
     def changed(self) -> bool:
         """Whether there is, or in a preview would be, a new release."""
-        return self.state == "published" or bool(self.added or self.removed)
+        return self.state == "published" or self.would_change
 
     def to_json(self) -> dict[str, object]:
         """The document ``repack label --json`` prints."""
@@ -94,6 +100,10 @@ class Outcome(Struct, frozen=True):
             "platforms": platforms,
             "added": list(self.added),
             "removed": list(self.removed),
+            "settings": [
+                {"what": c.what, "before": c.before, "after": c.after} for c in self.settings
+            ],
+            "next_release": self.next_release,
             "bytes_fetched": self.bytes_fetched,
             "seconds": round(self.seconds, 3),
             "archives": self.archives,

@@ -8,7 +8,6 @@ from repack.archive.package import with_content_build
 from repack.errors import FolderError, LabelError, Problem
 from repack.label.agent import NEEDS, agent_package, own_sources
 from repack.label.label import package_names
-from repack.names import RelPath
 from repack.version import __version__
 
 if TYPE_CHECKING:
@@ -35,14 +34,9 @@ def pack_bundles(context: BuildContext) -> tuple[Record, ...]:
     return tuple(_packed(bundle, context) for bundle in _bundled(context, stamps))
 
 
-def find_bundle_paths(context: BuildContext) -> set[RelPath]:
-    """Where they will be in the channel; nothing is packed. Raises as :func:`pack_bundles` does."""
-    return {
-        RelPath(f"noarch/{bundle.spec.dist}{context.archive_format}")
-        if bundle.unchanged is None
-        else bundle.unchanged.path
-        for bundle in _bundled(context, None)
-    }
+def look_at_bundles(context: BuildContext) -> list[Bundled]:
+    """What would be packed; nothing is. Raises as :func:`pack_bundles` does."""
+    return _bundled(context, None)
 
 
 def _bundled(context: BuildContext, stamps: Path | None) -> list[Bundled]:

@@ -159,3 +159,11 @@ def keep_published(published: PublishedRelease, draft: Draft, context: BuildCont
 def next_number(channels: Channels, label: LabelName, published: PublishedRelease | None) -> int:
     """The number after every one that was ever given."""
     return max(0, *channels.releases(label), published.release if published else 0) + 1
+
+
+def restored_release(
+    channels: Channels, label: LabelName, published: PublishedRelease | None
+) -> int | None:
+    """The number of the published release when a newer one was made: then it was restored."""
+    newest = max(channels.releases(label), default=0)
+    return published.release if published and published.release < newest else None

@@ -24,6 +24,7 @@ from repack.report.document import (
     ReportSignature,
 )
 from repack.report.history import find_hotfixes
+from repack.report.settings import compare_settings, describe_settings, files_of_bundles
 from repack.urls import redact_text, redact_url
 from repack.version import __version__
 
@@ -112,6 +113,13 @@ def compose_report(subject: ReportSubject, earlier: EarlierReleases) -> Report:
         sum(p.size for p in packages),
         new_bytes,
     )
+    settings = describe_settings(
+        label,
+        subject.solution.requests,
+        subject.signing,
+        subject.modes,
+        files_of_bundles(subject.bundles),
+    )
     past = [row for row in earlier.releases if row.release != release.number]
     return Report(
         repack=__version__,
@@ -136,6 +144,8 @@ def compose_report(subject: ReportSubject, earlier: EarlierReleases) -> Report:
         new_bytes=new_bytes,
         # What it says of other versions stands in a file of its own.
         advisories=subject.judgement and replace(subject.judgement, advisories=()),
+        settings=settings,
+        setting_changes=compare_settings(earlier.settings, settings),
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
+from msgspec import field
+
 from repack.advisories.document import Judgement
 from repack.codec.canonical import encode_rows, loads
 from repack.codec.decode import Document, decode, encode
@@ -114,6 +116,17 @@ class Difference(Document, frozen=True):
     licence_after: str = ""
 
 
+class SettingChange(Document, frozen=True):
+    """One setting of the label that is not as it was in the release before."""
+
+    what: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.before} -> {self.after}"
+
+
 class PastRelease(Document, frozen=True):
     """One release in the chart; ``new_bytes`` is what the release before did not have."""
 
@@ -166,6 +179,8 @@ class Report(Document, frozen=True):
         new_bytes: what has to be fetched by somebody who has that release.
         policy: the label's licence policy, in words.
         advisories: known vulnerabilities; None where nothing was judged.
+        settings: what the label says beside its packages, in words.
+        setting_changes: how that differs from release ``since``.
     """
 
     repack: str
@@ -189,6 +204,8 @@ class Report(Document, frozen=True):
     warnings: tuple[str, ...]
     new_bytes: int
     advisories: Judgement | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    setting_changes: tuple[SettingChange, ...] = ()
 
     @property
     def size(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from repack.archive.reader import read_paths
 from repack.channel import manifest
@@ -38,12 +38,14 @@ class EarlierReleases(Struct, frozen=True):
         records: its packages.
         releases: rows of the chart so far.
         kept: how many releases' packages were compared for names with other contents.
+        settings: of the one to compare with, see :mod:`repack.report.settings`.
     """
 
     release: int | None = None
     records: tuple[Record, ...] = ()
     releases: tuple[PastRelease, ...] = ()
     kept: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_hotfixes(texts: Mapping[RelPath, bytes]) -> dict[str, tuple[str, ...]]:
@@ -109,8 +111,11 @@ def earlier_releases(channels: Channels, label: LabelName, release: int | None) 
     subdirs = {artifact.path.partition("/")[0] for artifact in described.artifacts}
     records = [record for subdir in sorted(subdirs) for record in _records(subdir, text)]
     report = text(REPORT_DATA)
-    rows = Report.parse(report, REPORT_DATA).releases if report else _past(channels, label)
-    return EarlierReleases(release, tuple(records), tuple(rows), len(channels.releases(label)))
+    parsed = Report.parse(report, REPORT_DATA) if report else None
+    rows = parsed.releases if parsed else _past(channels, label)
+    settings = parsed.settings if parsed else {}
+    kept = len(channels.releases(label))
+    return EarlierReleases(release, tuple(records), tuple(rows), kept, settings)
 
 
 def _records(subdir: str, text: Callable[[str], bytes | None]) -> Iterator[Record]:
