@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repack.report.overview import LabelState
+    from repack.trust.recalls import Recalls
 
 _HEADS = ("label", "release", "age", "size", "pkgs", "expires", "lock", "signed")
 _EXPIRES_SOON = 30
@@ -112,14 +113,18 @@ def _table(
             yield from textwrap.wrap(note, 80, initial_indent="  ! ", subsequent_indent="    ")
         if state and (there := runs[state.label]):
             yield from textwrap.wrap(
-                _sites(there), 80, initial_indent="    ", subsequent_indent="    "
+                _sites(there, state.signed.recalled),
+                80,
+                initial_indent="    ",
+                subsequent_indent="    ",
             )
 
 
-def _sites(runs: Mapping[str, int | None]) -> str:
-    """Which site runs which release."""
+def _sites(runs: Mapping[str, int | None], recalled: Recalls) -> str:
+    """Which site runs which release, and whether it was recalled."""
     return "sites: " + ", ".join(
         f"{site} {'nothing' if release is None else release}"
+        + (" (recalled)" if release in recalled else "")
         for site, release in sorted(runs.items())
     )
 

@@ -254,3 +254,20 @@ def test_labels_say_who_runs_what(vendor, bank, known, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)[0]["sites"] == {"ankara": 1}
     assert run(["labels", *folders]) == 0
     assert "sites: ankara 1" in capsys.readouterr().out
+
+
+def test_labels_say_which_site_runs_what_was_recalled(vendor, bank, known, capsys, monkeypatch):
+    monkeypatch.chdir(vendor.root)
+    folders = ["--channels-dir", str(vendor.channels)]
+    before = vendor.channel.with_name("before")
+    shutil.copytree(vendor.channel, before)
+    words = ["recall", "bank", "--release", "1", "--why", "CVE-2026-1234", *folders]
+    try:
+        assert run(words) == 0
+        folders += ["--labels-dir", str(vendor.labels), "--sites-dir", str(bank.root / "sites")]
+        capsys.readouterr()
+        assert run(["labels", *folders]) == 0
+        assert "sites: ankara 1 (recalled)" in capsys.readouterr().out
+    finally:
+        shutil.rmtree(vendor.channel)
+        before.rename(vendor.channel)
