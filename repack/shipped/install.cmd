@@ -1,6 +1,7 @@
 @echo off
 rem Install label @LABEL@ from this folder into an environment of its own, without network:
 rem     install.cmd [--prefix PREFIX] [--conda CONDA] [--key KEY] [--update] [--uninstall]
+rem                 [--no-health-check] [--any-date] [--json]
 rem Works from anywhere, from \\server\share too, and needs no PowerShell. repack\install.py does
 rem it all; this finds a conda (CONDA_EXE, PATH, the usual folders) and a Python, best conda's own.
 rem No delayed expansion, no brackets around paths: ! and ) may be in folder names.

@@ -2,16 +2,18 @@
 """Install this channel's packages into an environment of their own, without network.
 
     python repack/install.py [--prefix PREFIX] [--conda CONDA] [--key KEY] [--update | --uninstall]
+                             [--no-health-check] [--any-date] [--json]
 
 install.sh and install.cmd find a conda and a Python and call this. It checks the channel
 (repack/verify.py), makes the environment, sets it offline (PREFIX/.condarc names this channel and
-no other), lets conda install, and compares the result with repack/install.json.
+no other), lets conda install, compares the result with repack/install.json, and runs the label's
+health check in it, if the release has one.
 
 PREFIX is .conda/envs/LABEL in the home folder if it is not given; the environment's path is the
-last line on standard output. --update brings an environment up to date, --uninstall removes one
+last line on standard output, or "prefix" in the document of --json. --update brings an environment up to date, --uninstall removes one
 that this program made. Ends with 0 when the environment holds exactly what the channel says,
 1 conda failed, 2 wrong usage, 3 no conda here, 6 the channel is damaged or its signature is wrong,
-7 the environment is not what the channel says.
+7 the environment is not what the channel says, or its health check failed.
 
 Needs nothing but Python 3.6 or newer and a conda (4.3 or newer), mamba or micromamba. Reads no
 other conda configuration: lists in condarc files are merged, so a package cache, a pin or a
@@ -43,7 +45,9 @@ import subprocess
 from install_folders import (
     WINDOWS,
     channel_url,
+    condarc,
     copy_channel,
+    health_check_of,
     inside,
     label_in,
     long_paths_enabled,
@@ -51,9 +55,12 @@ from install_folders import (
     patiently,
     plain,
     problems_in,
+    quoted,
     remove_tree,
+    run_health_check,
     survives,
     too_long,
+    variables,
     write_text,
 )
 from installed_paths import compare, faults, stray_links
@@ -61,7 +68,6 @@ from installed_paths import compare, faults, stray_links
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 UNFINISHED = ".repack-unfinished"
 MADE = os.path.join(".repack", "made.json")  # says that we made it, and for which label
-NOWHERE = "http://127.0.0.1:9"  # the discard port: what honours a proxy setting gets nowhere
 
 # conda merges every condarc it finds and has no option against it, so it is told to find one.
 DRIVER = (
@@ -70,8 +76,6 @@ DRIVER = (
     "from conda.cli import main; sys.exit(main())"
 )
 PROBE = "import sys; del sys.path[0]; import conda.base.constants"
-# What says where conda is and what the machine has; every other CONDA_* is configuration.
-KEPT = re.compile(r"CONDA_(OVERRIDE_.*|EXE|PYTHON_EXE|ROOT.*|DLL_.*)\Z", re.IGNORECASE)
 
 
 class Stop(Exception):
@@ -144,7 +148,7 @@ def open_prefix(prefix, update):
         remove_tree(prefix)
     if os.path.isdir(meta):
         if not update:
-            raise Stop(2, "there is an environment in %s already: add --update" % prefix)
+            raise Stop(2, "there is an environment in %s already: add --update" % quoted(prefix))
         return False
     if os.path.exists(prefix) and (not os.path.isdir(prefix) or os.listdir(prefix)):
         raise Stop(2, "%s is in use and no environment" % prefix)
@@ -167,60 +171,11 @@ def place_channel(prefix):
     copy = os.path.join(prefix, ".repack", "channel")
     if not survives(copy, WINDOWS):
         raise Stop(2, "conda can use neither %s nor %s as a channel" % (ROOT, copy))
-    say("copying the channel from %s to %s" % (ROOT, copy))
+    say("Copying the channel from %s to %s." % (ROOT, copy))
     damaged = copy_channel(ROOT, copy, ("noarch", here()))
     if damaged:
         raise Stop(6, "not what was released when it was copied: %s" % damaged)
     return copy
-
-
-def condarc(url, plan):
-    """PREFIX/.condarc: for this installation, and for what conda does there when it is active."""
-    settings = [
-        ("channels", [url]),
-        ("default_channels", []),
-        ("offline", True),
-        ("add_pip_as_python_dependency", plan["add_pip"]),
-        ("use_only_tar_bz2", plan["package_format"] == "tar.bz2"),
-        # A cache of one's own is a second, hidden channel to `--offline`.
-        ("pkgs_dirs", ["$CONDA_PREFIX/pkgs"]),
-        ("allow_softlinks", False),
-        # The one solver that works offline in every conda there is.
-        ("solver", "classic"),
-        ("repodata_fns", ["repodata.json"]),
-        ("local_repodata_ttl", 0),
-        ("auto_update_conda", False),
-        ("notify_outdated_conda", False),
-        ("number_channel_notices", 0),
-        ("report_errors", False),
-        ("anaconda_anon_usage", False),
-        ("plugins", {"use_sharded_repodata": False}),
-    ]
-    lines = ["# Written by repack: this environment takes packages from one channel only."]
-    lines += ["%s: %s" % (key, json.dumps(value)) for key, value in settings]
-    return "\n".join(lines) + "\n"
-
-
-def variables(prefix, python):
-    """The environment conda runs in: no configuration but ours, no network."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if KEPT.match(name) or not name.upper().startswith("CONDA")
-    }
-    for name in ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy"):
-        kept[name] = kept[name.upper()] = NOWHERE
-    kept["no_proxy"] = kept["NO_PROXY"] = ""
-    kept["CONDARC"] = os.path.join(prefix, ".condarc")
-    kept["CONDA_PREFIX"] = prefix
-    kept["CONDA_NO_PLUGINS"] = "true"
-    if (kept.get("LC_ALL") or kept.get("LC_CTYPE") or kept.get("LANG") or "C") in ("C", "POSIX"):
-        kept["LC_ALL"] = "C.UTF-8"  # else Python 3.6 can say no path that is not ASCII
-    if WINDOWS and python:
-        base = os.path.dirname(python)
-        folders = ["", "Library\\mingw-w64\\bin", "Library\\usr\\bin", "Library\\bin", "Scripts"]
-        kept["PATH"] = ";".join([os.path.join(base, f) for f in folders] + [kept.get("PATH", "")])
-    return kept
 
 
 def run(conda, kind, prefix, url, specs):
@@ -249,24 +204,29 @@ def here():
     return "%s-%s" % (system, {"amd64": "64", "x86_64": "64"}.get(machine, machine))
 
 
-def verify(key):
+def verify(arguments):
     """Let the channel's own checker look at every file first."""
     checker = os.path.join(ROOT, "repack", "verify.py")
     if not os.path.isfile(checker):
-        say("this channel has no repack/verify.py: its files are not checked")
-        if key:
+        say("This channel has no repack/verify.py: its files are not checked.")
+        if arguments.key:
             raise Stop(6, "a key was given and there is nothing to check with it")
         return
     command = [sys.executable, "-I", "-B", checker, ROOT]
-    command += ["--key", key, "--require-signature"] if key else []
+    command += ["--key", arguments.key, "--require-signature"] if arguments.key else []
+    command += ["--any-date"] if arguments.any_date else []
     command += ["--tidy", "--json"]  # removes what deltas left over, where it may write
     child = subprocess.Popen(command, stdout=subprocess.PIPE)
     said = child.communicate()[0].decode("utf-8", "replace").strip()
-    for problem in problems_in(said):
-        say(problem)
+    for line in problems_in(said):
+        say(line)
     if child.returncode:
         code = 6 if child.returncode == 6 else 2
-        raise Stop(code, "the channel is not what was released: not installed")
+        raise Stop(
+            code,
+            "the channel is not what was released, so nothing was installed. Copy it again; if "
+            "that does not help, ask whoever gave it to you",
+        )
 
 
 def check_length(prefix, paths):
@@ -300,7 +260,7 @@ def install(arguments):
         raise Stop(2, "this channel is for %s, not for %s" % (", ".join(plan["subdirs"]), subdir))
     prefix = prefix_of(arguments, plan)
     conda, kind = find_conda(arguments.conda)
-    verify(arguments.key)
+    verify(arguments)
     problems = faults(plan["subdirs"][subdir].get("installed") or {}, subdir)
     if problems:
         raise Stop(6, "packages would leave the environment: %s" % "; ".join(problems[:5]))
@@ -308,6 +268,7 @@ def install(arguments):
     new = open_prefix(prefix, arguments.update)
     try:
         fill(prefix, new, (conda, kind), plan)
+        arguments.health = check_health(prefix, new, arguments)
     except BaseException:
         if new:
             # What cannot be removed is marked as unfinished; the error that led here is the news.
@@ -321,7 +282,7 @@ def fill(prefix, new, tool, plan):
     wanted = plan["subdirs"][here()]
     url = channel_url(place_channel(prefix), WINDOWS)
     write_text(os.path.join(prefix, ".condarc"), condarc(url, plan))
-    say("installing %s with %s into %s" % (plan["label"], tool[0], prefix))
+    say("Installing %s with %s into %s." % (plan["label"], tool[0], prefix))
     done = run(tool[0], tool[1], prefix, url, wanted["specs"])
     if not done:
         raise Stop(1, "conda could not install; what it says is above")
@@ -340,7 +301,21 @@ def fill(prefix, new, tool, plan):
     if new:
         os.makedirs(os.path.join(prefix, ".repack"), exist_ok=True)
         write_text(os.path.join(prefix, MADE), json.dumps({"label": plan["label"]}) + "\n")
+
+
+def check_health(prefix, new, arguments):
+    """Run the label's health check; what it came to, in a word. A new environment is whole then."""
+    command = health_check_of(os.path.join(ROOT, "repack", "manifest.json"))
+    state = "skipped" if arguments.no_health_check else "passed"
+    if command and state == "passed":
+        say("Running the health check: %s" % " ".join(map(quoted, command)))
+        problem = run_health_check(command, prefix)
+        if problem:
+            left = "" if new else "; the environment was updated all the same"
+            raise Stop(7, "the health check failed: %s%s" % (problem, left))
+    if new:
         patiently(os.remove, os.path.join(prefix, UNFINISHED))
+    return state if command else "none"
 
 
 def uninstall(arguments):
@@ -359,7 +334,7 @@ def uninstall(arguments):
             raise Stop(2, "%s is in use: %s lies in it" % (prefix, path))
     if os.path.isdir(os.path.join(prefix, "envs")) and os.listdir(os.path.join(prefix, "envs")):
         raise Stop(2, "there are other environments in %s: remove them first" % prefix)
-    say("removing %s" % prefix)
+    say("Removing %s." % prefix)
     # The mark goes last: what is cut short here is an environment to be made or removed again.
     open(os.path.join(prefix, UNFINISHED), "wb").close()
     remove_tree(prefix, last=UNFINISHED)
@@ -376,24 +351,40 @@ def main():
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--update", action="store_true", help="PREFIX may be there already")
     what.add_argument("--uninstall", action="store_true", help="remove what this program made")
+    parser.add_argument("--no-health-check", action="store_true", help="do not run the label's")
+    parser.add_argument("--any-date", action="store_true", help="this machine's clock is wrong")
+    parser.add_argument("--json", action="store_true", help="end with one JSON document")
     arguments = parser.parse_args()
-    try:
-        prefix = uninstall(arguments) if arguments.uninstall else install(arguments)
-    except Stop as stop:
-        say("error: %s" % stop)
-        return stop.code
-    except KeyboardInterrupt:
-        say("interrupted")
-        return 130
-    except (OSError, ValueError, KeyError) as error:
-        say("error: %s: %s" % (type(error).__name__, error))
-        return 1
-    if arguments.uninstall:
-        say("done; %s is removed" % prefix)
+    arguments.health = None
+    code, text, prefix = carry_out(arguments)
+    if code:
+        say("error: %s." % text.rstrip("."))
+    elif arguments.uninstall:
+        say("Done: %s is removed." % prefix)
     else:
-        say("done; use it with: conda activate %s" % prefix)
-    sys.stdout.buffer.write(os.fsencode(prefix) + b"\n")
-    return 0
+        checked = {"passed": "its health check passed", "skipped": "its health check was skipped"}
+        state = checked.get(arguments.health, "it has no health check")
+        say("Done: the environment is what was released, and %s." % state)
+        say("Use it with:\n    conda activate %s" % quoted(prefix))
+    if arguments.json:
+        document = {"status": "error" if code else "ok", "code": code, "prefix": prefix}
+        document.update(health_check=arguments.health, error=text)
+        print(json.dumps(document))
+    elif not code:
+        sys.stdout.buffer.write(os.fsencode(prefix) + b"\n")
+    return code
+
+
+def carry_out(arguments):
+    """Exit code, what went wrong and the environment."""
+    try:
+        return 0, None, uninstall(arguments) if arguments.uninstall else install(arguments)
+    except Stop as stop:
+        return stop.code, str(stop), None
+    except KeyboardInterrupt:
+        return 130, "interrupted", None
+    except (OSError, ValueError, KeyError) as error:
+        return 1, "%s: %s" % (type(error).__name__, error), None
 
 
 if __name__ == "__main__":

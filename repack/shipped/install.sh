@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install label @LABEL@ from this folder into an environment of its own, without network:
 #     sh install.sh [--prefix PREFIX] [--conda CONDA] [--key KEY] [--update | --uninstall]
+#                   [--no-health-check] [--any-date] [--json]
 # Works from anywhere, also from a medium that forbids programs. repack/install.py does it all;
 # this finds a conda (CONDA_EXE, PATH, the usual folders) and a Python, best conda's own. Where there
 # is none and the channel brings bootstrap/PLATFORM/unpack.sh, that makes the environment alone.

@@ -10,7 +10,10 @@ import hashlib
 import json
 import os
 import re
+import shlex
+import shutil
 import stat
+import subprocess
 import time
 from urllib.parse import quote
 
@@ -22,6 +25,9 @@ SUBDIR = re.compile(
     re.IGNORECASE,
 )
 ARCHIVE = (".conda", ".tar.bz2", ".json")
+# What says where conda is and what the machine has; every other CONDA_* is configuration.
+KEPT = re.compile(r"CONDA_(OVERRIDE_.*|EXE|PYTHON_EXE|ROOT.*|DLL_.*)\Z", re.IGNORECASE)
+NOWHERE = "http://127.0.0.1:9"  # the discard port: what honours a proxy setting gets nowhere
 
 
 # --- the channel's URL: as repack.urls.channel_url, which the tests compare it with
@@ -229,7 +235,11 @@ def problems_in(said):
     """What ``verify.py --json`` found, and its notes; ``said`` itself if it is no such thing."""
     try:
         found = json.loads(said)
-        return found["problems"] + found.get("notes", []) if found["problems"] else [said]
+        if found["problems"]:
+            return found["problems"] + found.get("notes", [])
+        text = "The channel is what was released: %(release)s, %(files)d files; signature: "
+        text += "%(signature)s; public keys: %(public_keys)s."
+        return [*found.get("notes", []), text % found]
     except (ValueError, KeyError, TypeError):
         return [said]
 
@@ -241,3 +251,103 @@ def label_in(path):
             return str(json.load(stream)["label"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+# --- what conda and the label are told
+
+
+def condarc(url, plan):
+    """PREFIX/.condarc: for this installation, and for what conda does there when it is active."""
+    settings = [
+        ("channels", [url]),
+        ("default_channels", []),
+        ("offline", True),
+        ("add_pip_as_python_dependency", plan["add_pip"]),
+        ("use_only_tar_bz2", plan["package_format"] == "tar.bz2"),
+        # A cache of one's own is a second, hidden channel to `--offline`.
+        ("pkgs_dirs", ["$CONDA_PREFIX/pkgs"]),
+        ("allow_softlinks", False),
+        # The one solver that works offline in every conda there is.
+        ("solver", "classic"),
+        ("repodata_fns", ["repodata.json"]),
+        ("local_repodata_ttl", 0),
+        ("auto_update_conda", False),
+        ("notify_outdated_conda", False),
+        ("number_channel_notices", 0),
+        ("report_errors", False),
+        ("anaconda_anon_usage", False),
+        ("plugins", {"use_sharded_repodata": False}),
+    ]
+    lines = ["# Written by repack: this environment takes packages from one channel only."]
+    lines += ["%s: %s" % (key, json.dumps(value)) for key, value in settings]
+    return "\n".join(lines) + "\n"
+
+
+def variables(prefix, python):
+    """The environment conda runs in: no configuration but ours, no network."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if KEPT.match(name) or not name.upper().startswith("CONDA")
+    }
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy"):
+        kept[name] = kept[name.upper()] = NOWHERE
+    kept["no_proxy"] = kept["NO_PROXY"] = ""
+    kept["CONDARC"] = os.path.join(prefix, ".condarc")
+    kept["CONDA_PREFIX"] = prefix
+    kept["CONDA_NO_PLUGINS"] = "true"
+    if (kept.get("LC_ALL") or kept.get("LC_CTYPE") or kept.get("LANG") or "C") in ("C", "POSIX"):
+        kept["LC_ALL"] = "C.UTF-8"  # else Python 3.6 can say no path that is not ASCII
+    if WINDOWS and python:
+        base = os.path.dirname(python)
+        folders = ["", "Library\\mingw-w64\\bin", "Library\\usr\\bin", "Library\\bin", "Scripts"]
+        kept["PATH"] = ";".join([os.path.join(base, f) for f in folders] + [kept.get("PATH", "")])
+    return kept
+
+
+def health_check_of(manifest):
+    """The command that the release's manifest names, or []."""
+    try:
+        with open(manifest, encoding="utf-8") as stream:
+            command = json.load(stream)["target"]["health_check"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [str(word) for word in command]
+
+
+def run_health_check(command, prefix, timeout=600):
+    """Run it in the environment; what is wrong, or None."""
+    folders = [prefix, "Library\\mingw-w64\\bin", "Library\\usr\\bin", "Library\\bin", "Scripts"]
+    folders = folders if WINDOWS else ["bin"]
+    path = [os.path.join(prefix, name) for name in folders] + [os.environ.get("PATH", "")]
+    names = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LD_PRELOAD")
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    kept.update(PATH=os.pathsep.join(path), CONDA_PREFIX=prefix)
+    program = shutil.which(command[0], path=kept["PATH"])
+    if program is None:
+        return "there is no program %s" % quoted(command[0])
+    with open(os.devnull, "rb") as nothing:
+        try:
+            child = subprocess.Popen(
+                [program, *command[1:]],
+                env=kept,
+                cwd=prefix,
+                stdin=nothing,
+                stdout=2,  # stdout is for the result
+            )
+        except OSError as error:
+            return "it cannot start: %s" % error.strerror
+        try:
+            code = child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+            return "it took more than %d s" % timeout
+    return "it ended with %d; what it said is above" % code if code else None
+
+
+def quoted(text):
+    """For typing it: in quotes where the shell of this system needs some."""
+    if not WINDOWS:
+        return shlex.quote(text)
+    return text if re.match(r"[\w.:\\+-]+\Z", text) else '"%s"' % text

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -596,3 +597,68 @@ def test_other_releases_on_a_medium_are_no_fault(tmp_path):
     (stick / "bank/install.sh").write_bytes(b"x")
     said = subprocess.run([*said.args], capture_output=True, check=False, text=True)
     assert len(json.loads(said.stdout)["problems"]) == 2
+
+
+def with_health_check(root: Path, *command: str) -> Path:
+    document = {"target": {"health_check": list(command)}}
+    (root / "repack/manifest.json").write_text(json.dumps(document))
+    return root
+
+
+def test_the_health_check_runs_in_the_environment(tmp_path, fake):
+    command = ("sh", "-c", 'echo said by it; echo "$CONDA_PREFIX:$PATH" > seen; pwd >> seen')
+    root, prefix = with_health_check(channel(tmp_path / "ch"), *command), tmp_path / "an env"
+    done = start(root, fake, "--prefix", str(prefix))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{prefix}\n", "what the check says is none of the result"
+    assert "said by it" in done.stderr
+    assert "Done: the environment is what was released, and its health check passed." in done.stderr
+    path, folder = (prefix / "seen").read_text().splitlines()
+    assert path.startswith(f"{prefix}:{prefix}/bin:")
+    assert folder == str(prefix)
+    assert not (prefix / INSTALL.UNFINISHED).exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [(("sh", "-c", "exit 3"), "it ended with 3"), (("no-such-program",), "there is no program")],
+)
+def test_a_health_check_that_fails_leaves_nothing(tmp_path, fake, command, text):
+    root, prefix = with_health_check(channel(tmp_path / "ch"), *command), tmp_path / "e"
+    done = start(root, fake, "--prefix", str(prefix))
+    assert done.returncode == 7
+    assert f"error: the health check failed: {text}" in done.stderr
+    assert done.stdout == ""
+    assert not prefix.exists()
+    done = start(root, fake, "--prefix", str(prefix), "--no-health-check")
+    assert done.returncode == 0, done.stderr
+    assert "its health check was skipped" in done.stderr
+    done = start(root, fake, "--prefix", str(prefix), "--update")
+    assert done.returncode == 7
+    assert "updated all the same" in done.stderr
+    assert (prefix / "conda-meta").is_dir(), "what was there is not removed"
+
+
+def test_one_json_document_at_the_end(tmp_path, fake):
+    root, prefix = with_health_check(channel(tmp_path / "ch"), "sh", "-c", "echo x"), tmp_path / "e"
+    done = start(root, fake, "--prefix", str(prefix), "--json")
+    assert json.loads(done.stdout) == {
+        "status": "ok",
+        "code": 0,
+        "prefix": str(prefix),
+        "health_check": "passed",
+        "error": None,
+    }
+    done = start(root, fake, "--prefix", str(prefix), "--json")
+    assert done.returncode == 2
+    said = json.loads(done.stdout)
+    assert (said["status"], said["code"], said["prefix"]) == ("error", 2, None)
+    assert "--update" in said["error"]
+
+
+def test_what_is_to_be_typed_is_quoted(tmp_path, fake):
+    prefix = tmp_path / "it's an env & more"
+    done = start(channel(tmp_path / "ch"), fake, "--prefix", str(prefix))
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "conda activate" in line]
+    assert shlex.split(line) == ["conda", "activate", str(prefix)]
