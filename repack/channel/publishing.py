@@ -237,7 +237,7 @@ def _litter(folder: Path) -> Iterator[str]:
         at = waiting.pop()
         with atomic.os_errors_at(folder / at):
             inner = beneath.scan(folder / at)
-        yield from (at + entry.name for entry in inner if is_litter(entry.name))
+        yield from (at + e.name for e in inner if e.kind != "odd" and is_litter(e.name))
         waiting += [
             f"{at}{entry.name}/"
             for entry in inner

@@ -30,7 +30,8 @@ def read_or_none(path: Path, limit: int = _METADATA_LIMIT) -> bytes | None:
 def entries(folder: Path, *, sizes: bool = False) -> Iterator[tuple[str, Entry]]:
     """Everything below ``folder`` that is no folder, by ``/``-separated path; litter left out.
 
-    A link to a folder is an odd entry, and not followed.
+    A link to a folder is an odd entry, and not followed. No system drops links or devices, so such a
+    thing is none's litter, whatever its name.
 
     Args:
         sizes: whether the entries have size and time.
@@ -47,7 +48,7 @@ def entries(folder: Path, *, sizes: bool = False) -> Iterator[tuple[str, Entry]]
                 present = beneath.scan_if_there(folder / at, sizes=sizes)
             else:
                 present = beneath.scan(folder, sizes=sizes)
-        kept = [entry for entry in present if not is_litter(entry.name)]
+        kept = [e for e in present if e.kind == "odd" or not is_litter(e.name)]
         yield from ((at + entry.name, entry) for entry in kept if entry.kind != "folder")
         waiting += [f"{at}{entry.name}/" for entry in reversed(kept) if entry.kind == "folder"]
 

@@ -9,24 +9,34 @@ Rules of this module:
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import os
+import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 from repack.channel.publishing import FolderStorage, publish_in_order, write_texts
-from repack.errors import IntegrityError
-from repack.fs import atomic, beneath
+from repack.errors import BusyError, IntegrityError, PlaceError, RepackError
+from repack.fs import atomic, beneath, locks
 from repack.fs.inventory import intact_paths
 from repack.fs.walk import entries, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from repack.file_entry import FileEntry
     from repack.names import RelPath
+    from repack.progress import Progress
     from repack.sync.plan import SyncPlan
 
 STAGE: Final = f"{atomic.TEMP_PREFIX}sync"
+LOCK: Final = f"{atomic.TEMP_PREFIX}lock"
+# An attempt itself takes nearly a second: an hour for what another sync copies
+_ATTEMPTS: Final = 2000
+_PAUSE: Final = 1.0
+_NO_LOCKS: Final = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 class Staging:
@@ -35,6 +45,42 @@ class Staging:
     def __init__(self, dest: Path) -> None:
         self.dest = beneath.guard(dest)
         self.folder = dest / STAGE
+
+    @contextlib.contextmanager
+    def alone(self, progress: Progress) -> Iterator[None]:
+        """Wait until nobody else syncs to the destination, and let nobody while the block runs.
+
+        Several machines may bring releases to one share. Its server tells them of each other's
+        locks; where a file system has none, each goes ahead.
+
+        Raises:
+            BusyError: another sync has not ended in an hour.
+            PlaceError: the destination cannot be written.
+        """
+        path = self.dest / LOCK
+        with contextlib.ExitStack() as stack:
+            for attempt in itertools.count():
+                try:
+                    lock = locks.exclusive(
+                        path, "a sync to this folder", shared=True, fleeting=True
+                    )
+                    stack.enter_context(lock)
+                    break
+                except BusyError as error:
+                    if attempt == _ATTEMPTS:
+                        raise
+                    if attempt == 0:
+                        progress.note(f"{error.text()}; waiting")
+                    time.sleep(_PAUSE)
+                except PlaceError as error:
+                    if getattr(error.__cause__, "errno", None) not in _NO_LOCKS:
+                        raise
+                    atomic.remove(path)
+                    break
+            yield
+        if sys.platform == "win32":  # where it cannot be removed while it is open
+            with contextlib.suppress(RepackError):
+                atomic.remove(path)
 
     def staged_bytes(self) -> int:
         """Bytes that an earlier run, which was cut off, left here to be continued with."""

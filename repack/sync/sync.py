@@ -69,11 +69,15 @@ def sync(files: ReleaseFiles, dest: Path, transport: Transport, options: SyncOpt
         PlaceError: ``dest`` cannot be written, or went away.
     """
     began = time.monotonic()
-    plan = compare(files, dest, options)
-    if not options.dry_run:
+    if options.dry_run:
+        plan = compare(files, dest, options)
+    else:
+        if not _check_destination(files, dest):
+            compare(files, dest, options)  # before the folder is made
         staging = Staging(dest)
-        plan = _stage(files, staging, transport, plan, options)
-        staging.publish(plan, options.moved_to, _grace(plan, options))
+        with staging.alone(options.progress):
+            plan = _stage(files, staging, transport, compare(files, dest, options), options)
+            staging.publish(plan, options.moved_to, _grace(plan, options))
     took, dry_run = time.monotonic() - began, options.dry_run
     return SyncResult(files.label, files.release, str(dest), transport.name, plan, dry_run, took)
 
@@ -83,9 +87,7 @@ def compare(files: ReleaseFiles, dest: Path, options: SyncOptions) -> SyncPlan:
 
     Raises as :func:`sync` does.
     """
-    beneath.guard(dest)
-    present = _present_files(dest)
-    check_destination(files, present, _label_of(read_or_none(dest / MANIFEST)), str(dest))
+    present = _check_destination(files, dest)
     same_size = [e for e in files.entries.values() if present.get(e.path) == e.size]
     with options.progress.phase("compare", sum(e.size for e in same_size), "bytes") as advance:
         intact = intact_paths(dest, same_size, advance)
@@ -95,6 +97,14 @@ def compare(files: ReleaseFiles, dest: Path, options: SyncOptions) -> SyncPlan:
     fresh = [entry for entry in plan.copy if entry.path not in options.same_medium]
     check_fits([*fresh, *options.extra_files], room, dest)
     return plan
+
+
+def _check_destination(files: ReleaseFiles, dest: Path) -> dict[str, int]:
+    """Bytes of every file at a destination that is ours to write to. Raises as :func:`sync` does."""
+    beneath.guard(dest)
+    present = _present_files(dest)
+    check_destination(files, present, _label_of(read_or_none(dest / MANIFEST)), str(dest))
+    return present
 
 
 def _present_files(dest: Path) -> dict[str, int]:
