@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from repack import urls
 from repack.channel import integrity
-from repack.channel.layout import INTEGRITY_PATH
+from repack.channel.layout import INTEGRITY_PATH, MANIFEST
 from repack.channel.publishing import (
     ExchangedStorage,
     FolderStorage,
@@ -263,11 +263,11 @@ class Channels:
         """A past release's metadata, by path in the channel.
 
         Raises:
-            IntegrityError: nothing is kept of that release.
+            IntegrityError: nothing is kept of that release, or not its manifest.
         """
         folder = self.history(label) / str(release)
-        if not beneath.is_folder(folder):
-            raise IntegrityError("nothing is kept of that release", where=folder)
+        if not beneath.is_file(folder / MANIFEST):
+            raise IntegrityError("nothing whole is kept of that release", where=folder)
         return {RelPath(path): read_or_none(folder / path) or b"" for path in walk(folder)}
 
     def remembered(self, label: LabelName, release: int, path: str) -> bytes | None:

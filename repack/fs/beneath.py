@@ -22,7 +22,7 @@ import shutil
 import stat
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from repack.fs import openat
 from repack.fs.faults import os_errors_at
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _places: set[str] = set()
+# What systems say where a time may not be set, or cannot be
+_REFUSALS: Final = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
 class Entry(NamedTuple):
@@ -331,13 +333,30 @@ def remove_tree(path: Path, onerror: Callable[..., object] | None = None) -> Non
             shutil.rmtree(name, onerror=onerror)
 
 
-def set_times(path: Path, times_ns: tuple[int, int]) -> None:
-    """Set when a file was read and written last, in ns."""
-    with _beside(path) as (folder, name):
+def set_times(path: Path | int, times_ns: tuple[int, int]) -> None:
+    """Set when a file, by path or open, was read and written last, in ns, where that can be.
+
+    Times save work and prove nothing, and only a file's owner may set them; shares and FUSE file
+    systems refuse them to all. So a refusal is no error.
+    """
+    if isinstance(path, int):
+        with _refusals_passed_over():
+            os.utime(path, ns=times_ns)
+        return
+    with _beside(path) as (folder, name), _refusals_passed_over():
         if folder is None:
             os.utime(name, ns=times_ns)
         else:
             os.utime(name, ns=times_ns, dir_fd=folder, follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def _refusals_passed_over() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
 
 
 def set_mode(path: Path, mode: int) -> None:

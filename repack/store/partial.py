@@ -53,10 +53,7 @@ def mark_verified(path: Path | int, sha256: Digest, read_at: int | None = None) 
     mtime = verified_mtime(sha256)
     unused = time.time_ns() if sys.platform == "win32" else mtime
     times = (read_at or unused, mtime)
-    if isinstance(path, int):
-        os.utime(path, ns=times)
-    else:
-        beneath.set_times(path, times)
+    beneath.set_times(path, times)
 
 
 def last_touched(status: os.stat_result) -> float:

@@ -83,7 +83,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
     "report/html.py": ("read_text", "a file of this package"),
     "solve/lockfile.py": ("read_bytes", "a temporary folder of its own"),
     "solve/solver.py": ("mkdir write_bytes", "a temporary folder of its own"),
-    "store/partial.py": ("utime truncate", "an open file"),
+    "store/partial.py": ("truncate", "an open file"),
     "sync/copy.py": ("truncate", "an open file"),
     "sync/rsync.py": ("write_bytes", "a temporary folder of its own"),
     "trust/client.py": ("mkdir read_bytes rglob", "a temporary folder, with python-tuf's own link"),

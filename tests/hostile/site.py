@@ -41,6 +41,7 @@ class Site:
         self.config.write_text(
             f'[provision]\nlabel = "{LABEL}"\ntype = "ci"\nplatform = "linux-64"\n'
             f'[storage]\nroot = "{root / "opt"}"\n[trust]\nroot = "{pinned}"\n'
+            f'[log]\npath = "{root / "log"}"\n'
         )
 
     def release(self, moment=None):

@@ -355,6 +355,7 @@ def test_nothing_of_the_stick_runs_before_the_agent_has_verified(channel, trappe
     config.write_text(
         '[provision]\nlabel = "halkbank"\ntype = "ci"\nplatform = "linux-64"\n'
         f'[storage]\nroot = "{tmp_path / "opt"}"\n'
+        f'[log]\npath = "{tmp_path / "log"}"\n'
         f'[trust]\nroot = "{channel / "repack/metadata/1.root.json"}"\n'
     )
     channels.flip(channel / "repack/metadata/targets.json")
