@@ -20,6 +20,7 @@ _UNLISTED: Final = re.compile(
 )
 
 
+_PACKED_ENVIRONMENT: Final = re.compile(r"bootstrap/[a-z0-9-]+/[^/\\:]+-environment\.tar\.gz")
 MANIFEST: Final = "repack/manifest.json"
 
 
@@ -37,6 +38,11 @@ def publish_rank(path: str) -> tuple[int, str]:
     if name.startswith("repodata.json"):
         return (2, path)
     return (1, path)
+
+
+def is_packed_environment(path: str) -> bool:
+    """Whether ``path`` is the packed environment of a platform; an artifact, but no package."""
+    return _PACKED_ENVIRONMENT.fullmatch(path) is not None
 
 
 def check_names(paths: frozenset[str]) -> None:

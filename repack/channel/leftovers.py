@@ -32,6 +32,7 @@ def list_name(release: str) -> RelPath:
 
 _DATA: Final = re.compile(
     r"[a-z0-9-]+/[^/\\:]+\.(conda|tar\.bz2|json|json\.(zst|bz2))|repack/explicit-[a-z0-9-]+\.txt"
+    r"|bootstrap/[a-z0-9-]+/[^/\\:]+-environment\.tar\.gz"
     r"|repack/releases/[1-9][0-9]*/manifest\.json"
 )
 """What a list that was not checked may call left over: what repack writes and nobody starts."""

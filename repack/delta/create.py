@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Final
 from msgspec import Struct
 
 from repack.channel.history import past_tree
-from repack.channel.layout import MANIFEST_PATH
+from repack.channel.layout import MANIFEST_PATH, is_packed_environment
 from repack.channel.manifest import Artifact, Manifest, build, parse
 from repack.delta import patch, recompress, selection
 from repack.delta.file import DeltaContent, write
@@ -265,7 +265,7 @@ class _PatchMaker:
     def _make(self, artifact: Artifact) -> list[_Attempt]:
         """The patches that make a package, where there are some that may pay."""
         base = find_base(artifact.path, self._base_digests)
-        if base is None or base not in self._old:
+        if base is None or base not in self._old or is_packed_environment(artifact.path):
             return []
         old, new = self._old[base], self._new[artifact.path]
         before, own = self._payload("base", base, old), self._payload("own", artifact.path, new)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta
 
+from repack.channel.layout import is_packed_environment
 from repack.codec.canonical import MAX_SIZE
 from repack.codec.decode import Document, decode, encode
 from repack.conda.record import ARCHIVE_SUFFIXES
@@ -143,8 +144,8 @@ def folder_name(label: str, delta: Delta) -> str:
 
 
 def is_archive(path: str) -> bool:
-    """Whether a path of a channel is a package's."""
-    return path.endswith(ARCHIVE_SUFFIXES)
+    """Whether a path of a channel is a package's, or a packed environment's."""
+    return path.endswith(ARCHIVE_SUFFIXES) or is_packed_environment(path)
 
 
 def is_text(artifact: Artifact) -> bool:

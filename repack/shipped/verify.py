@@ -49,6 +49,7 @@ SUMS = "repack/metadata/SHA256SUMS"
 # What an unsigned list may call left over: what repack writes and nobody starts
 DATA = re.compile(
     r"[a-z0-9-]+/[^/\\:]+\.(conda|tar\.bz2|json|json\.(zst|bz2))|repack/explicit-[a-z0-9-]+\.txt"
+    r"|bootstrap/[a-z0-9-]+/[^/\\:]+-environment\.tar\.gz"
     r"|repack/releases/[1-9][0-9]*/manifest\.json"
 )
 NO_BZ2 = "repodata.json.bz2 is gone, as after a `conda index`: conda 4.3 finds no package here"
