@@ -33,9 +33,12 @@ REQUEST: Final = upstream.Request(
     ),
     kinds={"six": ".tar.bz2"},
 )
+INSTALLED: Final = ("ratingpro", "pip", "tabulate")
 USE: Final = """
-import socket, ratingpro, pandas
+import importlib.metadata, socket, ratingpro, pandas, tabulate
 ratingpro.main()
+wheel = importlib.metadata.distribution("tabulate")
+print(f"{wheel.name} {wheel.version}, a wheel, installed by {wheel.read_text('INSTALLER').strip()}")
 try:
     socket.create_connection(("192.0.2.1", 80), timeout=0.2)
 except OSError as error:
@@ -60,8 +63,9 @@ def main() -> int:
     prefix = DEMO / "scratch" / "prefix"
     shutil.rmtree(prefix.parent, ignore_errors=True)
     cut = without_network()
-    run([*cut, sys.executable, "-m", "scripts.install", channel, prefix])
+    run([*cut, sys.executable, "-m", "scripts.install", channel, prefix, *INSTALLED])
     said = run([*cut, prefix / "bin" / "python", "-I", "-c", USE])
+    said += run([*cut, prefix / "bin" / "python", "-I", "-m", "pip", "check"])
     summary(result, said, bool(cut))
     how = "cold" if fresh else "warm"
     print(f"done in {time.monotonic() - begin:.1f} s ({how}, without making the environment)\n")
