@@ -48,9 +48,18 @@ def _lines(entries: Sequence[HistoryEntry]) -> Iterator[str]:
 @options.as_json
 def restore(name: str, release: int, channels_dir: Path, store: Path, *, as_json: bool) -> None:
     """Make RELEASE of label NAME the published channel again, byte for byte."""
+    from repack.channel.folder import Channels
+    from repack.channel.metadata_folder import newest
+    from repack.names import LabelName
     from repack.release import line
+    from repack.trust.recalls import describe_recalls
+    from repack.trust.summary import summarize_metadata
 
     folder = line.restore(name, release, channels_dir, store)
-    document = {"label": name, "release": release, "channel": str(folder)}
+    recalled = summarize_metadata(newest(Channels(channels_dir), LabelName(name))).recalled
+    warnings = [describe_recalls(recalled, [release])] if release in recalled else []
+    for warning in warnings:
+        output.echo(f"warning: {warning}; targets refuse it", err=True)
+    document = {"label": name, "release": release, "channel": str(folder), "warnings": warnings}
     lines = [f"{name} is release {release} again", f"  channel: {folder}"]
     output.emit(document, lines, as_json=as_json)
