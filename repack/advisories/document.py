@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from repack.advisories.osv import Advisory
-from repack.advisories.policy import LEVELS, Severity
+from repack.advisories.policy import LEVELS, AdvisoryPolicy, Severity
 from repack.codec.canonical import encode_rows, loads
 from repack.codec.decode import Document, decode, encode
 from repack.errors import IntegrityError
@@ -100,6 +100,8 @@ class Judgement(Document, frozen=True):
         ended: acceptances of the label that are past, and would be needed.
         advisories: everything that the database says of packages of these names, in whatever
             version, so that others can be judged by it.
+        covers: the names that it was asked about, as ``ecosystem:name``.
+        rules: the label's, without the place of the database.
     """
 
     database: DatabaseInfo
@@ -109,6 +111,8 @@ class Judgement(Document, frozen=True):
     findings: tuple[Finding, ...] = ()
     ended: tuple[str, ...] = ()
     advisories: tuple[Advisory, ...] = ()
+    covers: tuple[str, ...] = ()
+    rules: AdvisoryPolicy = AdvisoryPolicy()
 
     @property
     def open(self) -> tuple[Finding, ...]:

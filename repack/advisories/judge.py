@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from repack.advisories.document import Finding, Judgement
 from repack.advisories.osv import hit_by
@@ -108,6 +109,8 @@ def judge(
         findings=tuple(findings),
         ended=tuple(ended),
         advisories=tuple(rows[key] for key in sorted(rows)),
+        covers=tuple(sorted({":".join(key) for subject in subjects for key in subject.keys})),
+        rules=replace(request.policy, source=""),
     )
 
 
@@ -177,8 +180,6 @@ def _finding(subject: Subject, group: Sequence[_Found]) -> Finding:
 
 
 def _accepted(finding: Finding, until: str, why: str) -> Finding:
-    from msgspec.structs import replace
-
     return replace(finding, accepted_until=until, why_accepted=why)
 
 

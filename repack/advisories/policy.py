@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Final, Literal
 
-from msgspec import Struct
+from repack.codec.decode import Document
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable
 
 Severity = Literal["unknown", "low", "medium", "high", "critical"]
@@ -16,7 +16,7 @@ LEVELS: Final[tuple[Severity, ...]] = ("unknown", "low", "medium", "high", "crit
 DEFAULT_AGE: Final = 7
 
 
-class Acceptance(Struct, frozen=True):
+class Acceptance(Document, frozen=True):
     """An advisory that the label accepts, up to the end of a day."""
 
     id: str
@@ -24,7 +24,7 @@ class Acceptance(Struct, frozen=True):
     why: str
 
 
-class AdvisoryPolicy(Struct, frozen=True):
+class AdvisoryPolicy(Document, frozen=True):
     """Which database judges a label's packages, and what is refused.
 
     Attributes:

@@ -259,6 +259,15 @@ class MediumRelease:
                 raise IntegrityError("the repodata lacks packages", got=", ".join(absent)[:500])
         return records
 
+    def text(self, path: RelPath) -> bytes | None:
+        """A metadata file of the release; None where it has none of that name.
+
+        Raises:
+            ContentMissingError: it has one, which is not here or not whole.
+        """
+        entry = self._entries.get(path)
+        return None if entry is None else self.medium.read(self.manifest.release, entry)
+
     def _json(self, path: RelPath) -> dict[str, Any]:
         where = self.medium.folder / path
         if path not in self._entries:

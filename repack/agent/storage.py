@@ -111,6 +111,11 @@ class AgentStorage:
         return self.folder / "releases" / str(release)
 
     @property
+    def advisories(self) -> Path:
+        """The newest advisories that a medium brought."""
+        return self._state / "advisories.json"
+
+    @property
     def incoming(self) -> Path:
         """Where packages are copied to before they are unpacked."""
         return self._state / "incoming"

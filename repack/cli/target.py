@@ -228,6 +228,24 @@ def check(
     output.emit(offer, [line, *(f"  {note}" for note in offer.notes)], as_json=as_json)
 
 
+@command.command()
+@click.option(
+    "--src-dir",
+    "source",
+    type=options.FOLDER,
+    envvar="REPACK_SRC_DIR",
+    help="A channel, or a medium; without one, the advisories that were brought last judge.",
+)
+@_config
+@options.as_json
+def advisories(source: Path | None, configs: tuple[Path, ...], *, as_json: bool) -> None:
+    """Say which known vulnerabilities the release in use has, by the medium's advisories."""
+    from repack.agent.advisories import judge_installed
+
+    judged = judge_installed(_context(configs), source)
+    output.emit(judged, judged.lines(), as_json=as_json)
+
+
 def _emit_result(result: AgentResult, *, as_json: bool) -> int:
     """Print what was done and return the exit code."""
     text = _RESULTS[result.did].format(release=result.release, current=result.current)

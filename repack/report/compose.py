@@ -143,7 +143,7 @@ def compose_report(subject: ReportSubject, earlier: EarlierReleases) -> Report:
         warnings=tuple(map(subject.cleaned, subject.warnings)),
         new_bytes=new_bytes,
         # What it says of other versions stands in a file of its own.
-        advisories=subject.judgement and replace(subject.judgement, advisories=()),
+        advisories=subject.judgement and replace(subject.judgement, advisories=(), covers=()),
         settings=settings,
         setting_changes=compare_settings(earlier.settings, settings),
     )
