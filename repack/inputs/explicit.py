@@ -1,7 +1,7 @@
 """Explicit lists: what ``conda list --explicit`` writes, with ``--md5``, ``--sha256`` or neither.
 
 Source: conda, ``conda/misc.py`` (``url_pat``) and ``conda/cli/main_list.py``: ``URL#MD5`` and
-``URL#sha256:SHA256``; conda-lock and mamba write the same.
+``URL#sha256:SHA256``; conda-lock and mamba write the same, some tools the SHA-256 alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from repack.codec.tree import ProblemList
 
 _PLATFORM: Final = re.compile(r"#\s*platform:\s*(\S+)", re.IGNORECASE)
+_SHA256: Final = 64
 _SUBDIR: Final = re.compile(r"[\\/]((?:linux|win|osx)-[a-z0-9]+)[\\/][^\\/]*\Z")
 
 
@@ -35,7 +36,9 @@ def read_explicit(text: str, problems: ProblemList, platforms: tuple[str, ...]) 
                 subdirs.add(match[1])
             continue
         url, _, digest = line.partition("#")
-        sha256 = digest.removeprefix("sha256:") if digest.startswith("sha256:") else ""
+        sha256 = digest.removeprefix("sha256:")
+        # mamba and others write the SHA-256 alone.
+        sha256 = sha256 if sha256 != digest or len(digest) == _SHA256 else ""
         try:
             pins.append(pin_from_url(url.strip(), sha256, "" if sha256 else digest))
         except ValueError as error:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_SOURCE: Final = 32 << 20
-_EXPLICIT: Final = re.compile(rb"^\s*@EXPLICIT\s*$", re.MULTILINE)
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+# Comments, then a line with two equals signs.
+_EXPORTED: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s*#[^\n]*\n)*\s*[^\s=]+=[^\s=]+=[^\s=]+")
+_EXPLICIT: Final = re.compile(rb"^(?:\xef\xbb\xbf)?\s*@EXPLICIT\s*$", re.MULTILINE)
 
 
 class Source(Value, frozen=True):
@@ -61,12 +64,19 @@ def parse_source(
     """
     # Each reader is imported when it is needed: a label has one format at most.
     problems = ProblemList(where)
+    data = as_utf8(data)
     if _EXPLICIT.search(data[:MAX_SOURCE]):
         from repack.inputs.explicit import read_explicit
 
         locked = read_explicit(decode_text(data, problems, MAX_SOURCE), problems, platforms)
         problems.end()
         return locked
+    if _EXPORTED.match(data[:MAX_SOURCE]):
+        from repack.inputs.export_list import is_export_list, read_export_list
+
+        text = decode_text(data, problems, MAX_SOURCE)
+        if is_export_list(text):
+            return read_export_list(text, platforms)
     tree = parse_document(data, where, MAX_SOURCE)
     table = tree if isinstance(tree, Table) else Table(1, ())
     if table.get("environments") is not None:
@@ -90,6 +100,17 @@ def parse_source(
         raise problems.error()
     problems.end()
     return locked
+
+
+def as_utf8(data: bytes) -> bytes:
+    """A file in UTF-8 where it is UTF-16 with a byte order mark, as PowerShell's ``>`` writes it."""
+    if not data.startswith(_UTF16):
+        return data
+    try:
+        return data.decode("utf-16").encode()
+    except UnicodeDecodeError:
+        # Left for whoever decodes it, who names the file.
+        return data
 
 
 def join_sources(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from repack.codec.document import parse_document
 from repack.codec.tree import Items, Scalar, Table
-from repack.inputs.source import MAX_SOURCE
+from repack.inputs.source import MAX_SOURCE, as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,7 @@ def read_source_channels(data: bytes, where: str) -> tuple[str, ...]:
     Raises:
         LabelError: it is no YAML or JSON.
     """
+    data = as_utf8(data)
     if b"@EXPLICIT" in data:
         return ()
     tree = parse_document(data, where, MAX_SOURCE)

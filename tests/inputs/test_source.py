@@ -116,6 +116,15 @@ package:
   optional: true
 """
 
+EXPORTED = """\
+# This file may be used to create an environment using:
+# $ conda create --name <env> --file <this file>
+# platform: linux-64
+# created-by: conda 25.3.1
+_libgcc_mutex=0.1=conda_forge
+requests=2.31.0=pypi_0
+torch=2.3.0+cu121=py3.11_cuda_0
+"""
 EXPLICIT = f"""\
 # This file may be used to create an environment using:
 # $ conda create --name <env> --file <this file>
@@ -254,6 +263,32 @@ def test_explicit_list():
             Pin("cc", "1.0", "h_0", "cc-1.0-h_0.tar.bz2"),
         )
     }
+
+
+def test_an_explicit_list_with_sha_256_alone():
+    text = f"@EXPLICIT\nhttps://h/c/noarch/aa-1.0-0.conda#{SHA.upper()}\n"
+    (pin,) = read(text, ("linux-64",)).pins["linux-64"]
+    assert (pin.sha256, pin.md5) == (SHA, None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+@pytest.mark.parametrize("text", [EXPLICIT, "@EXPLICIT\n" + EXPLICIT, CONDA_LOCK, EXPORTED])
+def test_files_that_powershell_wrote(text, encoding):
+    mark = "\ufeff" if encoding.endswith("e") else ""
+    assert read((mark + text).replace("\n", "\r\n").encode(encoding)) == read(text)
+
+
+def test_half_a_character_of_utf_16():
+    assert "UTF-16" in problems(("\ufeff" + EXPLICIT).encode("utf-16-le")[:-1])[0]
+
+
+def test_what_conda_list_export_writes():
+    wanted = read(EXPORTED, BOTH)
+    assert wanted.kind == "environment"
+    assert wanted.specs == ("_libgcc_mutex ==0.1 conda_forge", "torch ==2.3.0+cu121 py3.11_cuda_0")
+    assert wanted.requirements == ("requests==2.31.0",)
+    assert wanted.notes == ("the list is of linux-64; its builds may not exist for win-64",)
+    assert read(EXPORTED).notes == ()
 
 
 def test_an_explicit_list_of_noarch_packages_fits_every_platform():
