@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,3 +31,8 @@ def pages(nav: object) -> Iterator[str]:
     elif isinstance(nav, list):
         for inner in nav:
             yield from pages(inner)
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Leave out of a template's title what is filled in later (mkdocs calls this)."""
+    return re.sub(r"^(# [^\n:@]*):[^\n]*@[A-Z]+@[^\n]*$", r"\1", markdown, flags=re.MULTILINE)

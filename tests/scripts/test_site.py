@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -30,6 +31,28 @@ def site(tmp_path_factory):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+def test_the_search_works_from_a_folder(site):
+    """A browser reads no JSON from there, and starts no worker: both come as scripts."""
+    index = (site / "search/search_index.js").read_text(encoding="utf-8")
+    assert index.startswith("var __index = ")
+    document = json.loads(index.removeprefix("var __index = "))
+    titles = {row["location"]: row["title"] for row in document["docs"]}
+    assert not [title for title in titles.values() if re.search("@[A-Z]+@", title)]
+    found = {row["location"] for row in document["docs"] if "usb" in row["title"].lower()}
+    assert "sync.html" in found
+    for page in site.rglob("*.html"):
+        assert "assets/iframe-worker.js" in page.read_text(encoding="utf-8"), page
+
+
+def test_pages_spell_their_titles(site):
+    """In the browser's tab and in the navigation; templates have words to be filled in."""
+    for page in site.rglob("*.html"):
+        (title,) = re.findall(r"<title>(.*?)</title>", page.read_text(encoding="utf-8"), re.DOTALL)
+        assert not re.search("@[A-Z]+@", title), page
+        name = title.rpartition(" - repack")[0] or title
+        assert name[0].isupper() or name == "repack", title
 
 
 class Loads(HTMLParser):
