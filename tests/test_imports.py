@@ -224,6 +224,7 @@ PURE = frozenset(
     [
         "advisories/document.py",
         "advisories/judge.py",
+        "advisories/openvex.py",
         "advisories/osv.py",
         "advisories/policy.py",
         "advisories/severity.py",

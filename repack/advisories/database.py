@@ -17,6 +17,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec import Struct
 
 from repack.advisories.document import DatabaseInfo
@@ -77,7 +78,7 @@ class Database(Struct, frozen=True):
     def _read(self, queries: Iterable[tuple[str, tuple[str]]]) -> tuple[Advisory, ...]:
         with _reading(self.index) as connection:
             texts = [text for query in queries for (text,) in connection.execute(*query)]
-        rows = (decode(Advisory, json.loads(text), self.index, "index") for text in texts)
+            rows = [msgspec.json.decode(text, type=Advisory) for text in texts]
         return tuple(sorted(rows, key=lambda row: (row.ecosystem, row.name, row.id)))
 
 
@@ -160,7 +161,7 @@ def _fill(connection: sqlite3.Connection, source: Path, sha256: str | None) -> D
 
 def _insert(connection: sqlite3.Connection, entry: OsvEntry) -> None:
     for advisory in entry.advisories:
-        data = json.dumps(encode(advisory), separators=(",", ":"))
+        data = msgspec.json.encode(advisory)
         key = f"{advisory.ecosystem}:{advisory.name}"
         row = connection.execute("INSERT INTO advisory VALUES (?, ?)", (key, data)).lastrowid
         names = ((name.upper(), row) for name in advisory.names)
@@ -189,7 +190,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         ) as connection:
             yield connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, msgspec.DecodeError) as error:
         raise IntegrityError(
             "the index of advisories is damaged", where=path, got=error, hint="remove it"
         ) from error

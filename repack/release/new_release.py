@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from repack.advisories.document import ADVISORIES_PATH
+from repack.advisories.openvex import OPENVEX_PATH, openvex
 from repack.bundle.package import manifest_package, metapackage
 from repack.channel import history, manifest
 from repack.channel.contents import ChannelContents, check_same_content
@@ -146,6 +147,7 @@ def compose_release(
     texts |= render_report(report)
     if draft.judgement is not None:
         texts[ADVISORIES_PATH] = draft.judgement.to_bytes()
+        texts[OPENVEX_PATH] = openvex(draft.judgement, label.name, release.number, stamp(now))
     files = Contents(
         (*file_entries(contents, texts), *environments.entries),
         (*artifacts(contents), *environments.artifacts),

@@ -64,6 +64,10 @@ def test_a_finding_is_in_page_bill_manifest_and_document(world, capsys):
     (weak,) = Bom.from_json(json.loads(bom)).vulnerabilities
     assert (weak.id, weak.recommendation) == ("CVE-2026-7", "Update pip to 24.1")
     assert [target.ref for target in weak.affects] == [finding["package"]]
+    vex = json.loads((world.channel / "repack/openvex.json").read_bytes())
+    (statement,) = vex["statements"]
+    assert statement["vulnerability"]["name"] == "CVE-2026-7"
+    assert statement["products"] == [{"@id": "pkg:pypi/pip@24.0"}]
     folders = ["--channels-dir", str(world.channels)]
     assert run(["report", "bank", "--advisories", *folders]) == 0
     assert "CVE-2026-7 (critical): pip 24.0, fixed in 24.1" in capsys.readouterr().out
