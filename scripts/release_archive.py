@@ -60,14 +60,13 @@ _WORD = re.compile(r"(?:[A-Z]+|[a-z]+)=")
 _SOURCES = ("env", "file", "hex", "base64", "text")
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)}
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]')
-_LITTER = {
-    ".ds_store",
-    "thumbs.db",
-    "desktop.ini",
-    "system volume information",
-    ".cache",
-    "__pycache__",
-}
+# As repack.fs.litter.is_litter.
+_LITTER = re.compile(
+    r"(?i)\.DS_Store|Thumbs\.db|desktop\.ini|System Volume Information|\.cache|__pycache__|@eaDir"
+    r"|\.Spotlight-V100|\.fseventsd|\.Trash-[0-9]+|\.nfs[0-9a-f]{8,32}|.+:Zone\.Identifier"
+    r"|\._.*|\.repack-.*",
+    re.DOTALL,
+)
 
 
 class Failure(Exception):  # noqa: N818 - a refusal, not a bug
@@ -475,8 +474,7 @@ def _walk(
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     for entry in entries:
         name = f"{prefix}{entry.name}"
-        low = entry.name.lower()
-        if low in _LITTER or low.startswith(("._", _PREFIX)):
+        if _LITTER.fullmatch(entry.name):
             notes.append(f"left out {_printable(name)}")
         elif entry.is_dir(follow_symlinks=False):
             _walk(Path(entry.path), f"{name}/", paths, problems, notes)

@@ -24,7 +24,8 @@ line_break='
 litter() {
     case "/$1" in
         */._* | */.DS_Store | */Thumbs.db | */desktop.ini | */.repack-* | */__pycache__/*) ;;
-        */.cache/* | */System\ Volume\ Information/*) ;;
+        */.cache/* | */System\ Volume\ Information/* | */@eaDir/* | *:Zone.Identifier) ;;
+        */.nfs[0-9a-f]* | */.Trash-[0-9]*/* | */.Spotlight-V100/* | */.fseventsd/*) ;;
         *) return 1 ;;
     esac
 }

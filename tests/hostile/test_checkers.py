@@ -530,3 +530,16 @@ def test_the_checkers_hash_is_on_the_page_and_on_the_checklist():
     for text in (page.read_text(), checklist):
         assert "python -I verify.py" in text
         assert "python verify.py" not in text
+
+
+def test_who_packs_a_release_knows_the_same_litter():
+    """``scripts/release_archive.py`` stands alone, and leaves out what ``repack bundle`` does."""
+    from repack.fs import litter
+    from scripts import release_archive
+
+    assert release_archive._LITTER.pattern == litter._LITTER.pattern
+    assert release_archive._LITTER.flags == litter._LITTER.flags
+    for name in ("@eaDir", ".NFS0000000000000001", "a.exe:Zone.Identifier", ".Trash-1000", "._x"):
+        assert litter.is_litter(name), name
+    for name in ("@eaDir.exe", ".nfs", ".nfsx", "Zone.Identifier", ".Trash", ".Trash-x", "_x"):
+        assert not litter.is_litter(name), name

@@ -52,6 +52,30 @@ def test_no_link_in_the_destination_is_followed(source, dest, tmp_path, way):
             assert content(copy) == content(source)
 
 
+DROPPED = (
+    "noarch/@eaDir/a-1-0.conda@SynoResource",
+    "install.cmd:Zone.Identifier",
+    "noarch/.nfs000000000a2b3c4d00000001",
+    ".Trash-1000/files/old.conda",
+    ".Spotlight-V100/VolumeConfiguration.plist",
+    ".fseventsd/fseventsd-uuid",
+)
+
+
+def test_what_systems_drop_is_neither_copied_nor_removed(source, dest, tmp_path, way):
+    stick = shutil.copytree(source, tmp_path / "stick")
+    for path in DROPPED:
+        (stick / path).parent.mkdir(parents=True, exist_ok=True)
+        (stick / path).write_bytes(b"of the stick")
+    for path in DROPPED[:3]:
+        (dest / path).parent.mkdir(parents=True, exist_ok=True)
+        (dest / path).write_bytes(b"of the share")
+    done = sync(way, stick, dest, "0")
+    assert done.returncode == 0, done.stderr
+    assert [path for path in DROPPED if (dest / path).exists()] == list(DROPPED[:3])
+    assert {(dest / path).read_bytes() for path in DROPPED[:3]} == {b"of the share"}
+
+
 def test_a_line_break_leads_to_nobody_elses_files(source, dest, way):
     # Listed a line each, the second line is ../precious.txt.
     odd = dest / "a\n.."

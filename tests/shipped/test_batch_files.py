@@ -18,9 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from repack.channel.scripts import InstallerPlan, PlatformPlan, installers
+from repack.channel.scripts import InstallerPlan, PlatformPlan, installers, sync_scripts
 from repack.fs import atomic
-from repack.medium.write import sync_scripts
 from repack.names import LabelName
 from tests import batch, channels
 from tests.carrying import content, read_as_client
