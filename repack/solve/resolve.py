@@ -15,6 +15,7 @@ from repack.label import agent
 from repack.label.files import read_source
 from repack.solve import lockfile
 from repack.solve.lock_places import ChannelPlaces, foreign_pins, replaced_packages
+from repack.solve.pinned import take_pinned
 from repack.solve.solution import Solution, SolveRequest
 from repack.solve.solver import offered_names, offered_packages, solve, solve_among
 from repack.solve.wheels import (
@@ -234,12 +235,18 @@ def solve_all(
     unsolvable: list[UnsolvableError] = []
     repodata = context.repodata
     channels, chooser = label_request.channels, None
+
+    def solve_one(request: SolveRequest) -> tuple[Record, ...]:
+        if label_request.pins is None:
+            return solve(channels, request, repodata)
+        return take_pinned(label_request.pins[request.profile.subdir], channels, request, repodata)
+
     if not label_request.wheels.is_empty and context.wheel_settings is not None:
         chooser = WheelChooser(
             label=label,
             needs=label_request.wheels,
             settings=context.wheel_settings,
-            solve=lambda request: solve(channels, request, repodata),
+            solve=solve_one,
             offered=lambda subdir: offered_names(channels, subdir, repodata),
         )
     with context.progress.phase("solve", len(label_request.requests), "files") as done:
@@ -247,7 +254,7 @@ def solve_all(
             subdir = request.profile.subdir
             try:
                 if chooser is None:
-                    records[subdir] = solve(channels, request, repodata)
+                    records[subdir] = solve_one(request)
                 else:
                     wheels[subdir], records[subdir] = chooser.choose(request)
             except UnsolvableError as error:
