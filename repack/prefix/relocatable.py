@@ -1,6 +1,6 @@
 """Packs a linked environment so that a shell can unpack it anywhere, as conda-pack does.
 
-The environment is linked with one long prefix written into its files, :data:`PACKED_PREFIX`, whatever
+The environment is linked with one long prefix written into its files, :func:`packed_prefix`, whatever
 placeholders its packages were built with. Where that stands is listed beside it, in
 ``.repack/relocate.txt``, one place a line, tabs between the columns::
 
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Longer ones do not fit into a `#!` line: Linux takes 127 bytes, and there is a program behind it.
-_LONGEST: Final = 100
-_SHORTEST: Final = 24
+LONGEST: Final = 100
+# As short as the oldest packages need it: conda-build's placeholder had 32 bytes once.
+SHORTEST: Final = 24
 _STEM: Final = "/opt/repack_prefix_"
 RELOCATE: Final = ".repack/relocate.txt"
 MADE: Final = ".repack/made.json"
@@ -42,35 +43,20 @@ _LEFT_OUT: Final = frozenset({"CACHEDIR.TAG", "__clobbers__"})
 _OF_THE_HOST: Final = frozenset({"extracted_package_dir", "package_tarball_full_path", "link"})
 
 
-def packed_prefix(length: int = _LONGEST) -> str:
+def packed_prefix(length: int = LONGEST) -> str:
     """The prefix to link with, of ``length`` bytes: as long as an unpacked one may get."""
     return _STEM + "_" * (length - len(_STEM))
 
 
 def shortest_placeholder(prefix: Path) -> int:
-    """How long a prefix may be for every binary file of a linked environment, 100 bytes at most.
-
-    Raises:
-        ProofError: a package was built with too short a placeholder.
-    """
-    length, owner = min(
-        (
-            (len(str(path["prefix_placeholder"])), name)
-            for name, meta in read_meta(prefix, prefix).items()
-            for path in _prefixed(meta)
-            if path.get("file_mode") == "binary"
-        ),
-        default=(_LONGEST, ""),
+    """How long a prefix may be for every binary file of a linked environment, 100 bytes at most."""
+    lengths = (
+        len(str(path["prefix_placeholder"]))
+        for meta in read_meta(prefix, prefix).values()
+        for path in _prefixed(meta)
+        if path.get("file_mode") == "binary"
     )
-    if length < _SHORTEST:
-        raise ProofError(
-            "a package leaves too little room for the path of an environment",
-            where=owner,
-            expected=f"a placeholder of {_SHORTEST} bytes or more",
-            got=length,
-            hint="ask for a newer build of it, or write `bootstrap: none`",
-        )
-    return min(length, _LONGEST)
+    return min(LONGEST, *lengths, LONGEST)
 
 
 def _prefixed(meta: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from repack.channel.manifest import Artifact
 from repack.channel.scripts import PackedEnvironment, unpack_sh
+from repack.errors import IntegrityError
 from repack.file_entry import FileEntry
 from repack.fs import atomic, beneath, digests, links
 from repack.names import RelPath
@@ -89,20 +90,34 @@ def _pack(
     """Pack one environment into the store; its entry, and the prefix that stands in its files."""
     # Few labels want this, and the others are spared these imports.
     from repack.prefix.link import link
-    from repack.prefix.relocatable import pack_environment, packed_prefix, shortest_placeholder
+    from repack.prefix.relocatable import (
+        LONGEST,
+        SHORTEST,
+        pack_environment,
+        packed_prefix,
+        shortest_placeholder,
+    )
 
     progress, store = context.progress, context.store
     with store.scratch_folder() as scratch:
         channel, prefix, target = scratch / "channel", scratch / "prefix", scratch / "packed"
         packages = _laid_out(environment, channel, context)
-        packed = packed_prefix()
-        while True:
+
+        def link_with(length: int) -> None:
             sandbox.fresh(prefix)
             with progress.phase(f"link {subdir}", len(packages.records), "packages") as done:
-                link(packages, prefix, store.package_cache, done, written=packed)
-            if (length := shortest_placeholder(prefix)) == len(packed):
-                break
-            packed = packed_prefix(length)
+                link(packages, prefix, store.package_cache, done, written=packed_prefix(length))
+
+        length = LONGEST
+        try:
+            link_with(length)
+        except IntegrityError:
+            # A binary of an old package has room for less. How much, the linked packages say; what
+            # is wrong otherwise is wrong with the shortest prefix, too.
+            link_with(SHORTEST)
+            length = shortest_placeholder(prefix)
+            link_with(length)
+        packed = packed_prefix(length)
         with progress.phase(f"pack {subdir}", None, "bytes") as done:
             pack_environment(prefix, packed, context.label.name, target, done)
         sandbox.discard(prefix)
