@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 import pytest
 from hypothesis import settings
 
 from repack import urls
 from scripts import upstream
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that: the
+# tests that interrupt something would wait without end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.reporting"]
 
