@@ -8,6 +8,7 @@ before one is read, and no member is read further than it says.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -129,7 +130,9 @@ def _index_in_making(path: Path) -> Iterator[sqlite3.Connection]:
             atomic.rename(making, path)
     except sqlite3.Error as error:
         with atomic.os_errors_at(path):
-            raise OSError(f"the index of advisories cannot be written: {error}") from error
+            is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            code = errno.ENOSPC if is_full else errno.EIO
+            raise OSError(code, f"the index of advisories cannot be written: {error}") from error
     finally:
         making.unlink(missing_ok=True)
 

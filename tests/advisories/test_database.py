@@ -10,7 +10,7 @@ import pytest
 
 from repack.advisories import database
 from repack.advisories.database import open_database
-from repack.errors import IntegrityError, UsageError
+from repack.errors import IntegrityError, SpaceError, UsageError
 from tests.advisories.databases import entry, write_zip
 
 ONE = entry("torch", "GHSA-1", {"introduced": "0"}, {"fixed": "2.9"}, aliases=["CVE-2026-1"])
@@ -135,3 +135,21 @@ def test_links_in_a_folder_are_not_followed(tmp_path):
     (tmp_path / "secret.json").write_text(json.dumps(ONE))
     (folder / "a.json").symlink_to(tmp_path / "secret.json")
     refuse(folder, tmp_path, "no entry")
+
+
+def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
+    """SQLite's own word for a full disk becomes repack's, and nothing is left behind."""
+    source = write_zip(tmp_path / "osv.zip", *(
+        entry("torch", f"GHSA-{n}", {"introduced": os.urandom(4000).hex()}) for n in range(50)
+    ))  # fmt: skip
+    connect = database.sqlite3.connect
+
+    def small(*arguments, **options):
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA max_page_count = 10")
+        return connection
+
+    monkeypatch.setattr(database.sqlite3, "connect", small)
+    with pytest.raises(SpaceError):
+        open_database(source, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
