@@ -230,3 +230,16 @@ def test_axe_finds_no_serious_fault(browser, channel, scheme, name):
     ]
     assert grave == [], json.dumps(grave, indent=1)
     context.close()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_no_command_is_cut_at_any_width(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    cut = "boxes => boxes.filter(b => b.scrollWidth > b.clientWidth + 1).map(b => b.textContent)"
+    assert page.locator("pre").count() > 0
+    assert page.locator("pre").evaluate_all(cut) == []
+
+
+def test_tiles_say_their_platform(page):
+    texts = page.locator("svg.map text").all_text_contents()
+    assert {"linux-64", "noarch"} & set(texts), texts[:20]
