@@ -26,15 +26,20 @@ def bare_root(root: Path) -> Path:
 
 
 def run_bare(
-    root: Path, *words: str, shown: dict[str, Path] | None = None, **variables: str
+    root: Path, *words: str, shown: dict[str, Path] | None = None, full: str = "", **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``words`` in that root; ``shown`` are folders and files to see there, read-only."""
+    """Run ``words`` in that root; ``shown`` are folders and files to see there, read-only.
+
+    ``full`` is a folder that has 8 KiB.
+    """
     command = [BWRAP, "--unshare-all", "--die-with-parent", "--clearenv", "--bind", str(root), "/"]
     command += ["--proc", "/proc", "--dev", "/dev"]
     for name, value in {"PATH": "/bin", "HOME": "/root", **variables}.items():
         command += ["--setenv", name, value]
     for place, path in (shown or {}).items():
         command += ["--ro-bind", str(path), place]
+    if full:
+        command += ["--size", "8192", "--tmpfs", full]
     return subprocess.run(
         [*command, "--chdir", "/", "--", *words],
         capture_output=True,

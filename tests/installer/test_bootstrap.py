@@ -244,6 +244,13 @@ def test_what_a_killed_run_left_is_cleared(world, root):
     assert [path.name for path in parent.iterdir()] == ["env"]
 
 
+def test_a_full_disk_is_said_and_leaves_nothing(world, root):
+    words = "sh /mnt/install.sh --prefix /home/env; code=$?; ls -a /home; exit $code"
+    done = run_bare(root, "sh", "-c", words, shown={"/mnt": world.channel}, full="/home")
+    assert (done.returncode, done.stdout.split()) == (1, [".", ".."])
+    assert "is the disk full?" in done.stderr
+
+
 def test_one_at_a_time(world, root):
     parent = root / "home/bänk/.repack-new-env"
     parent.mkdir(parents=True)
