@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -38,6 +39,7 @@ _VERSION: Final = 1  # raised whenever the index holds something else of the sam
 _MAX_ENTRIES: Final = 2_000_000
 _MAX_TOTAL: Final = 16 << 30
 _HINT: Final = "take it from osv.dev's export, such as PyPI/all.zip, and give it as it is"
+_LITTER_AGE: Final = 86_400.0
 _TABLES: Final = """
     CREATE TABLE advisory (package TEXT NOT NULL, data BLOB NOT NULL);
     CREATE TABLE name (name TEXT NOT NULL, advisory INTEGER NOT NULL);
@@ -113,6 +115,11 @@ def open_database(source: Path, cache: Path) -> Database:
 @contextlib.contextmanager
 def _index_in_making(path: Path) -> Iterator[sqlite3.Connection]:
     """An index that appears whole or not at all; two that make the same do not meet."""
+    # What a build that was killed left behind, not what another one is at.
+    for old in path.parent.glob(f"{atomic.TEMP_PREFIX}*.sqlite"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > _LITTER_AGE:
+                old.unlink()
     making = path.with_name(f"{atomic.TEMP_PREFIX}{os.urandom(8).hex()}.sqlite")
     try:
         connection = sqlite3.connect(making)

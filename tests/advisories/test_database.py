@@ -11,6 +11,7 @@ import pytest
 from repack.advisories import database
 from repack.advisories.database import open_database
 from repack.errors import IntegrityError, SpaceError, UsageError
+from repack.fs import atomic
 from tests.advisories.databases import entry, write_zip
 
 ONE = entry("torch", "GHSA-1", {"introduced": "0"}, {"fixed": "2.9"}, aliases=["CVE-2026-1"])
@@ -153,3 +154,15 @@ def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
     with pytest.raises(SpaceError):
         open_database(source, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_a_killed_build_left_is_removed_by_a_later_one(tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    old, young = (cache / f"{atomic.TEMP_PREFIX}{name}.sqlite" for name in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    open_database(write_zip(tmp_path / "osv.zip", ONE), cache)
+    assert not old.exists()
+    assert young.exists()

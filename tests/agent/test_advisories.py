@@ -11,6 +11,7 @@ import pytest
 from repack.errors import ContentMissingError, NoSuchReleaseError
 from tests.advisories.databases import CRITICAL, entry, write_zip
 from tests.agent import bank as banks
+from tests.agent.test_from_media import target, write
 
 GRAVE = {"severity": [{"type": "CVSS_V3", "score": CRITICAL}], "aliases": ["CVE-2026-7"]}
 PIP = entry("pip", "GHSA-7", {"introduced": "0"}, {"fixed": "24.1"}, **GRAVE)
@@ -112,3 +113,20 @@ def test_nothing_installed(media, tmp_path):
     code, said = ask(banks.Bank(tmp_path), 3)
     assert code == NoSuchReleaseError.exit_code
     assert "no release is in use" in said["what"]
+
+
+def test_a_stick_carries_them(tmp_path, monkeypatch):
+    """By `repack medium`, with two releases on it."""
+    monkeypatch.chdir(tmp_path)
+    made, stick = banks.world(tmp_path), tmp_path / "stïck"
+    made.build(packages=["tiny-app"], **banks.bump(1))
+    write(made, stick)
+    (tmp_path / "target").mkdir()
+    bank = target(made, tmp_path)
+    assert bank.agent("install", "--src-dir", str(stick))[0] == 0
+    write_zip(made.labels / "osv.zip", PIP)
+    made.build(packages=["tiny-data", "pip"], advisories={"source": "osv.zip"}, **banks.bump(2))
+    write(made, stick)
+    code, said = bank.agent("advisories", "--src-dir", str(stick))
+    assert (code, said["release"]) == (0, 1)
+    assert [finding["id"] for finding in said["findings"]] == ["CVE-2026-7"]
