@@ -16,7 +16,6 @@ import sqlite3
 import time
 import zipfile
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -27,11 +26,13 @@ from repack.advisories.osv import MAX_ENTRY, Advisory, parse_entry
 from repack.codec.decode import decode, encode
 from repack.errors import IntegrityError, UsageError
 from repack.fs import atomic, beneath, digests
+from repack.fs.walk import entries
 from repack.timestamps import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
+    from pathlib import Path
 
     from repack.advisories.osv import OsvEntry
 
@@ -141,7 +142,7 @@ def _index_in_making(path: Path) -> Iterator[sqlite3.Connection]:
             code = errno.ENOSPC if is_full else errno.EIO
             raise OSError(code, f"the index of advisories cannot be written: {error}") from error
     finally:
-        making.unlink(missing_ok=True)
+        atomic.unlink(making)
 
 
 def _fill(connection: sqlite3.Connection, source: Path, sha256: str | None) -> DatabaseInfo:
@@ -187,7 +188,8 @@ def _read_info(path: Path, source: Path) -> DatabaseInfo | None:
             ((data,),) = connection.execute("SELECT data FROM about").fetchall()
         info = decode(DatabaseInfo, json.loads(data), path, "index")
     except (IntegrityError, ValueError, TypeError):
-        path.unlink(missing_ok=True)
+        with atomic.os_errors_at(path):
+            atomic.unlink(path)
         return None
     # One content may have several names; the file that the label names is told.
     return DatabaseInfo(source.name, info.sha256, info.date, info.entries)
@@ -218,12 +220,9 @@ def _listing_digest(folder: Path) -> str:
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     """The JSON files below a folder, by name in it; links are not followed."""
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(place, name)
-            if name.endswith(".json") and not path.is_symlink():
-                yield path.relative_to(folder).as_posix(), path
+    for name, entry in sorted(entries(folder), key=lambda item: item[0]):
+        if name.endswith(".json") and entry.kind == "file":
+            yield name, folder / name
 
 
 def _entries(source: Path) -> Iterator[tuple[str, bytes]]:
@@ -232,7 +231,7 @@ def _entries(source: Path) -> Iterator[tuple[str, bytes]]:
         for name, path in _files(source):
             yield name, atomic.read(path, MAX_ENTRY)
         return
-    with source.open("rb") as stream:
+    with atomic.os_errors_at(source), beneath.reading(source) as stream:
         start = stream.read(4)
     if start[:2] == b"PK":
         yield from _zip_entries(source)

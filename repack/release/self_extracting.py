@@ -12,7 +12,7 @@ from repack.channel import manifest
 from repack.channel.layout import MANIFEST
 from repack.channel.scripts import self_extracting
 from repack.errors import IntegrityError, UsageError
-from repack.fs import atomic, digests
+from repack.fs import atomic, beneath, digests
 from repack.release.bootstrap import FOLDER, SCRIPT
 
 if TYPE_CHECKING:
@@ -76,14 +76,11 @@ def write_installer(
             hint=f"repack label {label} puts it back",
         )
     path = output or Path(f"{label}-{release.release}-{platform}.sh")
-    with atomic.os_errors_at(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{atomic.TEMP_PREFIX}{path.name}")
-        with beside.open("wb") as stream, (published / entry.path).open("rb") as archive:
-            stream.write(self_extracting(script))
-            shutil.copyfileobj(archive, stream, 1 << 20)
-        beside.chmod(0o755)
-        atomic.flush([beside])
-        beside.replace(path)
+    with (
+        atomic.writing(path, 0o755) as stream,
+        beneath.reading(published / entry.path) as archive,
+    ):
+        stream.write(self_extracting(script))
+        shutil.copyfileobj(archive, stream, 1 << 20)
     sha256, size = digests.digest(path)
     return WrittenInstaller(path, release.release, platform, size, sha256)

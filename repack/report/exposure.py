@@ -16,6 +16,7 @@ from repack.conda.match_spec import spec_fault
 from repack.conda.subdir import package_name
 from repack.display import shown
 from repack.errors import RepackError, UsageError
+from repack.fs import atomic, beneath
 from repack.label import files
 from repack.names import LabelName
 from repack.report.document import REPORT_DATA, Report
@@ -92,7 +93,12 @@ def find_exposures(channels: Channels, request: ExposureRequest) -> tuple[Exposu
         )
     names: set[str] = set()
     if channels.root.is_dir():
-        names = {path.name for path in channels.root.iterdir() if (path / MANIFEST).is_file()}
+        with atomic.os_errors_at(channels.root):
+            names = {
+                entry.name
+                for entry in beneath.scan(channels.root)
+                if (channels.root / entry.name / MANIFEST).is_file()
+            }
     if request.labels_dir.is_dir():
         names |= {str(name) for name in files.names(request.labels_dir)}
     return tuple(

@@ -62,6 +62,7 @@ DOORS = {"atomic", "beneath", "links"}
 # File -> what it may call, and why nobody else's links can be there.
 ALLOWED: dict[str, tuple[str, str]] = {
     "agent/environment.py": ("scandir", "follows no link; litter counts here, unlike in walk()"),
+    "agent/advisories.py": ("copytree", "the target's own state, copied to be tried"),
     "agent/status.py": ("copytree", "the target's own state, copied to be tried; refuses pipes"),
     "bundle/folder.py": ("scandir", "judges each entry itself, links and pipes included"),
     "channel/scripts.py": ("read_bytes", "a file of this package"),
@@ -70,10 +71,14 @@ ALLOWED: dict[str, tuple[str, str]] = {
     "keys/keyring.py": ("chmod", "its user's own folder of keys"),
     "label/agent.py": ("iterdir read_bytes", "files of this package"),
     "medium/oem_bundle.py": ("read_text", "a file of this package"),
-    "medium/write.py": ("read_bytes", "a file of this package"),
+    "medium/top.py": ("read_bytes", "a file of this package"),
     "prefix/link_by_conda.py": ("mkdir write_text", "a temporary folder of its own"),
     "host.py": ("read_text", "the kernel's own file"),
     "prefix/compare.py": ("scandir", "judges each entry itself, links included"),
+    "prefix/relocatable.py": (
+        "open read_bytes readlink scandir",
+        "the prefix being proved; links are packed as links",
+    ),
     "prefix/sandbox.py": (
         "copy2 readlink read_text replace scandir",
         "the prefix being proved, and a file of this package",
