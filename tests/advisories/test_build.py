@@ -22,8 +22,10 @@ OTHER = entry("torch", "GHSA-8", {"introduced": "0"})
 
 
 def set_clock(monkeypatch, moment: str) -> None:
-    epoch = dt.datetime.fromisoformat(moment).timestamp()
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(epoch)))
+    """Of the build and of the machine: what is signed must be of its own day."""
+    then = dt.datetime.fromisoformat(moment)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(then.timestamp())))
+    monkeypatch.setattr("repack.host.now", lambda: then)
 
 
 @pytest.fixture
