@@ -59,7 +59,7 @@ def loads(data: bytes, where: object, limit: int) -> object:
     try:
         value: object = json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=_unique_pairs,
+            object_pairs_hook=unique_pairs,
             parse_constant=_refuse_constant,
             parse_float=_finite_float,
         )
@@ -83,7 +83,12 @@ def _depth(data: bytes) -> int:
     return deepest
 
 
-def _unique_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unique_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make a dict for :func:`json.loads`'s ``object_pairs_hook``.
+
+    Raises:
+        ValueError: a key stands twice; two readers would not see the same.
+    """
     value = dict(pairs)
     if len(value) != len(pairs):
         keys = [key for key, _ in pairs]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from repack.codec.canonical import unique_pairs
 from repack.conda.subdir import PLATFORMS
 from repack.conda.virtual_packages import VirtualPackage
 from repack.errors import UsageError
@@ -94,7 +95,7 @@ def parse_env_info(data: bytes, where: str) -> EnvInfo:
 
 def _json_object(data: bytes, where: str) -> dict[str, Any]:
     try:
-        info = json.loads(data)
+        info = json.loads(data, object_pairs_hook=unique_pairs)
     except (ValueError, RecursionError) as error:
         junk = _text_around(data)
         if junk is None:

@@ -169,6 +169,14 @@ def test_what_is_no_such_json_is_said(desk, text):
     assert "conda info --json" in err or "around the JSON" in err
 
 
+def test_a_key_that_stands_twice_is_named(desk):
+    path = desk.json()
+    path.write_text('{"platform": "win-64",' + path.read_text().lstrip()[1:])
+    code, _, err = desk.label()
+    assert code == 2
+    assert "key 'platform' stands twice" in err
+
+
 def test_micromamba_s_is_taken(desk):
     desk.fill(*tiny.PACKAGES, upstream="https://conda.example.org/prometeia")
     info = {
