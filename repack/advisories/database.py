@@ -117,10 +117,12 @@ def open_database(source: Path, cache: Path) -> Database:
 def _index_in_making(path: Path) -> Iterator[sqlite3.Connection]:
     """An index that appears whole or not at all; two that make the same do not meet."""
     # What a build that was killed left behind, not what another one is at.
-    for old in path.parent.glob(f"{atomic.TEMP_PREFIX}*.sqlite"):
-        with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > _LITTER_AGE:
-                old.unlink()
+    for entry in beneath.scan_if_there(path.parent):
+        if entry.name.startswith(atomic.TEMP_PREFIX) and entry.name.endswith(".sqlite"):
+            old = path.parent / entry.name
+            with contextlib.suppress(OSError):
+                if time.time() - beneath.status(old).st_mtime > _LITTER_AGE:
+                    atomic.unlink(old)
     making = path.with_name(f"{atomic.TEMP_PREFIX}{os.urandom(8).hex()}.sqlite")
     try:
         connection = sqlite3.connect(making)

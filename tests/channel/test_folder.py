@@ -115,7 +115,7 @@ def test_history_remembers_recalls_and_forgets(tmp_path):
     assert channels.recall(NAME, 2) == {"repack/manifest.json": b"2"}
     channels.forget(NAME, keep=1, current=2)
     assert channels.releases(NAME) == (2, 10)
-    with pytest.raises(IntegrityError, match="nothing is kept"):
+    with pytest.raises(IntegrityError, match="nothing whole is kept"):
         channels.recall(NAME, 1)
 
 
